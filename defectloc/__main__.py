@@ -1,0 +1,5 @@
+"""`python -m defectloc <command>`."""
+
+from defectloc.cli import main
+
+main()

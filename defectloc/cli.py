@@ -1,0 +1,182 @@
+"""One place for start-up: finding a command, quoting paths for Hydra, error sentences, exit codes."""
+
+import difflib
+import errno
+import importlib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from defectloc import __version__, config
+from defectloc.errors import DefectlocError
+
+COMMANDS = {
+    "train": "fit one fold, predict, localise, score",
+    "localize": "boxes and scores of a finished run again, with other settings",
+    "predict": "new images by a finished run",
+    "summarize": "all runs: mean and sd over folds",
+    "overview": "a look at the data before training",
+    "fetch": "get a data set",
+}
+
+PATH_KEYS = frozenset(
+    "run outputs output images maps masks root data.root data.good data.defective data.masks data.table "
+    "data.ignore_mask model.weights".split()
+)
+
+
+def main() -> None:
+    """`defectloc <command> key=value ...` equals `python -m defectloc.<command> key=value ...`."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--version"]:
+        print(f"defectloc {__version__}")
+    elif not arguments or arguments[0] in ("-h", "--help"):
+        rows = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+        print(f"usage: defectloc COMMAND [key=value ...]\n\n{rows}\n\ndefectloc COMMAND --help shows its keys.")
+    elif arguments[0] not in COMMANDS:
+        close = difflib.get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        fail(f"'{arguments[0]}' is no command of defectloc; there are {', '.join(COMMANDS)}.{hint}")
+    else:
+        sys.argv = [f"defectloc {arguments[0]}", *arguments[1:]]
+        importlib.import_module(f"defectloc.{arguments[0]}").main()
+
+
+def run_command(name: str, task: Callable[[Any], Any]) -> None:
+    """Compose the configuration `name`, check it, and hand it to `task`; exit code 2 after an error for people."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra then raises instead of printing, and the sentence is made here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    config.register()
+    started = time.time()
+    sys.argv = [sys.argv[0], *quote_paths(sys.argv[1:])]
+
+    def job(composed: DictConfig) -> Any:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            return task(config.typed(composed))
+        note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
+        note.unlink(missing_ok=True)
+        try:
+            return task(config.typed(composed))
+        except Exception as error:
+            overrides = " ".join(HydraConfig.get().overrides.task)
+            note.write_text(f"{overrides}: {sentence(error) or repr(error)}\n", encoding="utf-8")
+            raise
+
+    job.__module__ = f"defectloc.{name}"  # the name Hydra gives to the job
+    start = hydra.main(version_base="1.3", config_path=str(config.directory()), config_name=name)(job)
+    try:
+        start()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        text = sentence(error)
+        if wants_traceback or text is None:
+            raise
+        notes = _failures_since(started) if "-m" in sys.argv or "--multirun" in sys.argv else []
+        if notes:
+            text = f"{len(notes)} of the jobs failed:\n  " + "\n  ".join(notes)
+        fail(text)
+
+
+def fail(text: str) -> None:
+    """Print `text` to standard error and leave with exit code 2."""
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def sentence(error: BaseException) -> str | None:
+    """Say in one line what an error means to the user, or None where it is a fault of the program."""
+    if isinstance(error, DefectlocError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _hydra_sentence(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space is left for {error.filename or 'the output'}; free some or choose another folder."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename} cannot be written or read: {error.strerror}; choose another folder."
+    return None
+
+
+def _hydra_sentence(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    # Hydra spreads one message over many lines; the first says what, the rest how to force it.
+    lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]
+    text = lines[0]
+    for line in lines[1:]:
+        if re.match(r"(Value|Key|Cannot|Invalid|Available)", line) and line not in text:
+            text += f" {line}"
+            break
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        text = f"'{key[1]}' is not a key of this command (--help lists them).{_close_key(key[1])}"
+        if "Key" not in " ".join(lines):
+            text = f"{key[1]}: {lines[1] if len(lines) > 1 else lines[0]}"
+    if re.search(r"missing value|Missing mandatory", text, re.IGNORECASE):
+        name = re.search(r"(?:value: |key )'?([\w.]+)", text)
+        text = f"'{name[1] if name else 'a key'}' is not given; type it as key=value on the command line."
+    return text
+
+
+def _close_key(key: str) -> str:
+    known = sorted(_keys(config.TrainSettings, ""))
+    close = difflib.get_close_matches(key, known, 1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _keys(schema: Any, prefix: str) -> list[str]:
+    names = []
+    for name, field in schema.__dataclass_fields__.items():
+        names.append(prefix + name)
+        if hasattr(field.type, "__dataclass_fields__"):
+            names += _keys(field.type, f"{prefix}{name}.")
+    return names
+
+
+def _failures_since(started: float) -> list[str]:
+    sweeps = Path(_typed_outputs()) / ".sweeps"
+    notes = [p for p in sweeps.glob("*/error.txt") if p.stat().st_mtime >= started - 1]
+    return [p.read_text(encoding="utf-8").strip() for p in sorted(notes, key=lambda p: p.stat().st_mtime)]
+
+
+def _typed_outputs() -> str:
+    typed = [a.split("=", 1)[1].strip("'") for a in sys.argv if a.startswith("outputs=")]
+    return typed[-1] if typed else "outputs"
+
+
+def quote_paths(arguments: Sequence[str]) -> list[str]:
+    """Quote the values of path keys, so that Hydra's grammar leaves spaces, commas, brackets and quotes alone.
+
+    `~` is expanded; a value that is already in quotes, `null`, and interpolations keep their meaning.
+    """
+    return [_quote(argument) for argument in arguments]
+
+
+def _quote(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null", "???"):
+        return argument
+    quotes = ("'", '"')
+    if len(value) > 1 and value[0] in quotes and value[-1] == value[0] and value[0] not in value[1:-1]:
+        value = value[1:-1]
+    value = os.path.expanduser(value)
+    # In a quoted value of Hydra's grammar a backslash counts only before a quote (or before such a backslash).
+    escaped = re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value)
+    escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped)
+    return f"{key}='{escaped}'"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Which image is for training, validation and test."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+
+from defectloc.config import DataConfig
+from defectloc.errors import DefectlocError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> pd.Series:
+    """Name each row's part of a fold: 'train', 'validation' or 'test'; the same on every machine for equal keys.
+
+    Raises DefectlocError where a class has too few images or the source has no split of its own.
+    """
+    if data.split == "kfold":
+        is_test = _kfold(catalog, n_folds, fold, data.split_seed)
+    else:
+        is_test = _own_split(catalog, data)
+    part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
+    if data.validation > 0:
+        rows = np.flatnonzero(~is_test)
+        part.iloc[_validation(catalog.iloc[rows], rows, data)] = VALIDATION
+    for label, name in ((0, "good"), (1, "defective")):
+        if not ((part == TRAIN) & (catalog["label"] == label)).any():
+            hint = " (data.n_defective=N moves N defects of the test part there)" if data.split == "official" else ""
+            raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
+    return part
+
+
+def _kfold(catalog: pd.DataFrame, n_folds: int, fold: int, seed: int) -> np.ndarray:
+    groups = catalog["group"]
+    for label, name in ((0, "good"), (1, "defective")):
+        of_class = catalog["label"] == label
+        n = groups[of_class].nunique() if groups.notna().all() else int(of_class.sum())
+        if n < n_folds:
+            unit = "groups of" if groups.notna().all() else ""
+            raise DefectlocError(
+                f"n_folds={n_folds} needs as many {unit} {name} images; there are {n}.".replace("  ", " ")
+            )
+    strata = _strata(catalog, n_folds, "n_folds")
+    if groups.notna().all():
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(catalog, strata, groups)
+    else:
+        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(catalog, strata)
+    is_test = np.zeros(len(catalog), bool)
+    is_test[list(folds)[fold][1]] = True
+    return is_test
+
+
+def _strata(catalog: pd.DataFrame, least: int, why: str) -> pd.Series:
+    """Merge the defect types with fewer than `least` images, and warn, naming them."""
+    strata = catalog["defect_type"].astype(str)
+    for label in (0, 1):
+        of_class = catalog["label"] == label
+        counts = strata[of_class].value_counts().sort_index(kind="stable").sort_values(kind="stable")
+        rare = list(counts.index[counts < least])
+        if not rare:
+            continue
+        rest = counts.index.difference(rare, sort=False)
+        # Where all rare types together are still too few, the smallest common type takes them in.
+        if counts[rare].sum() < least and len(rest):
+            rare.append(rest[0])
+        if len(rare) > 1:
+            warnings.warn(
+                f"defect types with fewer images than {why}={least} are merged for the split: {', '.join(rare)}",
+                stacklevel=2,
+            )
+            strata = strata.where(~(of_class & strata.isin(rare)), "+".join(rare))
+    return strata
+
+
+def _own_split(catalog: pd.DataFrame, data: DataConfig) -> np.ndarray:
+    official = catalog["official_split"]
+    if not official.isin([TRAIN, TEST]).all():
+        raise DefectlocError(
+            f"data.split={data.split} needs a source that names train and test; data={data.name} does not, "
+            "so use data.split=kfold."
+        )
+    is_test = (official == TEST).to_numpy(copy=True)
+    if data.n_defective:
+        candidates = catalog.index[is_test & (catalog["label"] == 1).to_numpy()]
+        if data.n_defective >= len(candidates):
+            raise DefectlocError(
+                f"data.n_defective={data.n_defective} would leave no defect to test on; there are {len(candidates)}."
+            )
+        drawn = np.random.default_rng(data.split_seed).permutation(len(candidates))[: data.n_defective]
+        is_test[candidates[drawn]] = False
+    return is_test
+
+
+def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Choose `data.validation` of the training rows, stratified; rows of one group stay together."""
+    if rest["group"].notna().all():
+        n_parts = max(2, round(1 / data.validation))
+        parts = StratifiedGroupKFold(n_parts, shuffle=True, random_state=data.split_seed)
+        return rows[next(iter(parts.split(rest, rest["label"], rest["group"])))[1]]
+    strata = rest["defect_type"].astype(str)
+    # A type with one image left cannot stand on both sides; there its class is enough.
+    alone = strata.map(strata.value_counts()) < 2
+    strata = strata.where(~alone, "class " + rest["label"].astype(str))
+    n = max(1, round(data.validation * len(rest)))
+    if strata.nunique() > min(n, len(rest) - n) or strata.value_counts().min() < 2:
+        strata = rest["label"].astype(str)
+    if strata.value_counts().min() < 2 or n < 2:
+        raise DefectlocError(
+            f"data.validation={data.validation} cannot be set aside from {len(rest)} training images; "
+            "add images or use data.validation=0."
+        )
+    return rows[train_test_split(np.arange(len(rest)), test_size=n, stratify=strata, random_state=data.split_seed)[1]]

@@ -1,0 +1,1 @@
+"""Image, pixel and box scores by the field's protocols, on anybody's predictions; NumPy and pandas only."""

@@ -1,0 +1,219 @@
+"""Scores of boxes: half-open, 8-connectivity, IoU without +1; what cannot be measured is None."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from defectloc.errors import DefectlocError
+from defectloc.localization.boxes import CORNERS, corners, iou, label_components
+from defectloc.localization.maps import finite_map
+from defectloc.localization.normalization import normalize
+
+LEVELS = (0.3, 0.5)
+SIZES = ("small", "medium", "large")
+# Shares of the image area; fixed ones, so that runs and data sets compare.
+SIZE_BOUNDS = (0.01, 0.05)
+
+
+def match(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, level: float) -> NDArray[np.intp]:
+    """Return for each predicted box ``(N, 4)`` the true box ``(M, 4)`` it finds, -1 for none, ``(N,)``.
+
+    In falling order of score each box takes, of the true boxes not yet taken, the one of highest IoU if that is at
+    least ``level``: the greedy one-to-one rule of COCO.
+    """
+    overlap = iou(predicted, true)
+    found = np.full(len(overlap), -1, dtype=np.intp)
+    for row in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable"):
+        if overlap.shape[1] and overlap[row].max() >= level:
+            found[row] = overlap[row].argmax()
+            # Taken: below every level, also below 0.
+            overlap[:, found[row]] = -1
+    return found
+
+
+@dataclass
+class _Counts:
+    found: int = 0
+    images_right: int = 0
+    by_size: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIZES, 0))
+
+
+class BoxScores:
+    """Collect predicted and true boxes of images, at the threshold the boxes were made with; an image counts once."""
+
+    def __init__(self) -> None:
+        """Start without images."""
+        self._seen: set[str] = set()
+        self._counts = {level: _Counts() for level in LEVELS}
+        self._n_true = self._n_predicted = self._n_defective = self._n_good = self._false_on_good = 0
+        self._n_by_size = dict.fromkeys(SIZES, 0)
+        self._sized = True
+
+    def add(
+        self,
+        image_id: str,
+        predicted_boxes: pd.DataFrame,
+        true_boxes: pd.DataFrame | ArrayLike,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Add an image: predicted boxes with a ``score``, true boxes ``(M, 4)``, none on a good image.
+
+        ``size`` = (height, width) of the image sorts its defects by box area over image area: small below 1 %, large
+        from 5 %. Raises DefectlocError for an image added twice.
+        """
+        if image_id in self._seen:
+            raise DefectlocError(f"The image {image_id} is scored twice: list each image once.")
+        self._seen.add(image_id)
+        true, predicted = corners(true_boxes), corners(predicted_boxes[CORNERS])
+        self._n_true += len(true)
+        self._n_predicted += len(predicted)
+        if len(true) == 0:
+            self._n_good += 1
+            self._false_on_good += len(predicted)
+            return
+        self._n_defective += 1
+        sizes = np.zeros(len(true), dtype=np.intp)
+        if size is None:
+            self._sized = False
+        else:
+            share = (true[:, 2:] - true[:, :2]).prod(1) / (size[0] * size[1])
+            sizes = np.digitize(share, SIZE_BOUNDS)
+            for number in sizes:
+                self._n_by_size[SIZES[number]] += 1
+        best = float(iou(predicted, true).max()) if len(predicted) else 0.0
+        for level, counts in self._counts.items():
+            matched = match(predicted, predicted_boxes["score"], true, level)
+            matched = matched[matched >= 0]
+            counts.found += len(matched)
+            counts.images_right += best >= level
+            for number in sizes[matched]:
+                counts.by_size[SIZES[number]] += 1
+
+    def compute(self) -> dict[str, Any]:
+        """Return the scores at IoU 0.3 and 0.5 (``_30``, ``_50``), each in [0, 1].
+
+        ``box_f1_*``, ``box_precision_*``, ``box_recall_*``: one-to-one matching over all images, each box on a good
+        image false. ``box_accuracy_*``: share of defective images of which some predicted box reaches the IoU with some
+        true box. ``false_boxes_per_good_image``. ``box_recall_by_size``: per size ``n``, ``recall_30``, ``recall_50``,
+        None unless every defective image came with its size. ``n_boxes`` and ``n_true_boxes`` are counts.
+        """
+        result: dict[str, Any] = {"n_boxes": self._n_predicted, "n_true_boxes": self._n_true}
+        for level, counts in self._counts.items():
+            name = f"{100 * level:.0f}"
+            measurable = self._n_true > 0
+            result[f"box_f1_{name}"] = _rate(2 * counts.found, self._n_predicted + self._n_true, measurable)
+            result[f"box_precision_{name}"] = _rate(counts.found, self._n_predicted, measurable)
+            result[f"box_recall_{name}"] = _rate(counts.found, self._n_true)
+            result[f"box_accuracy_{name}"] = _rate(counts.images_right, self._n_defective)
+        result["false_boxes_per_good_image"] = _rate(self._false_on_good, self._n_good)
+        result["box_recall_by_size"] = (
+            {
+                size: {
+                    "n": n,
+                    **{f"recall_{100 * level:.0f}": _rate(c.by_size[size], n) for level, c in self._counts.items()},
+                }
+                for size, n in self._n_by_size.items()
+            }
+            if self._sized and self._n_true
+            else None
+        )
+        return result
+
+
+def _rate(part: int, whole: int, measurable: bool = True) -> float | None:
+    return part / whole if whole and measurable else None
+
+
+class MaxBoxAccV2:
+    """Collect the best IoU at every threshold of each defective image (Choe et al., CVPR 2020 and arXiv 2007.04178).
+
+    An oracle picks the threshold on the images that are scored and surplus boxes cost nothing: a figure to compare maps
+    with the field's, not what a user gets.
+    """
+
+    taus = np.arange(1000) / 1000
+    levels = (0.3, 0.5, 0.7)
+
+    def __init__(self) -> None:
+        """Start without images."""
+        self._hits = np.zeros((len(self.levels), len(self.taus)), dtype=np.int64)
+        self._n = 0
+
+    def add(self, heat: ArrayLike, true_boxes: pd.DataFrame | ArrayLike) -> None:
+        """Add a map ``(H, W)``, by protocol 224 x 224, and the true boxes ``(M, 4)`` in the map's pixels.
+
+        An image without true boxes is left out, as the protocol scores defective images only. Raises DefectlocError
+        for NaN and infinities.
+        """
+        true = corners(true_boxes)
+        heat = finite_map(heat)
+        if len(true) == 0:
+            return
+        best = self._best_iou(normalize(heat, "minmax"), true)
+        self._hits += best >= np.array(self.levels)[:, None]
+        self._n += 1
+
+    def _best_iou(self, heat: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the best IoU of any component's box with any true box at each tau, ``(1000,)``."""
+        # A pixel of number k is hot at the first k taus, so taus between two numbers in use have the same regions.
+        number = np.searchsorted(self.taus, heat.astype(np.float64), side="left").astype(np.int32)
+        best = np.zeros(len(self.taus))
+        smallest = (true[:, 2:] - true[:, :2]).prod(1).min()
+        top, left = 0, 0
+        start = 0
+        for end in np.unique(number[number > 0]):
+            hot = number > start
+            rows, columns = np.flatnonzero(hot.any(1)), np.flatnonzero(hot.any(0))
+            # What is hot later lies within what is hot now, and labelling the smaller window is what saves the time.
+            window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            number, hot = number[window], hot[window]
+            top, left = top + int(rows[0]), left + int(columns[0])
+            if hot.size < self.levels[0] * smallest:
+                break  # Nothing in so small a window reaches the lowest IoU that counts, so 0 will do.
+            _, boxes, _ = label_components(hot)
+            best[start:end] = iou(boxes + np.array([left, top, left, top]), true).max()
+            start = int(end)
+        return best
+
+    def compute(self) -> dict[str, float | None]:
+        """Return ``max_box_acc_v2``, in [0, 1], its parts ``max_box_acc_30, _50, _70`` and the oracle's taus.
+
+        Each part is the highest share, over tau, of images with a box of that IoU; ``tau_30, tau_50, tau_70`` are the
+        lowest tau that reaches it, None where the share is 0. Without a defective image all are None.
+        """
+        names = [f"{100 * level:.0f}" for level in self.levels]
+        if self._n == 0:
+            keys = ["max_box_acc_v2", *(f"max_box_acc_{name}" for name in names), *(f"tau_{name}" for name in names)]
+            return dict.fromkeys(keys)
+        accuracy = self._hits / self._n
+        return {
+            "max_box_acc_v2": float(accuracy.max(1).mean()),
+            **{f"max_box_acc_{name}": float(row.max()) for name, row in zip(names, accuracy, strict=True)},
+            **{
+                f"tau_{name}": float(self.taus[row.argmax()]) if row.any() else None
+                for name, row in zip(names, accuracy, strict=True)
+            },
+        }
+
+
+def pointing_game(heat: ArrayLike, mask: ArrayLike, tolerance: float | None = None) -> float:
+    """Return whether the map's maximum lies in the mask or within ``tolerance`` pixels of it: 1 or 0.
+
+    Map and mask are ``(H, W)``; unless given the tolerance is 15 px where the longer side has 224. Where the maximum is
+    shared by several pixels, the share of them that hit, that is the expectation of a random choice; a flat map so
+    scores chance. Raises DefectlocError for an empty mask and shapes that differ (Zhang et al., "Top-down Neural
+    Attention by Excitation Backprop", IJCV 2018).
+    """
+    values, truth = finite_map(heat), np.asarray(mask) != 0
+    if truth.shape != values.shape or not truth.any():
+        raise DefectlocError(
+            f"The pointing game needs a mask with a defect, of the map's shape {values.shape}: got {truth.shape} "
+            f"with {int(truth.sum())} defect pixels."
+        )
+    reach = 15 * max(values.shape) / 224 if tolerance is None else tolerance
+    distance = cv2.distanceTransform((~truth).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float((distance[values == values.max()] <= reach).mean())

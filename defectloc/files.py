@@ -1,0 +1,87 @@
+"""Files that are whole or absent: atomic writing, and a lock between processes."""
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from defectloc.errors import DefectlocError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; rename it into place, or remove it after an error.
+
+    Raises DefectlocError when the disk is full or the folder cannot be written.
+    """
+    make_directory(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise refusal(error, path) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner can read.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise refusal(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def make_directory(path: Path) -> None:
+    """Make a folder and its parents; raises DefectlocError where that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(error, path) from error
+
+
+def refusal(error: OSError, path: Path) -> DefectlocError:
+    """Put an error of the file system into one sentence."""
+    if error.errno in _NO_SPACE:
+        return DefectlocError(f"no space is left to write {path}; free some or choose another folder with outputs=DIR.")
+    return DefectlocError(f"{path} cannot be written ({error.strerror}); choose another folder with outputs=DIR.")
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`; wait, and say so once, while another process is busy with `what`.
+
+    The operating system frees the lock when its holder dies, however it dies, so there is none to time out.
+    """
+    make_directory(path.parent)
+    holder = filelock.FileLock(path)
+    try:
+        holder.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"waiting: another process is busy with {what}", file=sys.stderr, flush=True)
+        holder.acquire()
+    except OSError as error:
+        raise refusal(error, path) from error
+    try:
+        yield
+    finally:
+        holder.release()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,84 @@
+"""The network: frozen trunk, trained tail, and a head whose map is the exact decomposition of its decision."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from defectloc.errors import DefectlocError
+from defectloc.model import backbones
+
+
+class Classifier(nn.Module):
+    """A backbone cut in trunk, tail and head; takes RGB images `(N, 3, S, S)` in 0..255, S a multiple of 32.
+
+    The head is a 1x1 convolution with two channels (good, defective). The logits are the channels' means, so the mean
+    of the class activation map `channels[:, 1] - channels[:, 0]` is the log-odds of the decision (Zhou et al. 2016,
+    with the dense layer moved in front of the global average).
+    """
+
+    def __init__(self, backbone: str, trainable_from: str, preprocessing: str) -> None:
+        """Raises DefectlocError where `trainable_from` is no stage with weights."""
+        super().__init__()
+        chain = backbones.stages(backbone)
+        possible = backbones.cuts(chain)
+        if trainable_from not in possible:
+            raise DefectlocError(
+                f"model.trainable_from={trainable_from} is no stage of {backbone}; choose one of {', '.join(possible)}."
+            )
+        names = list(chain)
+        cut = len(names) if trainable_from == backbones.HEAD else names.index(trainable_from)
+        self.backbone, self.trainable_from, self.preprocessing = backbone, trainable_from, preprocessing
+        self.level = names[cut - 1] if cut else "image"
+        self.grid = backbones.grid(backbones.main_path(chain))
+        self.normalize = backbones.Normalize(preprocessing)
+        self.trunk = nn.Sequential(OrderedDict((name, chain[name]) for name in names[:cut]))
+        self.tail = nn.Sequential(OrderedDict((name, chain[name]) for name in names[cut:]))
+        self.head = nn.Conv2d(_width(chain), 2, kernel_size=1)
+        self.trunk.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Switch tail and head; the trunk stays in evaluation mode, so that its statistics never move."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def levels(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Give the trunk's output after each named stage, in one pass; the last one is what `channels` takes."""
+        values = self.normalize(images)
+        found = {"image": values} if "image" in names else {}
+        for name, stage in self.trunk.named_children():
+            values = stage(values)
+            if name in names:
+                found[name] = values
+        return found
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the trunk's output `(N, C, h, w)`."""
+        return self.levels(images, [self.level])[self.level]
+
+    def channels(self, features: torch.Tensor) -> torch.Tensor:
+        """Give the head's two channels `(N, 2, h, w)` for the trunk's output."""
+        return self.head(self.tail(features))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the logits `(N, 2)`: good, defective."""
+        return self.channels(self.features(images)).mean((2, 3))
+
+
+def class_activation_map(channels: torch.Tensor) -> torch.Tensor:
+    """Give the log-odds of each cell `(N, h, w)` float32; their mean is the log-odds of the decision."""
+    channels = channels.float()
+    return channels[:, 1] - channels[:, 0]
+
+
+def _width(chain: "OrderedDict[str, nn.Module]") -> int:
+    """Count the channels of the last map: those of the last normalisation or convolution."""
+    width = 0
+    for module in backbones.main_path(chain):
+        if isinstance(module, nn.Conv2d):
+            width = module.out_channels
+        elif isinstance(module, nn.BatchNorm2d):
+            width = module.num_features
+    return width

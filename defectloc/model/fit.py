@@ -1,0 +1,168 @@
+"""The Lightning module that fits tail and head, and goes on after a kill."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
+
+from defectloc.config import TrainingConfig
+from defectloc.model.classifier import Classifier
+
+LAST = "last.ckpt"
+
+
+class DefectClassifier(pl.LightningModule):
+    """Class-weighted cross-entropy on the two logits, by Adam, until the training accuracy passes the target."""
+
+    def __init__(self, classifier: Classifier, training: TrainingConfig, class_weights: list[float], seed: int) -> None:
+        """`class_weights`: [good, defective]."""
+        super().__init__()
+        self.classifier, self.training_config, self.seed = classifier, training, seed
+        self.history: list[dict[str, float | int | None]] = []
+        self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
+        self._train_accuracy = BinaryAccuracy()
+        self._validation_accuracy = MulticlassAccuracy(num_classes=2, average="macro")
+        self._sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Give the logits for images `(N, 3, S, S)` or, where the inputs are not images, the trunk's output."""
+        inputs = inputs.to(memory_format=torch.channels_last)
+        if inputs.shape[1] == 3:
+            return self.classifier(inputs.float())
+        return self.classifier.channels(inputs.float()).mean((2, 3))
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Average the cross-entropies with the class weights, divided by the sum of the weights."""
+        weights = self.get_buffer("class_weights")
+        return F.cross_entropy(logits.float(), labels, weight=weights)
+
+    def on_train_epoch_start(self) -> None:
+        """Make all that is drawn in an epoch a function of (seed, epoch), so that a resumed fit draws the same."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        self._sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        """Lightning's hook."""
+        inputs, labels = batch
+        logits = self.logits(inputs)
+        loss = self.loss(logits, labels)
+        self._train_accuracy.update(logits.argmax(1), labels)
+        self._add("train", loss, len(labels))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
+        self.log("accuracy", self._train_accuracy.compute(), prog_bar=True, logger=False)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
+        """Lightning's hook."""
+        inputs, labels = batch
+        logits = self.logits(inputs)
+        self._validation_accuracy.update(logits.argmax(1), labels)
+        self._add("validation", self.loss(logits, labels), len(labels))
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch, and stop where the training accuracy has passed its target.
+
+        The training figures are those of the steps as they were made, as in the case study.
+        """
+        validated = self._sums["validation"][1] > 0
+        self.history.append(
+            {
+                "epoch": self.current_epoch + 1,
+                "train_loss": self._mean("train"),
+                "train_accuracy": float(self._train_accuracy.compute()),
+                "validation_loss": self._mean("validation") if validated else None,
+                "validation_balanced_accuracy": float(self._validation_accuracy.compute()) if validated else None,
+            }
+        )
+        self._train_accuracy.reset()
+        self._validation_accuracy.reset()
+        if self.finished:
+            self.trainer.should_stop = True
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the last epoch passed the target or was the last allowed."""
+        if not self.history:
+            return False
+        accuracy = self.history[-1]["train_accuracy"]
+        assert accuracy is not None
+        passed = accuracy > self.training_config.target_train_accuracy
+        return passed or len(self.history) >= self.training_config.epochs
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Lightning's hook."""
+        learnt = [p for p in self.classifier.parameters() if p.requires_grad]
+        return torch.optim.Adam(learnt, lr=self.training_config.learning_rate)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history, from which a resumed fit knows whether it had already finished."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history back."""
+        self.history = checkpoint["history"]
+
+    def _add(self, part: str, loss: torch.Tensor, n: int) -> None:
+        self._sums[part][0] += float(loss.detach()) * n
+        self._sums[part][1] += n
+
+    def _mean(self, part: str) -> float:
+        total, n = self._sums[part]
+        return total / n
+
+
+def balanced_weights(labels: list[int]) -> list[float]:
+    """Weigh each class by n / (2 n_class), as scikit-learn's 'balanced'."""
+    defective = sum(labels)
+    return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
+
+
+def fit(module: DefectClassifier, data: pl.LightningDataModule, folder: Path, device: str, precision: str) -> None:
+    """Fit in place; leaves each epoch's end in `folder`, and goes on from there when it is called again."""
+    last = folder / LAST
+    if last.exists() and _resume_finished(module, last):
+        return
+    bar = sys.stdout.isatty()
+    callbacks: list[pl.Callback] = [
+        ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    ]
+    if bar:
+        callbacks.append(TQDMProgressBar())
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Advice on workers and logging intervals, and on the folder that holds the checkpoint of a killed fit.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"pytorch_lightning|lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*exists and is not empty.*")
+        trainer = pl.Trainer(
+            accelerator=device,
+            devices=1,
+            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            max_epochs=module.training_config.epochs,
+            logger=False,
+            callbacks=callbacks,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _resume_finished(module: DefectClassifier, last: Path) -> bool:
+    """Take over a fit that was killed between its last epoch and the writing of its results."""
+    content = torch.load(last, map_location="cpu", weights_only=True)
+    module.history = content["history"]
+    if module.finished:
+        module.load_state_dict(content["state_dict"])
+    else:
+        module.history = []
+    return module.finished

@@ -1,0 +1,158 @@
+"""`python -m defectloc.predict`: new images by a finished run."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+from PIL import Image
+
+from defectloc import cli, runs
+from defectloc.config import LocalizationConfig, PredictSettings
+from defectloc.data.images import find_images, is_image_name, read_image
+from defectloc.errors import DefectlocError
+from defectloc.figures.overlay import paint_boxes, paint_heat
+from defectloc.files import atomic, make_directory
+from defectloc.localization.boxes import to_coco
+from defectloc.localization.calibration import probability
+from defectloc.localization.maps import Grid, upsample
+from defectloc.localization.normalization import GoodStatistics, normalize
+from defectloc.localize import BOX_COLUMNS, boxes_on
+from defectloc.progress import images_bar
+
+
+class Inspector:
+    """A finished run as it was last post-processed: its network, thresholds and scales."""
+
+    def __init__(self, run: runs.Run, device: str) -> None:
+        """Raises DefectlocError where the run was never localised."""
+        from defectloc.model import weights
+
+        record = run.folder / "metrics.json"
+        if not record.is_file():
+            raise DefectlocError(f"run={run.folder} was not localised yet; start its fit again.")
+        name = json.loads(record.read_text(encoding="utf-8"))["localization"]
+        folder = run.folder / "localization" / name
+        given = OmegaConf.load(folder / "config.yaml").localization
+        self.localization: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given))
+        self.calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        self.image_size = int(run.record["settings"]["data"]["image_size"])
+        self.grid = Grid(*run.record["grid"])
+        self.classifier = weights.restore(run.folder / runs.CHECKPOINT).to(device)
+        hot = np.concatenate([cells.ravel() for cells in run.maps(self.localization.map).values()])
+        self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
+
+    def maps(self, images: list[np.ndarray]) -> np.ndarray:
+        """Give the maps `(N, h, w)` at grid resolution of images `(H, W, 3)`."""
+        import torch
+
+        from defectloc.data.resize import resize
+        from defectloc.model.predict import maps_of
+
+        return maps_of(self.classifier, torch.stack([resize(image, self.image_size) for image in images]))
+
+    def inspect(self, image: np.ndarray, cells: np.ndarray) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
+        """Give (log-odds, probability and verdict), boxes, and the heat map in the image's own pixels."""
+        log_odds = float(cells.astype(np.float64).mean())
+        chance = float(probability(log_odds, self.calibration["temperature"]))
+        predicted = int(chance > self.calibration["decision_threshold"])
+        heat = upsample(cells, image.shape[:2], self.image_size, self.grid)
+        boxes = pd.DataFrame(columns=BOX_COLUMNS)
+        if predicted:
+            boxes = boxes_on(self._normalized(heat), self.localization, self.calibration["map_threshold"])
+        row = {"log_odds": log_odds, "probability": chance, "predicted": predicted}
+        if "review_above" in self.calibration:
+            sure = chance > self.calibration["defective_above"]
+            row["verdict"] = "defective" if sure else "review" if predicted else "good"
+        return row, boxes, heat
+
+    def _normalized(self, heat: np.ndarray) -> np.ndarray:
+        method, notes = self.localization.normalization, self.calibration
+        good = GoodStatistics(notes["good_mean"], notes["good_sd"]) if method == "good" else None
+        return normalize(heat, method, good=good)
+
+
+def run(settings: PredictSettings) -> pd.DataFrame:
+    """Predict all images of a file or folder; unreadable ones are named, skipped, and raise at the end."""
+    finished = runs.Run.open(settings.run)
+    base, paths = _images(settings.images)
+    output = Path(settings.output).expanduser()
+    make_directory(output)
+    import torch
+
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    inspector = Inspector(finished, device)
+    rows, tables, sizes, unreadable = [], [], {}, []
+    with images_bar("predicting", len(paths)) as advance:
+        for names, images in _batches(base, paths, settings.batch_size, unreadable):
+            for name, image, cells in zip(names, images, inspector.maps(images), strict=True):
+                row, boxes, heat = inspector.inspect(image, cells)
+                rows.append({"path": name, **row, "n_boxes": len(boxes)})
+                tables.append(boxes.assign(path=name))
+                sizes[name] = image.shape[:2]
+                if settings.overlays:
+                    drawn = paint_boxes(paint_heat(image, heat, inspector.scale), boxes[BOX_COLUMNS[1:5]].to_numpy(), 2)
+                    # The whole name stays, so that a.png and a.jpg do not meet.
+                    with atomic(output / "overlays" / f"{name}.png") as temporary:
+                        Image.fromarray(drawn).save(temporary)
+            advance(len(names))
+    predictions = pd.DataFrame(rows)
+    found = pd.concat(tables)[BOX_COLUMNS] if tables else pd.DataFrame(columns=BOX_COLUMNS)
+    runs.write_csv(output / "predictions.csv", predictions)
+    runs.write_csv(output / "boxes.csv", found)
+    runs.write_json(output / "boxes.coco.json", to_coco(sizes, found, description="defectloc"))
+    n_bad = int(predictions["predicted"].sum()) if len(predictions) else 0
+    print(f"{len(predictions)} images: {n_bad} defective, {len(predictions) - n_bad} good; {output / 'predictions.csv'}")
+    if unreadable:
+        raise DefectlocError(
+            f"{len(unreadable)} of {len(paths)} images could not be read and were skipped, the first: {unreadable[0]}"
+        )
+    return predictions
+
+
+def _images(images: str) -> tuple[Path, list[Path]]:
+    path = Path(images).expanduser()
+    if path.is_dir():
+        found = find_images(path)
+        if not found:
+            raise DefectlocError(f"images={images} holds no images (PNG, JPEG, BMP or TIFF).")
+        return path, found
+    if not path.is_file():
+        raise DefectlocError(f"images={images} does not exist.")
+    if not is_image_name(path):
+        raise DefectlocError(f"images={images} is not named as an image (PNG, JPEG, BMP or TIFF).")
+    return path.parent, [path]
+
+
+def _batches(
+    base: Path, paths: list[Path], size: int, unreadable: list[str]
+) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Read images in batches; what cannot be read is named and added to `unreadable`."""
+    for start in range(0, len(paths), size):
+        names, images = [], []
+        for path in paths[start : start + size]:
+            try:
+                images.append(read_image(path))
+                names.append(path.relative_to(base).as_posix())
+            except DefectlocError as error:
+                print(f"skipped: {error}", file=sys.stderr)
+                unreadable.append(str(error))
+        if images:
+            yield names, images
+
+
+def main() -> None:
+    """Command line."""
+    cli.run_command("predict", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Run directories: their name, what makes one whole, and how one is opened."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from defectloc.errors import DefectlocError
+from defectloc.files import atomic, write_text
+
+FORMAT = 1
+RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY = (
+    "run.json",
+    "model.ckpt",
+    "catalog.csv",
+    "predictions.csv",
+    "history.csv",
+)
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """Hash all that a fit depends on; equal for the folds of one setting."""
+    return hashlib.sha256(json.dumps({"format": FORMAT, **parts}, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
+    """Name a run directory: `outputs/<subset>/fold<k>-<fingerprint>`; raises DefectlocError where it would leave."""
+    if subset in ("", ".", "..") or "/" in subset or "\\" in subset or subset.startswith("."):
+        raise DefectlocError(f"subset={subset} cannot name a folder; use letters, digits, '-' and '_'.")
+    return Path(outputs).expanduser() / subset / f"fold{fold}-{print_}"
+
+
+def maps_name(kind: str) -> str:
+    """Name the file of a kind of map; the class activation map has the plain name."""
+    return "maps.npz" if kind == "cam" else f"maps.{kind}.npz"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically."""
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())
+
+
+def write_maps(path: Path, paths: list[str], maps: np.ndarray) -> None:
+    """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, paths=np.array(paths, dtype=np.str_), maps=maps.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a run directory; raises DefectlocError where it is none, half-finished or of another version."""
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise DefectlocError(f"run={folder} does not exist; 'defectloc summarize' lists the finished runs.")
+        path = folder / RECORD
+        if not path.is_file():
+            raise DefectlocError(f"run={folder} holds no finished fit; start the same 'defectloc train' again.")
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            version = record["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DefectlocError(f"{path} cannot be read as the record of a run.") from error
+        if version != FORMAT:
+            raise DefectlocError(f"run={folder} has format {version}, this version reads {FORMAT}; fit it again.")
+        for name in (CHECKPOINT, CATALOG, PREDICTIONS, maps_name("cam")):
+            if not (folder / name).is_file():
+                raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
+        return cls(folder, record)
+
+    def images(self) -> pd.DataFrame:
+        """Give the rows of `predictions.csv` with `mask_path`, `height` and `width` of `catalog.csv`."""
+        text = {"defect_type": str, "mask_path": str}
+        catalog = pd.read_csv(self.folder / CATALOG, dtype=text, keep_default_na=False)
+        predictions = pd.read_csv(self.folder / PREDICTIONS, dtype=text, keep_default_na=False)
+        predictions = predictions.astype({"log_odds": float, "probability": float})
+        return predictions.merge(catalog[["path", "mask_path", "height", "width"]], on="path", how="left")
+
+    def maps(self, kind: str) -> dict[str, np.ndarray]:
+        """Give the maps `(h, w)` by path; raises DefectlocError for a kind that the run does not have."""
+        path = self.folder / maps_name(kind)
+        if not path.is_file():
+            raise DefectlocError(f"run={self.folder} has no maps of localization.map={kind}.")
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+        except (ValueError, KeyError, OSError) as error:
+            raise DefectlocError(f"{path} cannot be read as maps.") from error

@@ -1,0 +1,246 @@
+"""`python -m defectloc.train`: fit one fold (or find it already fitted), predict, localise, score."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from defectloc import cli, runs
+from defectloc.config import TrainSettings
+from defectloc.data import catalog as catalogs
+from defectloc.data import sources, splits
+from defectloc.data.images import image_size, read_image
+from defectloc.files import lock
+from defectloc.localize import draw_test, post_process
+from defectloc.reporting.tables import print_metrics
+
+if TYPE_CHECKING:
+    import torch
+
+    from defectloc.data.module import FeatureDataset, ImageDataset
+    from defectloc.model.classifier import Classifier
+
+
+@dataclass
+class Fold:
+    """All that a fit of one fold starts from."""
+
+    settings: TrainSettings
+    root: Path
+    catalog: pd.DataFrame
+    classifier: "Classifier"
+    weights_digest: str
+    device: str
+    precision: str
+
+    @property
+    def cached(self) -> bool:
+        """Tell whether the trunk's output is stored; with a random augmentation there is nothing to store."""
+        return self.settings.features.cache and not self.settings.augmentation.transforms
+
+    def rows(self, *parts: str) -> pd.DataFrame:
+        """Give the images of some parts of the split."""
+        return self.catalog[self.catalog["split"].isin(parts)]
+
+
+def prepare(settings: TrainSettings) -> Fold:
+    """Read the data, split it and load the weights; the cheap checks come first."""
+    root, catalog = sources.load(settings.data, settings.subset)
+    catalog = catalog.assign(split=splits.split(catalog, settings.data, settings.n_folds, settings.fold))
+    import torch
+
+    from defectloc.model import weights
+
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    classifier, digest, origin = weights.build(settings.model, settings.seed)
+    print(f"{settings.subset} fold {settings.fold}: {settings.model.name}, {origin}", file=sys.stderr)
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    precision = settings.training.precision
+    if precision == "auto":
+        precision = "bfloat16" if device == "cuda" else "float32"
+    return Fold(settings, root, catalog, classifier, digest, device, precision)
+
+
+def fingerprint(fold: Fold) -> str:
+    """Hash all that affects the fit, and nothing else."""
+    s, data = fold.settings, fold.settings.data
+    return runs.fingerprint(
+        {
+            "catalog": catalogs.digest(fold.catalog),
+            "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
+            "image_size": data.image_size,
+            "preprocessing": fold.classifier.preprocessing,
+            "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
+            "training": asdict(s.training) | {"precision": fold.precision},
+            "augmentation": s.augmentation.transforms,
+            "seed": s.seed,
+            "features": [fold.cached, s.features.dtype if fold.cached else None],
+        }
+    )
+
+
+def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
+    """Do what is not done yet of a fold, and post-process it; returns (metrics, run)."""
+    fold = prepare(settings)
+    folder = runs.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
+    with lock(folder / ".lock", f"the same fold ({folder})"):
+        if not (folder / runs.RECORD).is_file():
+            _fit(fold, folder)
+        if not (folder / runs.PREDICTIONS).is_file():
+            _predict(fold, folder)
+        finished = runs.Run.open(folder)
+        metrics = post_process(finished, settings.localization, settings.decision)
+        runs.write_json(folder / "metrics.json", metrics)
+        if settings.figures:
+            _draw(finished, metrics)
+    print_metrics(metrics)
+    print(f"run: {folder}")
+    if settings.figures:
+        print(f"figure: {folder / 'figures' / 'test.png'}")
+    return metrics, finished
+
+
+def _fit(fold: Fold, folder: Path) -> None:
+    from defectloc.data.module import FoldData
+    from defectloc.model import weights
+    from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+
+    settings, training = fold.settings, fold.settings.training
+    started = time.perf_counter()
+    train, validation = (
+        _dataset(fold, part, augmented=part == splits.TRAIN) for part in (splits.TRAIN, splits.VALIDATION)
+    )
+    stored = time.perf_counter()
+    labels = list(fold.rows(splits.TRAIN)["label"])
+    given = training.class_weights
+    class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
+    module = DefectClassifier(fold.classifier, training, class_weights, settings.seed)
+    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers)
+    unfinished = folder / ".fit"
+    fit(module, data, unfinished, fold.device, fold.precision)
+    fitted = time.perf_counter()
+    weights.save(folder / runs.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
+    runs.write_csv(folder / runs.HISTORY, pd.DataFrame(module.history))
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
+    heights, widths = zip(*sizes, strict=True)
+    runs.write_csv(folder / runs.CATALOG, fold.catalog.assign(height=heights, width=widths))
+    runs.write_json(
+        folder / runs.RECORD,
+        {
+            "format": runs.FORMAT,
+            "fingerprint": folder.name.partition("-")[2],
+            "subset": settings.subset,
+            "fold": settings.fold,
+            "root": str(fold.root),
+            "settings": asdict(settings),
+            "class_weights": class_weights,
+            "weights_digest": fold.weights_digest,
+            "preprocessing": fold.classifier.preprocessing,
+            "grid": list(fold.classifier.grid),
+            "device": fold.device,
+            "precision": fold.precision,
+            "n_train": len(labels),
+            "epochs": len(module.history),
+            "seconds": {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)},
+            "versions": {name: version(name) for name in ("defectloc", "torch", "torchvision", "pytorch-lightning")},
+        },
+    )
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _predict(fold: Fold, folder: Path) -> None:
+    """Write maps and log-odds of the validation and test images; the log-odds are the means of the maps."""
+    from defectloc.data.module import loader
+    from defectloc.model import weights
+    from defectloc.model.predict import maps_of
+
+    started = time.perf_counter()
+    classifier = weights.restore(folder / runs.CHECKPOINT).to(fold.device)
+    images = pd.concat([fold.rows(splits.VALIDATION), fold.rows(splits.TEST)])
+    dataset = _dataset(fold, splits.VALIDATION, splits.TEST)
+    batches = loader(dataset, fold.settings.features.batch_size, None, fold.settings.features.workers)
+    maps = np.concatenate([maps_of(classifier, inputs) for inputs, _ in batches])
+    log_odds = maps.astype(np.float64).mean((1, 2))
+    # Made from maps that are no longer: boxes and scores go with them.
+    shutil.rmtree(folder / "localization", ignore_errors=True)
+    runs.write_maps(folder / runs.maps_name("cam"), list(images["path"]), maps)
+    record = json.loads((folder / runs.RECORD).read_text(encoding="utf-8"))
+    record["seconds"]["predict"] = round(time.perf_counter() - started, 3)
+    runs.write_json(folder / runs.RECORD, record)
+    table = images[["path", "split", "label", "defect_type"]]
+    probability = 0.5 * (1 + np.tanh(log_odds / 2))
+    runs.write_csv(folder / runs.PREDICTIONS, table.assign(log_odds=log_odds, probability=probability))
+
+
+def _dataset(fold: Fold, *parts: str, augmented: bool = False) -> "FeatureDataset | ImageDataset":
+    """Give the images of some parts, in the order of the parts, as stored features or to be decoded."""
+    from defectloc.data.augmentation import Augmentation
+    from defectloc.data.module import FeatureDataset, ImageDataset
+
+    settings = fold.settings
+    images = pd.concat([fold.rows(part) for part in parts])
+    if fold.cached:
+        store = _store(fold)
+        return FeatureDataset(store.read(list(images["digest"]), fold.classifier.level), list(images["label"]))
+    augmentation = None
+    if augmented and settings.augmentation.transforms:
+        augmentation = Augmentation(settings.augmentation, settings.seed)
+        print(f"features: streamed, since augmentation={settings.augmentation.name} is random", file=sys.stderr)
+    paths = [fold.root / path for path in images["path"]]
+    return ImageDataset(paths, list(images["label"]), settings.data.image_size, augmentation)
+
+
+def _store(fold: Fold) -> Any:
+    """Open the feature store of this setting, with all images of the fold in it."""
+    from defectloc.data.resize import resize
+    from defectloc.features.store import FeatureStore
+    from defectloc.model.predict import trunk_of
+
+    settings, classifier = fold.settings, fold.classifier
+    size, features = settings.data.image_size, settings.features
+    key = {
+        "image_size": size,
+        "preprocessing": classifier.preprocessing,
+        "backbone": classifier.backbone,
+        "cut": classifier.trainable_from,
+        "weights": fold.weights_digest,
+        "dtype": features.dtype,
+        "precision": fold.precision,
+        "view": "plain",
+    }
+    store = FeatureStore(Path(settings.outputs).expanduser() / ".features", key)
+
+    def view(path: str) -> "torch.Tensor":
+        return resize(read_image(fold.root / path), size)
+
+    trunk = trunk_of(classifier, fold.device, fold.precision)
+    store.ensure(fold.catalog, [classifier.level], trunk, view, features.batch_size, features.workers)
+    return store
+
+
+def _draw(finished: runs.Run, metrics: dict[str, Any]) -> None:
+    from defectloc.figures.curves import draw_history
+
+    history = finished.folder / "figures" / "history.png"
+    if not history.is_file():
+        draw_history(pd.read_csv(finished.folder / runs.HISTORY), history)
+    draw_test(finished, metrics)
+
+
+def main() -> None:
+    """Command line."""
+    cli.run_command("train", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from defectloc.data import synthetic
+from defectloc.errors import DefectlocError
+
+KINDS = [(subset, kind) for subset, (_, kinds) in synthetic.SUBSETS.items() for kind in kinds]
+FEW = {"n_good": 2, "n_test_good": 1, "n_per_type": 1, "size": 64}
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("subset", sorted(synthetic.SUBSETS))
+def test_the_folder_has_the_mvtec_layout(tmp_path, subset):
+    root = synthetic.draw(tmp_path, subset, seed=3, **FEW)
+    kinds = synthetic.SUBSETS[subset][1]
+    expected = ["synthetic.json", "train/good/000.png", "train/good/001.png", "test/good/000.png"]
+    expected += [f"test/{kind}/000.png" for kind in kinds] + [f"ground_truth/{kind}/000_mask.png" for kind in kinds]
+    assert files(root / subset) == sorted(expected)
+    assert read(root / subset / "train/good/000.png").shape == (64, 64, 3)
+    for kind in kinds:
+        mask = read(root / subset / f"ground_truth/{kind}/000_mask.png")
+        assert mask.shape == (64, 64)
+        assert set(np.unique(mask)) == {0, 255}
+    assert [p.name for p in root.iterdir()] == [subset]
+
+
+@pytest.mark.parametrize(("subset", "kind"), KINDS)
+def test_the_mask_is_exactly_what_the_defect_changed(subset, kind):
+    painter = synthetic.SUBSETS[subset][0]
+    areas = []
+    for index in range(6):
+        image, mask = synthetic.draw_image(subset, seed=1, split="test", defect_type=kind, index=index, size=128)
+        place = (sorted(synthetic.SUBSETS).index(subset), 1, 1 + synthetic.SUBSETS[subset][1].index(kind))
+        twin, part = synthetic._photograph(painter, [1, *place, index], 128, None, 0)
+        change = np.abs(image.astype(int) - twin).max(axis=2)
+        assert not change[mask == 0].any()
+        assert (change[mask == 255] >= synthetic.VISIBLE).mean() > 0.8
+        # Eroded once, because the mask's rim is one pixel of antialiasing wide.
+        inner = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+        assert not inner.any() or np.median(change[inner]) >= synthetic.VISIBLE
+        areas.append((mask > 0).sum() / part.sum())
+    assert max(areas) <= 1 / 3
+    assert len(set(areas)) == 6
+
+
+@pytest.mark.parametrize("subset", sorted(synthetic.SUBSETS))
+def test_good_parts_have_no_mask_and_differ(subset):
+    images = []
+    for index in range(4):
+        image, mask = synthetic.draw_image(subset, seed=0, split="train", defect_type="good", index=index, size=96)
+        assert not mask.any()
+        images.append(image.astype(float))
+    for i in range(4):
+        for j in range(i):
+            assert np.abs(images[i] - images[j]).mean() > 2
+
+
+def test_an_image_depends_on_its_place_and_the_seed_but_not_on_the_counts(tmp_path):
+    few = synthetic.draw(tmp_path / "a", "tile", seed=5, **FEW)
+    more = synthetic.draw(tmp_path / "b", "tile", seed=5, **{**FEW, "n_good": 3, "n_per_type": 2})
+    other = synthetic.draw(tmp_path / "b", "tile", seed=6, **FEW)
+    for name in files(few / "tile"):
+        if name.endswith(".png"):
+            assert (few / "tile" / name).read_bytes() == (more / "tile" / name).read_bytes()
+    assert few.name != more.name != other.name
+    train, test = (read(few / "tile" / s / "good/000.png") for s in ("train", "test"))
+    assert (train != test).any()
+    assert (train != read(other / "tile/train/good/000.png")).any()
+
+
+def test_a_drawn_set_is_found_again_and_a_half_drawn_one_is_not_trusted(tmp_path, monkeypatch):
+    root = synthetic.draw(tmp_path, "pill", seed=0, **FEW)
+    stamp = (root / "pill").stat().st_mtime_ns
+
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(synthetic, "_write_png", refuse)
+    assert synthetic.draw(tmp_path, "pill", seed=0, **FEW) == root
+    assert (root / "pill").stat().st_mtime_ns == stamp
+    assert json.loads((root / "pill/synthetic.json").read_text())["size"] == 64
+    with pytest.raises(DefectlocError, match="No space left"):
+        synthetic.draw(tmp_path, "screw", seed=0, **FEW)
+    assert [p.name for p in root.iterdir()] == ["pill"]
+
+
+def test_screws_lie_at_any_angle_and_pills_do_not():
+    def angles(subset):
+        found = []
+        for index in range(8):
+            image, _ = synthetic.draw_image(subset, seed=2, split="train", defect_type="good", index=index, size=96)
+            grey = image.mean(axis=2)
+            part = grey > 110 if subset == "pill" else grey < 130
+            moments = cv2.moments(part.astype(np.uint8), binaryImage=True)
+            found.append(0.5 * np.arctan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"]))
+        return np.array(found)
+
+    assert np.abs(angles("pill")).max() < np.deg2rad(10)
+    assert np.ptp(angles("screw")) > np.deg2rad(60)
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path):
+    with pytest.raises(DefectlocError, match="pill, screw, tile"):
+        synthetic.draw(tmp_path, "bottle", **FEW)
+    with pytest.raises(DefectlocError, match="at least 32"):
+        synthetic.draw(tmp_path, "pill", size=8)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DefectlocError, match="file"):
+        synthetic.draw(tmp_path / "file", "pill", **FEW)

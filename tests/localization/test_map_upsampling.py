@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.interpolate import RegularGridInterpolator
+
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Grid, upsample
+
+VGG16, RESNET50, DENSENET121 = Grid(16, 7.5), Grid(32, 0), Grid(32, 14.0)
+
+
+def test_at_input_size_a_cells_centre_holds_the_cells_value() -> None:
+    values = np.arange(49, dtype=np.float32).reshape(7, 7)
+    result = upsample(values, (224, 224), 224, RESNET50)
+    assert result.shape == (224, 224)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[::32, ::32], values)
+
+
+def test_a_half_pixel_centre_lies_between_its_two_neighbours() -> None:
+    row = np.array([[0.0, 1.0]])
+    result = upsample(row, (1, 32), 32, VGG16)[0]
+    np.testing.assert_allclose(result[:8], 0)
+    np.testing.assert_allclose(result[8:24], (np.arange(8, 24) - 7.5) / 16, rtol=1e-6)
+    np.testing.assert_allclose(result[24:], 1)
+
+
+@pytest.mark.parametrize("grid", [VGG16, RESNET50, DENSENET121])
+@pytest.mark.parametrize("size", [(37, 300), (800, 550)])
+def test_agrees_with_scipys_interpolation_at_native_size(grid: Grid, size: tuple[int, int]) -> None:
+    cells = int(224 // grid.stride)
+    values = np.random.default_rng(0).normal(size=(cells, cells))
+    centres = grid.offset + grid.stride * np.arange(cells)
+    at = [np.clip((np.arange(n) + 0.5) * 224 / n - 0.5, centres[0], centres[-1]) for n in size]
+    expected = RegularGridInterpolator((centres, centres), values)(np.stack(np.meshgrid(*at, indexing="ij"), -1))
+    np.testing.assert_allclose(upsample(values, size, 224, grid), expected, atol=1e-6)
+
+
+def test_the_identity_grid_changes_nothing() -> None:
+    values = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
+    np.testing.assert_array_equal(upsample(values, (4, 4), 4, Grid(1, 0)), values)
+
+
+def test_a_map_of_one_cell_is_flat() -> None:
+    np.testing.assert_array_equal(upsample([[3.0]], (3, 5), 32, Grid(32, 0)), np.full((3, 5), 3, np.float32))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-1e3, 1e3, width=32)),
+    st.integers(1, 50),
+    st.integers(1, 50),
+)
+def test_no_value_leaves_the_range_and_a_flat_map_stays_flat(values: np.ndarray, height: int, width: int) -> None:
+    result = upsample(values, (height, width), 64, VGG16)
+    assert result.min() >= values.min()
+    assert result.max() <= values.max()
+    assert np.ptp(upsample(np.full_like(values, values[0, 0]), (height, width), 64, VGG16)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [([[np.nan, 1.0]], (4, 4)), ([[np.inf]], (4, 4)), ([1.0], (4, 4)), (np.zeros((0, 3)), (4, 4)), ([[1.0]], (0, 4))],
+)
+def test_bad_maps_and_sizes_are_refused(values: object, size: tuple[int, int]) -> None:
+    with pytest.raises(DefectlocError):
+        upsample(values, size, 32, VGG16)
+
+
+@pytest.mark.parametrize(("stride", "offset"), [(0, 0), (-1, 0), (np.nan, 0), (1, np.inf)])
+def test_bad_grids_are_refused(stride: float, offset: float) -> None:
+    with pytest.raises(DefectlocError, match="stride"):
+        Grid(stride, offset)
