@@ -24,6 +24,7 @@ from defectloc.errors import DefectlocError
 COMMANDS = {
     "train": "fit one fold, predict, localise, score",
     "localize": "boxes and scores of a finished run again, with other settings",
+    "evaluate": "the same scores for anybody's heat maps",
     "predict": "new images by a finished run",
     "summarize": "all runs: mean and sd over folds",
     "overview": "a look at the data before training",
@@ -31,8 +32,23 @@ COMMANDS = {
 }
 
 PATH_KEYS = frozenset(
-    "run outputs output images maps masks root data.root data.good data.defective data.masks data.table "
-    "data.ignore_mask model.weights".split()
+    (
+        "run",
+        "outputs",
+        "output",
+        "images",
+        "maps",
+        "masks",
+        "root",
+        "ignore_mask",
+        "data.root",
+        "data.good",
+        "data.defective",
+        "data.masks",
+        "data.table",
+        "data.ignore_mask",
+        "model.weights",
+    )
 )
 
 
@@ -100,7 +116,8 @@ def fail(text: str) -> None:
 def sentence(error: BaseException) -> str | None:
     """Say in one line what an error means to the user, or None where it is a fault of the program."""
     if isinstance(error, DefectlocError):
-        return str(error)
+        # A worker process of a DataLoader hands its sentence on at the end of a traceback.
+        return str(error).rpartition("DefectlocError: ")[2].strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_sentence(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

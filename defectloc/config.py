@@ -32,6 +32,8 @@ class DataConfig:
     good: str | None = None
     defective: str | None = None
     masks: str | None = None
+    # pixels that count for no score, such as fixtures: one mask for all images, relative to the root or absolute
+    ignore_mask: str | None = None
     # csv
     table: str | None = None
     # elpv: |2p - 1| of the published defect probability p; 1 keeps the cells that every expert was sure of
@@ -45,6 +47,7 @@ class DataConfig:
     # fetch
     url: str | None = None
     sha256: str | None = None
+    keep_archive: bool = True
 
 
 @dataclass
@@ -158,6 +161,17 @@ class LocalizeSettings(Settings):
 
 
 @dataclass
+class EvaluateSettings(Settings):
+    """`python -m defectloc.evaluate`."""
+
+    maps: str = MISSING
+    masks: str = MISSING
+    output: str | None = None
+    ignore_mask: str | None = None
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+
+
+@dataclass
 class PredictSettings(Settings):
     """`python -m defectloc.predict`."""
 
@@ -189,6 +203,7 @@ class DataSettings(Settings):
 SETTINGS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "localize": LocalizeSettings,
+    "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
     "overview": DataSettings,
@@ -226,6 +241,9 @@ def typed(config: DictConfig) -> Any:
         _check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
         check_localization(settings.localization, settings.decision)
+    if isinstance(settings, EvaluateSettings):
+        check_localization(settings.localization, DecisionConfig())
+        _check_fixed(settings.localization, DecisionConfig())
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_fixed(settings.localization, settings.decision)
     return settings
@@ -292,7 +310,7 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
     }
     for key, needs_validation in chosen.items():
         if needs_validation:
-            raise DefectlocError(f"{key} needs a validation part; set data.validation above 0.")
+            raise DefectlocError(f"{key} needs a validation part; set data.validation above 0 (evaluate has none).")
 
 
 def check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:

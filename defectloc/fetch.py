@@ -13,9 +13,9 @@ def run(settings: DataSettings) -> Path:
     data = settings.data
     if data.name != "mvtec" or not data.url or not data.sha256 or not data.root:
         raise DefectlocError(f"data={data.name} cannot be fetched; only data=mvtec has an address.")
-    folder = fetch_mvtec(Path(data.root).expanduser(), settings.subset, data.url, data.sha256)
-    print(f"data: {folder}")
-    return folder
+    return fetch_mvtec(
+        Path(data.root).expanduser(), settings.subset, data.url, data.sha256, keep_archive=data.keep_archive
+    )
 
 
 def main() -> None:

@@ -64,21 +64,48 @@ def refusal(error: OSError, path: Path) -> DefectlocError:
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; wait, and say so once, while another process is busy with `what`.
 
-    The operating system frees the lock when its holder dies, however it dies, so there is none to time out.
+    The operating system frees the lock when its holder dies, however it dies, so there is none to time out. Folders
+    that were made for the lock and hold nothing else after an error are removed.
     """
-    make_directory(path.parent)
-    holder = filelock.FileLock(path)
-    try:
-        holder.acquire(timeout=0)
-    except filelock.Timeout:
-        print(f"waiting: another process is busy with {what}", file=sys.stderr, flush=True)
-        holder.acquire()
-    except OSError as error:
-        raise refusal(error, path) from error
+    holder, new_folders = filelock.FileLock(path), _missing_folders(path.parent)
+    _acquire(holder, path, what)
     try:
         yield
+    except BaseException:
+        if new_folders and os.listdir(path.parent) == [path.name]:
+            path.unlink()
+            _remove_empty(new_folders)
+        raise
     finally:
         holder.release()
+
+
+def _acquire(holder: filelock.BaseFileLock, path: Path, what: str) -> None:
+    timeout = 0
+    while True:
+        make_directory(path.parent)
+        try:
+            holder.acquire(timeout=timeout)
+            return
+        except filelock.Timeout:
+            print(f"waiting: another process is busy with {what}", file=sys.stderr, flush=True)
+            timeout = -1
+        except FileNotFoundError:
+            # The holder gave up and took its folder with it.
+            continue
+        except OSError as error:
+            raise refusal(error, path) from error
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """List what `make_directory` would make, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _umask() -> int:

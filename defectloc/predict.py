@@ -38,8 +38,9 @@ class Inspector:
             raise DefectlocError(f"run={run.folder} was not localised yet; start its fit again.")
         name = json.loads(record.read_text(encoding="utf-8"))["localization"]
         folder = run.folder / "localization" / name
-        given = OmegaConf.load(folder / "config.yaml").localization
-        self.localization: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given))
+        given: Any = OmegaConf.load(folder / "config.yaml")
+        merged: Any = OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given.localization)
+        self.localization: LocalizationConfig = OmegaConf.to_object(merged)
         self.calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
         self.image_size = int(run.record["settings"]["data"]["image_size"])
         self.grid = Grid(*run.record["grid"])
@@ -65,7 +66,7 @@ class Inspector:
         boxes = pd.DataFrame(columns=BOX_COLUMNS)
         if predicted:
             boxes = boxes_on(self._normalized(heat), self.localization, self.calibration["map_threshold"])
-        row = {"log_odds": log_odds, "probability": chance, "predicted": predicted}
+        row: dict[str, Any] = {"log_odds": log_odds, "probability": chance, "predicted": predicted}
         if "review_above" in self.calibration:
             sure = chance > self.calibration["defective_above"]
             row["verdict"] = "defective" if sure else "review" if predicted else "good"
@@ -90,7 +91,8 @@ def run(settings: PredictSettings) -> pd.DataFrame:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     inspector = Inspector(finished, device)
-    rows, tables, sizes, unreadable = [], [], {}, []
+    rows, tables, sizes = [], [], {}
+    unreadable: list[str] = []
     with images_bar("predicting", len(paths)) as advance:
         for names, images in _batches(base, paths, settings.batch_size, unreadable):
             for name, image, cells in zip(names, images, inspector.maps(images), strict=True):
@@ -110,7 +112,9 @@ def run(settings: PredictSettings) -> pd.DataFrame:
     runs.write_csv(output / "boxes.csv", found)
     runs.write_json(output / "boxes.coco.json", to_coco(sizes, found, description="defectloc"))
     n_bad = int(predictions["predicted"].sum()) if len(predictions) else 0
-    print(f"{len(predictions)} images: {n_bad} defective, {len(predictions) - n_bad} good; {output / 'predictions.csv'}")
+    print(
+        f"{len(predictions)} images: {n_bad} defective, {len(predictions) - n_bad} good; {output / 'predictions.csv'}"
+    )
     if unreadable:
         raise DefectlocError(
             f"{len(unreadable)} of {len(paths)} images could not be read and were skipped, the first: {unreadable[0]}"

@@ -13,7 +13,7 @@ from rich.table import Table
 from defectloc import cli
 from defectloc.config import SummarizeSettings
 from defectloc.errors import DefectlocError
-from defectloc.figures.curves import draw_sweep
+from defectloc.figures.curves import draw_thresholds
 from defectloc.files import write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.summary import markdown, shown, summary
@@ -76,7 +76,7 @@ def run(settings: SummarizeSettings) -> pd.DataFrame:
     for (subset, fingerprint), group in table.groupby(["subset", "fingerprint"]):
         if group["threshold"].nunique() > 1:
             path = folder / str(subset) / f"thresholds-{fingerprint}.png"
-            draw_sweep(group, f"{subset}: box scores against the threshold", path)
+            draw_thresholds(group, None, f"{subset}: box scores against the threshold, mean ± sd over folds", path)
             print(f"figure: {path}")
     print(f"table: {folder / 'summary.csv'}, {folder / 'summary.md'}")
     return table

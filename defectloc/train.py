@@ -18,8 +18,9 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.images import image_size, read_image
+from defectloc.draw import draw_run
 from defectloc.files import lock
-from defectloc.localize import draw_test, post_process
+from defectloc.localize import post_process
 from defectloc.reporting.tables import print_metrics
 
 if TYPE_CHECKING:
@@ -102,11 +103,11 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
         metrics = post_process(finished, settings.localization, settings.decision)
         runs.write_json(folder / "metrics.json", metrics)
         if settings.figures:
-            _draw(finished, metrics)
+            figure = draw_run(finished, metrics, settings.localization, settings.decision)
     print_metrics(metrics)
     print(f"run: {folder}")
     if settings.figures:
-        print(f"figure: {folder / 'figures' / 'test.png'}")
+        print(f"figure: {figure}")
     return metrics, finished
 
 
@@ -226,15 +227,6 @@ def _store(fold: Fold) -> Any:
     trunk = trunk_of(classifier, fold.device, fold.precision)
     store.ensure(fold.catalog, [classifier.level], trunk, view, features.batch_size, features.workers)
     return store
-
-
-def _draw(finished: runs.Run, metrics: dict[str, Any]) -> None:
-    from defectloc.figures.curves import draw_history
-
-    history = finished.folder / "figures" / "history.png"
-    if not history.is_file():
-        draw_history(pd.read_csv(finished.folder / runs.HISTORY), history)
-    draw_test(finished, metrics)
 
 
 def main() -> None:

@@ -99,6 +99,7 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         raise DefectlocError(f"data.masks={data.masks} does not exist.")
     if masks is not None and not masks.is_relative_to(root):
         raise DefectlocError(f"data.masks={data.masks} must lie below {root}, as the images do.")
+    bases: list[tuple[str | None, Path]]
     bases = [(split, root / split) for split in SPLITS if (root / split).is_dir()] if data.root else []
     rows = []
     for split, base in bases or [(None, root)]:
@@ -145,11 +146,13 @@ def _csv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         table = pd.read_csv(path, dtype={"path": str, "mask_path": str, "defect_type": str, "group": str})
     except FileNotFoundError as error:
         raise DefectlocError(f"data.table={data.table} does not exist.") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         raise DefectlocError(f"data.table={data.table} cannot be read as a CSV table: {error}.") from error
     for column in ("path", "label"):
         if column not in table:
             raise DefectlocError(f"data.table={data.table} has no column '{column}'; it has {', '.join(table)}.")
+    if table["path"].isna().any():
+        raise DefectlocError(f"data.table={data.table} has no path in row {table['path'].isna().idxmax() + 1}.")
     root = path.parent if data.root is None else _existing_root(data)
     for name in [*table["path"].dropna(), *table.get("mask_path", pd.Series(dtype=str)).dropna()]:
         if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -17,10 +17,8 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
 
     Raises DefectlocError where a class has too few images or the source has no split of its own.
     """
-    if data.split == "kfold":
-        is_test = _kfold(catalog, n_folds, fold, data.split_seed)
-    else:
-        is_test = _own_split(catalog, data)
+    pooled = data.split == "kfold"
+    is_test = _kfold(catalog, n_folds, fold, data.split_seed) if pooled else _own_split(catalog, data)
     part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
     if data.validation > 0:
         rows = np.flatnonzero(~is_test)

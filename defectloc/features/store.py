@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from defectloc.files import atomic, lock, make_directory, write_text
+from defectloc.files import atomic, lock, write_text
 from defectloc.progress import images_bar
 
 SHARD_IMAGES = 64
@@ -56,9 +56,6 @@ class FeatureStore:
         if not self._missing(images["digest"], levels):
             return 0
         with lock(self.folder / ".lock", "computing features of these images"):
-            make_directory(self.folder)
-            if not (self.folder / "key.json").exists():
-                write_text(self.folder / "key.json", json.dumps(self.key, indent=2, sort_keys=True))
             self._remove_orphans()
             missing = self._missing(images["digest"], levels)
             todo = images[images["digest"].isin(missing)]
@@ -71,6 +68,8 @@ class FeatureStore:
                         for level, values in trunk(batch, levels).items():
                             parts[level].append(self._stored(values))
                         advance(len(batch))
+                    if not (self.folder / "key.json").exists():
+                        write_text(self.folder / "key.json", json.dumps(self.key, indent=2, sort_keys=True))
                     for level in levels:
                         self._write(level, digests, np.concatenate(parts[level]))
         self._rows.clear()
@@ -106,7 +105,9 @@ class FeatureStore:
         # Plain writing: a full disk is then an error, whereas writing to a memory map would kill the process.
         with atomic(path) as temporary:
             with temporary.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
+                # As np.save, whose error does not tell that the disk is full.
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+                file.write(np.ascontiguousarray(values).data)
             note = {"digests": digests, "sha256": _sha256(temporary)}
         write_text(path.with_suffix(".json"), json.dumps(note))
 

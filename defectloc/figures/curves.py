@@ -28,8 +28,12 @@ def draw_history(history: pd.DataFrame, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def draw_sweep(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw box F1, box accuracy and false boxes per good image against the threshold, mean and sd over folds."""
+def draw_thresholds(table: pd.DataFrame, chosen: float | None, title: str, path: Path) -> None:
+    """Draw box F1, box accuracy and false boxes per good image against the threshold of the map.
+
+    `table` has the column `threshold`, one for each score, and `<score>_sd` where there are several folds; `chosen`
+    marks the threshold that the run uses.
+    """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     lines = (
@@ -44,12 +48,16 @@ def draw_sweep(table: pd.DataFrame, title: str, path: Path) -> None:
             continue
         color = f"C{number}"
         axes.plot(table["threshold"], table[name], marker="o", ms=4, label=label, color=color)
-        sd = table[f"{name}_sd"].fillna(0)
-        axes.fill_between(table["threshold"], table[name] - sd, table[name] + sd, color=color, alpha=0.15, lw=0)
+        if f"{name}_sd" in table:
+            sd = table[f"{name}_sd"].fillna(0)
+            axes.fill_between(table["threshold"], table[name] - sd, table[name] + sd, color=color, alpha=0.15, lw=0)
     for axes in (left, right):
+        if chosen is not None:
+            axes.axvline(chosen, color="black", ls="--", lw=1, label=f"chosen: {chosen:.3g}")
         axes.set(xlabel="threshold of the map", ylim=(0, None))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
     figure.suptitle(title)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -38,19 +38,20 @@ def draw_overview(
     figure.suptitle(f"{title or root.name}: {n_good} good, {n_defective} defective images, {size}{more}", fontsize=14)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.45, 1))
     _draw_samples(figure.add_subfigure(grid[0]), root, _choose(catalog, shown, n_samples, lines))
+    # Subfigures, because cells of one grid would be shrunk to the width of the longest bar label.
+    text = "\n".join(textwrap.fill(sentence, 82) for sentence in [survey.advice, *survey.warnings])
+    heights = (max(1.2, 0.32 * len(shown)), 2, max(0.7, 0.15 * len(text.splitlines())))
     right = figure.add_subfigure(grid[1])
-    cells = right.add_gridspec(3, 2, height_ratios=(max(1.2, 0.32 * len(shown)), 2, 0.7))
-    _draw_counts(right.add_subplot(cells[0, :]), shown)
+    cells = right.add_gridspec(3, 1, height_ratios=heights)
+    top, middle, bottom = (right.add_subfigure(cells[i]) for i in range(3))
+    _draw_counts(top.subplots(), shown)
     names = {0: "mean of all good images", 1: "mean of all defective images"}
-    for column, (label, mean) in enumerate(sorted(survey.mean_images.items())):
-        axes = right.add_subplot(cells[1, column])
+    for axes, (label, mean) in zip(middle.subplots(1, 2).flat, sorted(survey.mean_images.items()), strict=False):
         axes.imshow(mean)
         axes.set_title(names[label], fontsize=10, color=(GOOD_COLOR, DEFECT_COLOR)[label])
+    for axes in middle.axes:
         axes.set_axis_off()
-    axes = right.add_subplot(cells[2, :])
-    axes.set_axis_off()
-    text = "\n".join(textwrap.fill(sentence, 80) for sentence in [survey.advice, *survey.warnings])
-    axes.text(0, 1, text, fontsize=10, va="top", transform=axes.transAxes)
+    bottom.text(0.02, 0.95, text, fontsize=10, va="top")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

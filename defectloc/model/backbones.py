@@ -1,7 +1,8 @@
 """ImageNet classifiers of torchvision, each cut in trunk (frozen), tail (trained) and head."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ def stages(backbone: str) -> "OrderedDict[str, nn.Module]":
     VGG16 keeps no pool after conv5_3, so that the mean of the map is the decision. Activations are not in place:
     methods that look inside would otherwise see overwritten numbers.
     """
+    chain: OrderedDict[str, nn.Module]
     if backbone == "vgg16":
         return _vgg16_stages()
     if backbone == "resnet50":
@@ -61,7 +63,8 @@ def _vgg16_stages() -> "OrderedDict[str, nn.Module]":
             assert isinstance(convolution, nn.Conv2d)
             # As torchvision draws them for a VGG without weights.
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            if convolution.bias is not None:
+                nn.init.zeros_(convolution.bias)
             chain[f"{block}_{number}"] = nn.Sequential(OrderedDict(conv=convolution, relu=nn.ReLU()))
         chain[block.replace("conv", "pool")] = next(layers)
     del chain["pool5"]
@@ -109,7 +112,7 @@ def grid(modules: Iterable[nn.Module]) -> tuple[float, float]:
     return stride, offset
 
 
-def _first(value: int | Sequence[int]) -> int:
+def _first(value: Any) -> int:
     return value if isinstance(value, int) else value[0]
 
 
@@ -138,4 +141,4 @@ class Normalize(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise `(N, 3, H, W)` images in 0..255."""
-        return (images - self.mean) / self.std
+        return (images - self.get_buffer("mean")) / self.get_buffer("std")

@@ -139,7 +139,8 @@ def fit(module: DefectClassifier, data: pl.LightningDataModule, folder: Path, de
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice on workers and logging intervals, and on the folder that holds the checkpoint of a killed fit.
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"pytorch_lightning|lightning")
+        for kind in (UserWarning, FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind, module=r"pytorch_lightning|lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*exists and is not empty.*")
         trainer = pl.Trainer(
             accelerator=device,

@@ -1,0 +1,52 @@
+# Needs make and Python 3.11 or newer with venv; all else is installed into .venv.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+INSTALL := $(RUN) pip --disable-pip-version-check install
+
+.PHONY: demo test test-slow test-all lint format
+
+# A fit on real photographs with real weights: about five minutes on two cores, once everything is installed.
+demo: $(VENV)/.demo
+	$(RUN) defectloc.train data=elpv subset=mono fold=0 data.limit=240
+
+test: lint
+	$(RUN) pytest -m "not slow"
+
+test-slow: $(VENV)/.cluster
+	$(RUN) pytest -m slow
+
+test-all:
+	$(MAKE) test
+	$(MAKE) test-slow
+
+lint: $(VENV)/.dev
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+format: $(VENV)/.dev
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+# The stamps keep pip, which brings several GB, from running again before pyproject.toml changes.
+$(VENV)/.demo: pyproject.toml | $(VENV)/.created
+	@echo "Installing into $(VENV): torch brings several GB of CUDA libraries, so the first time takes a while."
+	$(INSTALL) --editable '.[offline,demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.created
+	@echo "Installing into $(VENV): torch brings several GB of CUDA libraries, so the first time takes a while."
+	$(INSTALL) --editable '.[offline,demo,dev]'
+	@touch $@ $(VENV)/.demo
+
+# Optional: tests that need these packages are skipped without them. No stamp then, so that the next run tries again.
+$(VENV)/.cluster: $(VENV)/.dev
+	@if $(INSTALL) --quiet --editable '.[cluster]'; then touch $@; else \
+		echo "The extra 'cluster' could not be installed; its tests are skipped." >&2; fi
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "'$(PYTHON)' is not \
+	Python 3.11 or newer, which defectloc needs; name one with 'make PYTHON=/path/to/python3.11 ...'." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

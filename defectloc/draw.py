@@ -1,0 +1,93 @@
+"""The figures of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from defectloc.config import DecisionConfig, LocalizationConfig
+from defectloc.data.images import read_image
+from defectloc.figures.curves import draw_history, draw_thresholds
+from defectloc.figures.sheet import Panel, draw_sheet
+from defectloc.heat import RunMaps
+from defectloc.localize import boxes_of, decide
+from defectloc.runs import HISTORY, Run
+from defectloc.score import box_scores
+
+# A sheet with more is too long to look at.
+SHEET_IMAGES = 60
+CURVE = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
+
+
+def draw_run(
+    run: Run,
+    metrics: dict[str, Any],
+    localization: LocalizationConfig,
+    decision: DecisionConfig,
+    root: Path | None = None,
+) -> Path:
+    """Draw `history.png` and `thresholds.png` once per run, `test.png` for these settings; returns the last."""
+    figures = run.folder / "figures"
+    if not (figures / "history.png").is_file():
+        draw_history(pd.read_csv(run.folder / HISTORY), figures / "history.png")
+    folder = run.folder / "localization" / metrics["localization"]
+    maps = RunMaps(run, localization.map, root)
+    # A sweep's curve is drawn by summarize, from scores that are there anyway.
+    if maps.n_masks and not (figures / "thresholds.png").is_file():
+        chosen = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["map_threshold"]
+        curve = threshold_curve(maps, localization, decision)
+        if len(curve):
+            title = f"{metrics['subset']}, fold {metrics['fold']}: boxes on the test images by threshold"
+            draw_thresholds(curve, chosen, title, figures / "thresholds.png")
+    _draw_test(maps, metrics, folder, figures / "test.png")
+    return figures / "test.png"
+
+
+def threshold_curve(maps: RunMaps, localization: LocalizationConfig, decision: DecisionConfig) -> pd.DataFrame:
+    """Score the test images' boxes at 20 thresholds spread over the values that the maps take; to look at only."""
+    test = decide(maps.images, decision)[0].query("split == 'test'")
+    suspects = test[test["predicted"] == 1]
+    if suspects.empty:
+        return pd.DataFrame()
+    heats = [maps.normalized(row, localization.normalization) for row in suspects.itertuples()]
+    low = min(float(np.median(heat)) for heat in heats)
+    if localization.normalization in ("minmax", "max", "ivr"):
+        low = 0.0
+    rows = []
+    for threshold in np.linspace(low, max(float(heat.max()) for heat in heats), 21)[:-1]:
+        scores = box_scores(maps, test, boxes_of(maps, test, localization, threshold))
+        rows.append({"threshold": threshold, **{name: scores[name] for name in CURVE}})
+    return pd.DataFrame(rows)
+
+
+def _draw_test(maps: RunMaps, metrics: dict[str, Any], folder: Path, path: Path) -> None:
+    """Draw the defective test images, the most wrong first, then the good ones taken for defective."""
+    decided = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
+    boxes = pd.read_csv(folder / "boxes.csv")
+    test = maps.part("test").drop(columns="probability")
+    test = test.merge(decided[["path", "score", "probability", "predicted"]], on="path")
+    defective = test[test["label"] == 1].sort_values("score", kind="stable")
+    alarms = test[(test["label"] == 0) & (test["predicted"] == 1)].sort_values("score", ascending=False)
+    n_found, n_good = int(defective["predicted"].sum()), int((test["label"] == 0).sum())
+    groups = []
+    for heading, rows in (
+        (f"Defective parts: {n_found} of {len(defective)} found, the most wrong first", defective),
+        (f"Good parts taken for defective: {len(alarms)} of {n_good}", alarms),
+    ):
+        more = f" ({SHEET_IMAGES} shown)" if len(rows) > SHEET_IMAGES else ""
+        groups.append((heading + more, [_panel(maps, row, boxes) for row in rows.head(SHEET_IMAGES).itertuples()]))
+    # No colour for what half of the good parts' cells reach, full colour for the hottest in two hundred of all.
+    good = [maps.cells[path].ravel() for path in test.loc[test["label"] == 0, "path"]] or [np.zeros(1)]
+    every = np.concatenate([maps.cells[path].ravel() for path in test["path"]])
+    scale = (float(np.quantile(np.concatenate(good), 0.5)), float(np.quantile(every, 0.995)))
+    draw_sheet(groups, scale, "log-odds of a defect", f"{metrics['subset']}, fold {metrics['fold']}", path)
+
+
+def _panel(maps: RunMaps, row: Any, boxes: pd.DataFrame) -> Panel:
+    of_row = boxes.loc[boxes["path"] == row.path, ["x0", "y0", "x1", "y1"]].to_numpy()
+    verdict = f"{'defective' if row.predicted else 'good'}, p = {row.probability:.3f}"
+    name = row.path if row.label == 0 else f"{row.path} ({row.defect_type})"
+    image = read_image(maps.root / row.path)
+    return Panel(image, maps.heat(row), of_row, maps.mask(row), name, verdict, row.predicted == row.label)

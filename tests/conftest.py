@@ -1,0 +1,119 @@
+"""What several test modules share: a small drawn data set, commands run in this process, one finished fit."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = (
+    "data.n_good=30 data.n_test_good=5 data.n_per_type=6 data.draw_size=64 data.image_size=32 model.weights=none "
+    "training.epochs=2 training.target_train_accuracy=1.1 threads=1 device=cpu figures=false"
+).split()
+SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
+
+
+@dataclass
+class Outcome:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The error, once it is sure that it is one sentence and no traceback."""
+        assert self.code == 2, self.err
+        assert "Traceback" not in self.err
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1
+        assert self.err.rstrip().endswith(lines[0])
+        return lines[0].removeprefix("error: ")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run `defectloc COMMAND ARGUMENTS` in this process."""
+
+    def run(name: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["defectloc", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capsys.readouterr()
+        code = 0
+        try:
+            import_module(f"defectloc.{name}").main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Give each test a working directory of its own; `outputs` lies there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MVTEC_ROOT", raising=False)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """59 synthetic pills of 64 px in the MVTec layout; not to be changed."""
+    from defectloc.data.synthetic import draw
+
+    return draw(tmp_path_factory.mktemp("drawn"), "pill", n_good=30, n_test_good=5, n_per_type=6, size=64)
+
+
+@pytest.fixture
+def mvtec(drawn, tmp_path) -> Path:
+    """A copy of the drawn set that a test may spoil."""
+    import shutil
+
+    return Path(shutil.copytree(drawn, tmp_path / "mvtec"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The outputs folder of two finished folds, fitted by the real command line."""
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("finished")
+    done = subprocess.run(
+        [sys.executable, "-m", "defectloc.train", "-m", *SYNTHETIC, "fold=0,1"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"},
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "outputs"
+
+
+def write_image(path: Path, value: int = 128, size: int = 40, seed: int | None = None) -> Path:
+    """Write a small image: of one grey, or of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size, size, 3), value, np.uint8)
+    if seed is not None:
+        pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def two_folders(root: Path, n: int = 10) -> Path:
+    """Make `root/good` and `root/defective` with n different images each."""
+    for label, name in enumerate(("good", "defective")):
+        for i in range(n):
+            write_image(root / name / f"{i:02d}.png", seed=1000 * label + i)
+    return root
+
+
+def files_below(folder: Path) -> list[str]:
+    """List all files below a folder that may not exist."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
