@@ -40,7 +40,8 @@ class Inspector:
         folder = run.folder / "localization" / name
         given: Any = OmegaConf.load(folder / "config.yaml")
         merged: Any = OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given.localization)
-        self.localization: LocalizationConfig = OmegaConf.to_object(merged)
+        typed: Any = OmegaConf.to_object(merged)
+        self.localization: LocalizationConfig = typed
         self.calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
         self.image_size = int(run.record["settings"]["data"]["image_size"])
         self.grid = Grid(*run.record["grid"])
