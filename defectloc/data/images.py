@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from defectloc.errors import DefectlocError
+from defectloc.notes import say_once
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -73,9 +74,17 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DefectlocError(f"{path} is not an image that can be read; remove or replace it.") from error
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Read a ground-truth mask as (H, W) bool, resized by nearest to `size` (height, width), then binarised."""
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a ground-truth mask as (H, W) bool: brought to `size` (height, width) by nearest, then cut above 127.
+
+    Another size and other values than 0 and 255 are said once.
+    """
     mask = Image.fromarray(read_image(path)[:, :, 0])
-    if mask.size != (size[1], size[0]):
+    if size is not None and mask.size != (size[1], size[0]):
+        was = f"{mask.size[1]} x {mask.size[0]}"
+        say_once("mask size", f"{path} is {was}, its image {size[0]} x {size[1]}; such masks are resized by nearest.")
         mask = mask.resize((size[1], size[0]), Image.Resampling.NEAREST)
-    return np.asarray(mask) > 127
+    values = np.asarray(mask)
+    if ((values != 0) & (values != 255)).any():
+        say_once("mask values", f"{path} holds values other than 0 and 255; in such masks above 127 is a defect.")
+    return values > 127

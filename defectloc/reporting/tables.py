@@ -5,45 +5,57 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PERCENT = {
+TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "auroc": "AUROC",
     "average_precision": "average precision",
     "f1_max": "best F1",
+    "tpr_at_5_fpr": "defects found at 5 % false alarms",
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
     "aupro": "AUPRO (FPR to 0.3)",
     "pointing_game": "pointing game",
-    "max_box_acc_v2": "MaxBoxAccV2 (oracle)",
+    "max_box_acc_v2": "MaxBoxAccV2 (oracle threshold)",
+    "box_accuracy_30": "box accuracy, IoU 0.3",
     "box_f1_30": "box F1, IoU 0.3",
     "box_f1_50": "box F1, IoU 0.5",
+    "false_boxes_per_good_image": "boxes per good image",
 }
 
 
-def show(value: Any, digits: int = 3) -> str:
-    """Write a number, or a dash for what could not be measured."""
-    return "–" if value is None else f"{value:.{digits}f}"
+def print_scores(title: str, scores: dict[str, Any], rows: tuple[tuple[str, str, str], ...] = ()) -> None:
+    """Print the scores that could be measured, with their 95 % intervals, and further rows of text."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
+    intervals = scores.get("intervals_95") or {}
+    for key, name in TITLES.items():
+        if scores.get(key) is not None:
+            interval = intervals.get(key)
+            spread = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+            table.add_row(name, f"{scores[key]:.3f}", spread)
+    if rows:
+        table.add_section()
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the table of one run."""
-    confusion, intervals = metrics["confusion"], metrics.get("intervals_95") or {}
-    title = f"{metrics['subset']}, fold {metrics['fold']}: {metrics['n_test']} test images"
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("score", "left"), ("value", "right"), ("95 % interval", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for key, name in PERCENT.items():
-        if metrics.get(key) is not None:
-            interval = intervals.get(key)
-            table.add_row(
-                name, show(metrics[key]), "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-            )
-    table.add_section()
+    confusion = metrics["confusion"]
     n_bad, n_good = confusion["tp"] + confusion["fn"], confusion["tn"] + confusion["fp"]
-    table.add_row("defects found", f"{confusion['tp']} of {n_bad}", f"{confusion['fn']} escaped")
-    table.add_row("good parts passed", f"{confusion['tn']} of {n_good}", f"{confusion['fp']} rejected")
-    for row in metrics.get("by_defect_type", []):
-        if row["label"]:
-            table.add_row(f"  {row['defect_type']}", f"{row['correct']} of {row['n']}", "")
-    Console().print(table)
+    rows = [
+        ("defects found", f"{confusion['tp']} of {n_bad}", f"{confusion['fn']} escaped"),
+        ("good parts passed", f"{confusion['tn']} of {n_good}", f"{confusion['fp']} rejected"),
+    ]
+    rows += [
+        (f"  {row['defect_type']}", f"{row['correct']} of {row['n']}", "")
+        for row in metrics["by_defect_type"]
+        if row["label"]
+    ]
+    if metrics["share_to_review"] is not None:
+        rows.append(("sent to a human", f"{metrics['share_to_review']:.1%}", ""))
+    print_scores(f"{metrics['subset']}, fold {metrics['fold']}: {metrics['n_test']} test images", metrics, tuple(rows))
