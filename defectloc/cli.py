@@ -13,7 +13,8 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -47,6 +48,7 @@ PATH_KEYS = frozenset(
         "data.masks",
         "data.table",
         "data.ignore_mask",
+        "data.group",
         "model.weights",
     )
 )
@@ -77,10 +79,16 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
     config.register()
     started = time.time()
     sys.argv = [sys.argv[0], *quote_paths(sys.argv[1:])]
+    errors: list[Exception] = []
 
     def job(composed: DictConfig) -> Any:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
-            return task(config.typed(composed))
+            try:
+                return task(config.typed(composed))
+            except Exception as error:
+                # Not raised here, since Hydra would print all overrides above the sentence.
+                errors.append(error)
+                return None
         note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
         note.unlink(missing_ok=True)
         try:
@@ -93,18 +101,31 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
     job.__module__ = f"defectloc.{name}"  # the name Hydra gives to the job
     start = hydra.main(version_base="1.3", config_path=str(config.directory()), config_name=name)(job)
     try:
+        _refuse_additions(name)
         start()
+        if errors:
+            raise errors[0]
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         text = sentence(error)
+        notes = _failures_since(started) if "-m" in sys.argv or "--multirun" in sys.argv else []
+        listed = f"{len(notes)} of the jobs failed:\n  " + "\n  ".join(notes)
+        if notes and (wants_traceback or text is None):
+            print(listed, file=sys.stderr)
         if wants_traceback or text is None:
             raise
-        notes = _failures_since(started) if "-m" in sys.argv or "--multirun" in sys.argv else []
-        if notes:
-            text = f"{len(notes)} of the jobs failed:\n  " + "\n  ".join(notes)
-        fail(text)
+        fail(listed if notes else text)
+
+
+def _refuse_additions(name: str) -> None:
+    """Refuse `+key=value` for a key that the schema lacks; it would be taken and have no effect."""
+    known = _keys(config.SETTINGS[name], "")
+    for argument in sys.argv[1:]:
+        key = argument.lstrip("+").partition("=")[0]
+        if argument.startswith("+") and not key.startswith("hydra") and key not in known:
+            raise DefectlocError(f"'{key}' is not a key of this command (--help lists them).{_close_key(key)}")
 
 
 def fail(text: str) -> None:
@@ -120,6 +141,8 @@ def sentence(error: BaseException) -> str | None:
         return str(error).rpartition("DefectlocError: ")[2].strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_sentence(error)
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return f"{error}: a group such as model or data takes the name of one of its options."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space is left for {error.filename or 'the output'}; free some or choose another folder."
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -128,13 +151,20 @@ def sentence(error: BaseException) -> str | None:
 
 
 def _hydra_sentence(error: BaseException) -> str:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice} is not known; choose one of {', '.join(error.options)}."
+    if isinstance(error, OverrideParseException):
+        if "=" not in error.override:
+            return f"'{error.override}' is not of the form key=value."
+        return f"{error.override} cannot be parsed; put quotes around the value, inside those of the shell: \"key='value'\"."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     # Hydra spreads one message over many lines; the first says what, the rest how to force it.
     lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]
-    text = lines[0]
+    text = lines[0].removeprefix("Error merging override ")
     for line in lines[1:]:
         if re.match(r"(Value|Key|Cannot|Invalid|Available)", line) and line not in text:
-            text += f" {line}"
+            text += f": {line}"
             break
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
@@ -148,7 +178,7 @@ def _hydra_sentence(error: BaseException) -> str:
 
 
 def _close_key(key: str) -> str:
-    known = sorted(_keys(config.TrainSettings, ""))
+    known = sorted({key for schema in config.SETTINGS.values() for key in _keys(schema, "")})
     close = difflib.get_close_matches(key, known, 1)
     return f" Did you mean {close[0]}?" if close else ""
 
@@ -169,8 +199,8 @@ def _failures_since(started: float) -> list[str]:
 
 
 def _typed_outputs() -> str:
-    typed = [a.split("=", 1)[1].strip("'") for a in sys.argv if a.startswith("outputs=")]
-    return typed[-1] if typed else "outputs"
+    typed = [a for a in sys.argv if a.startswith("outputs=")]
+    return str(OverridesParser.create().parse_override(typed[-1]).value()) if typed else "outputs"
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ def test_scores(maps: RunMaps, images: pd.DataFrame, boxes: pd.DataFrame) -> dic
         **map_scores(maps),
         **box_scores(maps, test, boxes),
         "share_to_review": float((test["verdict"] == "review").mean()) if "verdict" in test else None,
-        "intervals_95": bootstrap_intervals(*arguments),
+        "intervals_95": {name: i and list(i) for name, i in bootstrap_intervals(*arguments).items()},
         "by_defect_type": types.to_dict("records"),
         "epochs": record["epochs"],
         "seconds": dict(record["seconds"]),

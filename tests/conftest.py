@@ -31,6 +31,7 @@ class Outcome:
         """The error, once it is sure that it is one sentence and no traceback."""
         assert self.code == 2, self.err
         assert "Traceback" not in self.err
+        assert "Error executing job" not in self.err
         lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
         assert self.err.rstrip().endswith(lines[0])
@@ -43,7 +44,7 @@ def command(monkeypatch, capsys) -> Callable[..., Outcome]:
 
     def run(name: str, *arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["defectloc", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         capsys.readouterr()
         code = 0
         try:

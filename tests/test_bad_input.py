@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from conftest import SMALL, SYNTHETIC, files_below, two_folders, write_image
 
 OUTPUTS = Path("outputs")

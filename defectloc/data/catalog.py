@@ -41,6 +41,9 @@ def build(rows: Iterable[dict], root: Path, what: str) -> pd.DataFrame:
     twice = catalog.loc[catalog["path"].duplicated(), "path"]
     if len(twice):
         raise DefectlocError(f"{what} lists {twice.iloc[0]} twice.")
+    without = catalog["group"].isna()
+    if without.any() and not without.all():
+        raise DefectlocError(f"{what} gives a group to some images but none to {catalog['path'][without.idxmax()]}.")
     for label, name in ((0, "good"), (1, "defective")):
         if not (catalog["label"] == label).any():
             raise DefectlocError(f"{what} has no {name} image; both classes are needed to learn from.")
@@ -72,8 +75,10 @@ def draw(catalog: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     strata = strata.where(strata.map(counts) > 1, "rare " + catalog["label"].astype(str))
     if strata.nunique() > min(limit, len(catalog) - limit) or strata.value_counts().min() < 2:
         strata = catalog["label"].astype(str)
-    if limit < 2 or strata.value_counts().min() < 2:
-        raise DefectlocError(f"data.limit={limit} leaves no room for both classes.")
+    if not 2 <= limit <= len(catalog) - 2 or strata.value_counts().min() < 2:
+        raise DefectlocError(
+            f"data.limit={limit} cannot be drawn with both classes in their shares from {len(catalog)} images."
+        )
     kept, _ = train_test_split(np.arange(len(catalog)), train_size=limit, stratify=strata, random_state=seed)
     return catalog.iloc[np.sort(kept)].reset_index(drop=True)
 

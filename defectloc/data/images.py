@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
@@ -68,8 +69,11 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if isinstance(image, TiffImageFile):
+                # Pillow may have turned its size already.
+                width, height = image.tag_v2[256], image.tag_v2[257]
             # Orientations 5 to 8 of EXIF tag 274 swap the sides.
-            return (width, height) if image.getexif().get(274, 1) >= 5 else (height, width)
+            return (width, height) if image.getexif().get(274) in (5, 6, 7, 8) else (height, width)
     except (OSError, SyntaxError, ValueError) as error:
         raise DefectlocError(f"{path} is not an image that can be read; remove or replace it.") from error
 

@@ -94,7 +94,12 @@ def _own_split(catalog: pd.DataFrame, data: DataConfig) -> np.ndarray:
 def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.ndarray:
     """Choose `data.validation` of the training rows, stratified; rows of one group stay together."""
     if rest["group"].notna().all():
-        n_parts = max(2, round(1 / data.validation))
+        n_groups = rest["group"].nunique()
+        if n_groups < 2:
+            raise DefectlocError(
+                f"data.validation={data.validation} cannot be set aside from one group; use data.validation=0."
+            )
+        n_parts = min(max(2, round(1 / data.validation)), n_groups, int(rest["label"].value_counts().max()))
         parts = StratifiedGroupKFold(n_parts, shuffle=True, random_state=data.split_seed)
         return rows[next(iter(parts.split(rest, rest["label"], rest["group"])))[1]]
     strata = rest["defect_type"].astype(str)
@@ -104,7 +109,7 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
     n = max(1, round(data.validation * len(rest)))
     if strata.nunique() > min(n, len(rest) - n) or strata.value_counts().min() < 2:
         strata = rest["label"].astype(str)
-    if strata.value_counts().min() < 2 or n < 2:
+    if strata.value_counts().min() < 2 or not 2 <= n <= len(rest) - 2:
         raise DefectlocError(
             f"data.validation={data.validation} cannot be set aside from {len(rest)} training images; "
             "add images or use data.validation=0."

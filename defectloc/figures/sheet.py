@@ -94,7 +94,8 @@ def _header(title: str, scale: tuple[float, float], unit: str) -> np.ndarray:
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, 8), title, INK, font(21, bold=True))
     y = 50
-    draw.rectangle((GAP, y, GAP + 22, y + 16), fill=(120, 120, 120), outline=TRUTH, width=2)
+    for inset, color in ((0, (0, 0, 0)), (2, TRUTH), (4, (120, 120, 120))):
+        draw.rectangle((GAP + inset, y + inset, GAP + 22 - inset, y + 16 - inset), fill=color)
     draw.text((GAP + 30, y - 1), "true defect, where known", INK, font(14))
     draw.rectangle((GAP + 230, y, GAP + 252, y + 16), fill=(120, 120, 120), outline=BOX, width=2)
     draw.text((GAP + 260, y - 1), "box found", INK, font(14))

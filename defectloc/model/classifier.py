@@ -46,8 +46,8 @@ class Classifier(nn.Module):
 
     def levels(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """Give the trunk's output after each named stage, in one pass; the last one is what `channels` takes."""
+        found = {"image": images} if "image" in names else {}
         values = self.normalize(images)
-        found = {"image": values} if "image" in names else {}
         for name, stage in self.trunk.named_children():
             values = stage(values)
             if name in names:
@@ -60,6 +60,8 @@ class Classifier(nn.Module):
 
     def channels(self, features: torch.Tensor) -> torch.Tensor:
         """Give the head's two channels `(N, 2, h, w)` for the trunk's output."""
+        if self.level == "image":
+            features = self.normalize(features)
         return self.head(self.tail(features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.util
+import io
 import re
 import socket
 import sys
@@ -87,8 +88,11 @@ def save(path: Path, classifier: Classifier, extra: dict[str, Any]) -> None:
         "state_dict": state_of(classifier),
         **extra,
     }
+    # Through memory, since torch does not tell that the disk is full.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with atomic(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def restore(path: Path) -> Classifier:

@@ -1,0 +1,110 @@
+"""A run directory written by hand: maps of 4 x 5 cells over images of 8 x 10 pixels, so that boxes can be counted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from defectloc import runs
+from defectloc.runs import Run
+
+GRID = [2.0, 0.5]  # each cell is a square of 2 x 2 pixels of an image of image_size x image_size
+
+
+def cells(hot: dict[tuple[int, int], float], cold: float = -1.0) -> np.ndarray:
+    """A map of 5 x 5 cells, cold but for some."""
+    values = np.full((5, 5), cold, np.float32)
+    for place, value in hot.items():
+        values[place] = value
+    return values
+
+
+def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 0, fingerprint: str = "abc") -> Run:
+    """Write a finished run of 10 x 10 images; each has `path, split, label, cells` and, where known, `mask`."""
+    root = folder / "data"
+    rows = []
+    for image in images:
+        path = root / image["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10, 10, 3), 90, np.uint8)).save(path)
+        mask_path = ""
+        if image.get("mask") is not None:
+            mask_path = f"masks/{image['path']}"
+            (root / mask_path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.where(image["mask"], 255, 0).astype(np.uint8)).save(root / mask_path)
+        log_odds = float(image["cells"].astype(np.float64).mean())
+        rows.append(
+            {
+                "path": image["path"],
+                "split": image["split"],
+                "label": image["label"],
+                "defect_type": "scratch" if image["label"] else "good",
+                "mask_path": mask_path,
+                "height": 10,
+                "width": 10,
+                "log_odds": log_odds,
+                "probability": 1 / (1 + np.exp(-log_odds)),
+            }
+        )
+    table = pd.DataFrame(rows)
+    run = folder / "outputs" / "part" / f"fold{fold}-{fingerprint}"
+    runs.write_csv(run / runs.CATALOG, table.drop(columns=["log_odds", "probability"]))
+    runs.write_csv(run / runs.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds", "probability"]])
+    runs.write_maps(run / "maps.npz", list(table["path"]), np.stack([image["cells"] for image in images]))
+    (run / runs.CHECKPOINT).write_bytes(b"")
+    (run / runs.HISTORY).write_text(
+        "epoch,train_loss,train_accuracy,validation_loss,validation_balanced_accuracy\n1,1,1,,\n"
+    )
+    record = {
+        "format": runs.FORMAT,
+        "fingerprint": fingerprint,
+        "subset": "part",
+        "fold": fold,
+        "root": str(root),
+        "grid": GRID,
+        "n_train": 7,
+        "epochs": epochs,
+        "seconds": {"features": 1.0, "fit": 1.0, "predict": 1.0},
+        "settings": {
+            "experiment": None,
+            "model": {"name": "vgg16"},
+            "data": {"image_size": 10, "ignore_mask": None},
+        },
+    }
+    (run / runs.RECORD).write_text(json.dumps(record))
+    return Run.open(run)
+
+
+def square(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    """A mask of 10 x 10 pixels."""
+    mask = np.zeros((10, 10), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def five_images() -> list[dict]:
+    """Two defects found, one of them in two places, one missed; good parts on both sides of the split."""
+    nothing = cells({}, cold=-2.0)
+    return [
+        {"path": "bad/0.png", "split": "test", "label": 1, "cells": cells({(0, 0): 90.0}), "mask": square(0, 0, 2, 2)},
+        {
+            "path": "bad/1.png",
+            "split": "test",
+            "label": 1,
+            "cells": cells({(0, 0): 80.0, (4, 4): 90.0}),
+            "mask": square(0, 0, 2, 2) | square(8, 8, 10, 10),
+        },
+        {"path": "bad/2.png", "split": "test", "label": 1, "cells": nothing, "mask": square(4, 4, 6, 6)},
+        {"path": "good/0.png", "split": "test", "label": 0, "cells": nothing},
+        {"path": "good/1.png", "split": "validation", "label": 0, "cells": cells({(2, 2): 0.5}, cold=-2.0)},
+        {"path": "good/2.png", "split": "validation", "label": 0, "cells": cells({(1, 1): 0.1}, cold=-2.5)},
+        {
+            "path": "bad/3.png",
+            "split": "validation",
+            "label": 1,
+            "cells": cells({(1, 1): 99.0}),
+            "mask": square(2, 2, 4, 4),
+        },
+    ]

@@ -1,0 +1,166 @@
+"""The real configuration: every option of every group composes, and what does not fit is refused."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from defectloc import cli, config
+from defectloc.errors import DefectlocError
+
+# What a user has to type, since it has no default.
+GIVEN = {
+    "train": ["subset=pill"],
+    "localize": ["run=x"],
+    "evaluate": ["maps=x", "masks=x"],
+    "predict": ["run=x", "images=x", "output=x"],
+    "overview": ["subset=pill"],
+    "fetch": ["subset=pill"],
+}
+CASE_STUDY = {
+    "data": {"image_size": 224, "validation": 0.0},
+    "model": {"name": "vgg16", "weights": "imagenet", "trainable_from": "conv5_1"},
+    "training": {
+        "epochs": 10,
+        "batch_size": 10,
+        "learning_rate": 1e-4,
+        "class_weights": [1.0, 3.0],
+        "target_train_accuracy": 0.98,
+    },
+    "augmentation": {"name": "none", "transforms": []},
+    "localization": {
+        "map": "cam",
+        "normalization": "minmax",
+        "threshold_from": "fixed",
+        "threshold": 0.8,
+        "boxes": "single",
+    },
+    "decision": {"score": "class", "threshold_from": "fixed", "threshold": 0.5},
+}
+
+
+def composed(command, *overrides, directory=None):
+    config.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(directory or config.directory())):
+        return config.typed(compose(command, [*GIVEN.get(command, []), *overrides]))
+
+
+def groups_of(command):
+    defaults = yaml.safe_load((config.directory() / f"{command}.yaml").read_text(encoding="utf-8"))["defaults"]
+    names = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    return [name for name in names if not name.startswith("override ")]
+
+
+def options():
+    for command in config.SETTINGS:
+        yield command, []
+        for group in groups_of(command):
+            for path in sorted((config.directory() / group).glob("*.yaml")):
+                yield command, [f"{group}={path.stem}"]
+
+
+@pytest.mark.parametrize(("command", "overrides"), list(options()), ids=lambda value: value or "plain")
+def test_every_option_composes(command, overrides):
+    given = ["data.table=x.csv"] if "data=csv" in overrides else []
+    settings = composed(command, *overrides, *given)
+    assert type(settings) is config.SETTINGS[command]
+
+
+def test_every_command_has_a_configuration_and_every_group_a_command():
+    assert set(config.SETTINGS) == set(cli.COMMANDS)
+    groups = {path.name for path in config.directory().iterdir() if path.is_dir()}
+    assert groups == {group for command in config.SETTINGS for group in groups_of(command)}
+
+
+def assert_case_study(settings):
+    for group, values in CASE_STUDY.items():
+        found = {key: getattr(getattr(settings, group), key) for key in values}
+        assert found == values, group
+
+
+def test_the_case_study_has_its_published_values():
+    assert_case_study(composed("train", "experiment=case_study"))
+
+
+def test_the_case_study_stays_whatever_the_defaults_become(tmp_path):
+    directory = tmp_path / "conf"
+    shutil.copytree(config.directory(), directory)
+    others = {
+        "model/resnet50": {"name": "resnet50", "weights": "none", "trainable_from": "layer4"},
+        "data/mvtec": {"name": "mvtec", "image_size": 320, "validation": 0.3},
+        "training/default": {
+            "epochs": 3,
+            "batch_size": 4,
+            "learning_rate": 1.0,
+            "class_weights": "balanced",
+            "target_train_accuracy": 2.0,
+        },
+        "localization/default": {
+            "normalization": "none",
+            "threshold_from": "validation",
+            "threshold": 0.1,
+            "boxes": "components",
+        },
+        "decision/default": {"threshold_from": "validation", "threshold": 0.1},
+    }
+    for name, content in others.items():
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    train = directory / "train.yaml"
+    text = train.read_text(encoding="utf-8")
+    text = text.replace("- model: vgg16", "- model: resnet50").replace("- augmentation: none", "- augmentation: flips")
+    train.write_text(text, encoding="utf-8")
+    assert composed("train", directory=directory).model.name == "resnet50"
+    assert_case_study(composed("train", "experiment=case_study", directory=directory))
+
+
+def test_what_the_user_types_comes_before_the_experiment():
+    assert composed("train", "experiment=case_study", "training.epochs=2").training.epochs == 2
+
+
+def test_the_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MVTEC_ROOT", "/data/mvtec ad")
+    assert composed("train").data.root == "/data/mvtec ad"
+    monkeypatch.delenv("MVTEC_ROOT")
+    assert composed("train").data.root == "data/mvtec_anomaly_detection"
+
+
+def refused(monkeypatch, capsys, *overrides):
+    """Run the command line with a task that must not be reached; give what it says."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["defectloc train", *overrides])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run_command("train", lambda settings: pytest.fail("the settings were taken"))
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("epochs=3", "epochs"),
+        ("training.epoch=3", "training.epochs"),
+        ("training.epochs=many", "training.epochs"),
+        ("features.cache=perhaps", "features.cache"),
+        ("fold=first", "fold"),
+        ("data=nosuch", "data"),
+        ("training.class_weights=[1,2,3]", "training.class_weights"),
+    ],
+)
+def test_unknown_keys_and_wrong_types_are_refused_by_name(monkeypatch, capsys, tmp_path, override, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(monkeypatch, capsys, "subset=pill", override)
+    assert not list(Path().iterdir())
+
+
+def test_a_missing_key_is_named(monkeypatch, capsys):
+    assert "subset" in refused(monkeypatch, capsys)
+
+
+def test_nothing_is_chosen_without_a_validation_part():
+    with pytest.raises(DefectlocError, match="validation"):
+        composed("train", "experiment=case_study", "localization.threshold_from=validation")
