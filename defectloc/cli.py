@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from defectloc import __version__, config
+from defectloc import __version__, checks, config
 from defectloc.errors import DefectlocError
 
 COMMANDS = {
@@ -29,6 +29,8 @@ COMMANDS = {
     "predict": "new images by a finished run",
     "summarize": "all runs: mean and sd over folds",
     "overview": "a look at the data before training",
+    "cache": "what the feature store holds; prune",
+    "benchmark": "speed, side by side",
     "fetch": "get a data set",
 }
 
@@ -50,6 +52,8 @@ PATH_KEYS = frozenset(
         "data.ignore_mask",
         "data.group",
         "model.weights",
+        # of the feature store: hexadecimal, of which the grammar would take 12e4 for a number
+        "key",
     )
 )
 
@@ -84,7 +88,7 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
     def job(composed: DictConfig) -> Any:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             try:
-                return task(config.typed(composed))
+                return task(checks.typed(composed))
             except Exception as error:
                 # Not raised here, since Hydra would print all overrides above the sentence.
                 errors.append(error)
@@ -92,7 +96,7 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
         note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
         note.unlink(missing_ok=True)
         try:
-            return task(config.typed(composed))
+            return task(checks.typed(composed))
         except Exception as error:
             overrides = " ".join(HydraConfig.get().overrides.task)
             note.write_text(f"{overrides}: {sentence(error) or repr(error)}\n", encoding="utf-8")
@@ -157,14 +161,14 @@ def _hydra_sentence(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         if "=" not in error.override:
             return f"'{error.override}' is not of the form key=value."
-        return f"{error.override} cannot be parsed; put quotes around the value, inside those of the shell: \"key='value'\"."
+        return f"{error.override} cannot be parsed; quote the value once more inside the shell's: \"key='value'\"."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     # Hydra spreads one message over many lines; the first says what, the rest how to force it.
     lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]
     text = lines[0].removeprefix("Error merging override ")
     for line in lines[1:]:
-        if re.match(r"(Value|Key|Cannot|Invalid|Available)", line) and line not in text:
-            text += f": {line}"
+        if re.match(r"(Value|Key|Cannot|Invalid|Available|field)", line) and line not in text:
+            text = text.rstrip(":") + f": {line}"
             break
     key = re.search(r"Could not override '([^']+)'", text)
     if key:

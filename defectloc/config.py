@@ -1,4 +1,4 @@
-"""The typed schema of every key, where the YAML lies, and the checks that need no image."""
+"""The typed schema of every key, and where the YAML lies."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-
-from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import check_threshold
-
-BACKBONES = ("vgg16", "resnet50", "densenet121")
-NORMALIZATIONS = ("minmax", "max", "ivr", "none", "good")
+from omegaconf import MISSING, OmegaConf
 
 
 @dataclass
@@ -70,14 +64,24 @@ class TrainingConfig:
     class_weights: Any = field(default_factory=lambda: [1.0, 3.0])
     target_train_accuracy: float = 0.98
     precision: str = "auto"
+    # the head: random, or a logistic regression on the pooled output of the untouched tail
+    start: str = "random"
+    # the learning rate: constant, or onecycle with `learning_rate` as its peak
+    schedule: str = "constant"
+    # the epoch whose weights are kept: the last, or by the lowest loss on the validation part, for which the fit waits
+    # `patience` epochs
+    keep: str = "last"
+    patience: int = 1
 
 
 @dataclass
 class AugmentationConfig:
-    """Random changes to training images, given to albumentations by name; empty: none."""
+    """Changes to training images: a random pipeline of albumentations, or a finite set of views; empty: none."""
 
     name: str = "none"
     transforms: list[Any] = field(default_factory=list)
+    # of plain, horizontal, vertical, both
+    views: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +89,8 @@ class FeaturesConfig:
     """The store of the frozen trunk's outputs."""
 
     cache: bool = True
+    # above this the least recently used features are removed; null: never
+    limit_gb: float | None = None
     dtype: str = "float16"
     batch_size: int = 8
     workers: int = 2
@@ -192,6 +198,37 @@ class SummarizeSettings(Settings):
 
 
 @dataclass
+class CacheSettings(Settings):
+    """`python -m defectloc.cache`."""
+
+    prune: bool = False
+    key: str | None = None
+    unused_days: float | None = None
+    limit_gb: float | None = None
+
+
+@dataclass
+class BenchmarkConfig:
+    """How much `python -m defectloc.benchmark` measures; what it leaves out is extrapolated, and marked."""
+
+    limit: int | None = None
+    steps: int = 6
+    epochs: int = 10
+    folds: int = 5
+    shares: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0])
+    image_sizes: list[int] = field(default_factory=lambda: [224, 448])
+    memory_images: list[int] = field(default_factory=lambda: [400, 4000])
+
+
+@dataclass
+class BenchmarkSettings(TrainSettings):
+    """`python -m defectloc.benchmark`."""
+
+    output: str | None = None
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+
+
+@dataclass
 class DataSettings(Settings):
     """`python -m defectloc.overview` and `python -m defectloc.fetch`."""
 
@@ -207,6 +244,8 @@ SETTINGS: dict[str, type[Settings]] = {
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
     "overview": DataSettings,
+    "cache": CacheSettings,
+    "benchmark": BenchmarkSettings,
     "fetch": DataSettings,
 }
 
@@ -227,113 +266,3 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "digest", lambda text: hashlib.sha256(str(text).encode()).hexdigest()[:12], replace=True
     )
-
-
-def typed(config: DictConfig) -> Any:
-    """Turn a composed configuration into its checked dataclass; raises DefectlocError on a value out of range."""
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
-    settings = OmegaConf.to_object(config)
-    if isinstance(settings, TrainSettings):
-        _check_train(settings)
-    if isinstance(settings, DataSettings | TrainSettings):
-        _check_data(settings.data)
-    if isinstance(settings, LocalizeSettings | TrainSettings):
-        check_localization(settings.localization, settings.decision)
-    if isinstance(settings, EvaluateSettings):
-        check_localization(settings.localization, DecisionConfig())
-        _check_fixed(settings.localization, DecisionConfig())
-    if isinstance(settings, TrainSettings) and settings.data.validation == 0:
-        _check_fixed(settings.localization, settings.decision)
-    return settings
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise DefectlocError(f"{key}={value} is not known; choose one of {', '.join(allowed)}.")
-
-
-def _positive(key: str, value: float) -> None:
-    if not value > 0:
-        raise DefectlocError(f"{key}={value} must be greater than 0.")
-
-
-def _check_data(data: DataConfig) -> None:
-    _one_of("data.split", data.split, ("kfold", "official", "given"))
-    if data.image_size <= 0 or data.image_size % 32:
-        raise DefectlocError(f"data.image_size={data.image_size} must be a multiple of 32, for example 224.")
-    if not 0 <= data.validation < 1:
-        raise DefectlocError(f"data.validation={data.validation} must lie in [0, 1): a share of each training fold.")
-    if not 0 <= data.min_confidence <= 1:
-        raise DefectlocError(f"data.min_confidence={data.min_confidence} must lie in [0, 1].")
-    if data.limit is not None:
-        _positive("data.limit", data.limit)
-    if data.n_defective is not None and data.split != "official":
-        raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training part.")
-
-
-def _check_train(settings: TrainSettings) -> None:
-    n_folds = settings.n_folds if settings.data.split == "kfold" else 1
-    if settings.data.split == "kfold" and n_folds < 2:
-        raise DefectlocError(f"n_folds={n_folds} must be at least 2.")
-    if not 0 <= settings.fold < n_folds:
-        raise DefectlocError(
-            f"fold={settings.fold} is out of range; data.split={settings.data.split} has folds 0 to {n_folds - 1}."
-        )
-    if settings.threads is not None:
-        _positive("threads", settings.threads)
-    _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
-    _one_of("model", settings.model.name, BACKBONES)
-    _one_of("model.preprocessing", settings.model.preprocessing, ("auto", "oxford", "torchvision"))
-    _one_of("features.dtype", settings.features.dtype, ("float16", "float32"))
-    training = settings.training
-    _one_of("training.precision", training.precision, ("auto", "float32", "bfloat16"))
-    for key in ("epochs", "batch_size", "learning_rate", "target_train_accuracy"):
-        _positive(f"training.{key}", getattr(training, key))
-    weights = training.class_weights
-    if weights != "balanced":
-        numbers = isinstance(weights, list) and len(weights) == 2
-        if not numbers or not all(isinstance(w, int | float) and w > 0 for w in weights):
-            raise DefectlocError(
-                f"training.class_weights={weights} must be 'balanced' or two numbers above 0: [good, defective]."
-            )
-
-
-def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """What is chosen is chosen on the validation part; without one only fixed values are allowed."""
-    chosen = {
-        f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
-        "localization.normalization=good": localization.normalization == "good",
-        f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
-        "decision.calibrate=true": decision.calibrate,
-    }
-    for key, needs_validation in chosen.items():
-        if needs_validation:
-            raise DefectlocError(f"{key} needs a validation part; set data.validation above 0 (evaluate has none).")
-
-
-def check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """Refuse thresholds that do not fit; raises DefectlocError."""
-    _one_of("localization.map", localization.map, ("cam",))
-    _one_of("localization.normalization", localization.normalization, NORMALIZATIONS)
-    _one_of("localization.threshold_from", localization.threshold_from, ("fixed", "good_quantile", "validation"))
-    _one_of("localization.boxes", localization.boxes, ("single", "components"))
-    _one_of("decision.score", decision.score, ("class",))
-    check_threshold(localization.normalization, localization.threshold)
-    if not 0 < localization.quantile <= 1:
-        raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")
-    for key in ("min_area", "merge_distance"):
-        if getattr(localization, key) < 0:
-            raise DefectlocError(f"localization.{key}={getattr(localization, key)} must not be negative.")
-    if localization.max_boxes is not None:
-        _positive("localization.max_boxes", localization.max_boxes)
-    _one_of("decision.threshold_from", decision.threshold_from, ("fixed", "validation"))
-    if not 0 < decision.threshold < 1:
-        raise DefectlocError(f"decision.threshold={decision.threshold} must lie between 0 and 1: it is a probability.")
-    for key in ("max_escape_rate", "max_overkill_rate"):
-        rate = getattr(decision, key)
-        if rate is not None and decision.threshold_from == "fixed":
-            raise DefectlocError(f"decision.{key} needs decision.threshold_from=validation.")
-        if rate is not None and not 0 <= rate <= 1:
-            raise DefectlocError(f"decision.{key}={rate} must lie in [0, 1].")

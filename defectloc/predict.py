@@ -87,11 +87,10 @@ def run(settings: PredictSettings) -> pd.DataFrame:
     make_directory(output)
     import torch
 
+    from defectloc.model import device as devices
+
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    inspector = Inspector(finished, device)
+    inspector = Inspector(finished, devices.choose(settings.device))
     rows, tables, sizes = [], [], {}
     unreadable: list[str] = []
     with images_bar("predicting", len(paths)) as advance:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,5 +104,5 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as content:
                 return dict(zip(content["paths"].tolist(), content["maps"], strict=True))
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DefectlocError(f"{path} cannot be read as maps.") from error

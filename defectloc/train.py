@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from defectloc import cli, runs
-from defectloc.config import TrainSettings
+from defectloc.config import TrainingConfig, TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.images import image_size, read_image
@@ -47,6 +47,11 @@ class Fold:
         """Tell whether the trunk's output is stored; with a random augmentation there is nothing to store."""
         return self.settings.features.cache and not self.settings.augmentation.transforms
 
+    @property
+    def views(self) -> list[str]:
+        """List the views that stand for the training images; validation and test images are always plain."""
+        return self.settings.augmentation.views or ["plain"]
+
     def rows(self, *parts: str) -> pd.DataFrame:
         """Give the images of some parts of the split."""
         return self.catalog[self.catalog["split"].isin(parts)]
@@ -58,14 +63,13 @@ def prepare(settings: TrainSettings) -> Fold:
     catalog = catalog.assign(split=splits.split(catalog, settings.data, settings.n_folds, settings.fold))
     import torch
 
+    from defectloc.model import device as devices
     from defectloc.model import weights
 
+    device = devices.choose(settings.device)
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     classifier, digest, origin = weights.build(settings.model, settings.seed)
     print(f"{settings.subset} fold {settings.fold}: {settings.model.name}, {origin}", file=sys.stderr)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     precision = settings.training.precision
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" else "float32"
@@ -82,12 +86,19 @@ def fingerprint(fold: Fold) -> str:
             "image_size": data.image_size,
             "preprocessing": fold.classifier.preprocessing,
             "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
-            "training": asdict(s.training) | {"precision": fold.precision},
-            "augmentation": s.augmentation.transforms,
+            "training": _deviating(s.training) | {"precision": fold.precision},
+            "augmentation": {"views": s.augmentation.views} if s.augmentation.views else s.augmentation.transforms,
             "seed": s.seed,
             "features": [fold.cached, s.features.dtype if fold.cached else None],
         }
     )
+
+
+def _deviating(training: TrainingConfig) -> dict[str, Any]:
+    """Leave out keys that came later where they have their default, so that earlier fits are found again."""
+    later, default = ("start", "schedule", "keep", "patience"), TrainingConfig()
+    values = asdict(training).items()
+    return {name: value for name, value in values if name not in later or value != getattr(default, name)}
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
@@ -126,7 +137,8 @@ def _fit(fold: Fold, folder: Path) -> None:
     given = training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
     module = DefectClassifier(fold.classifier, training, class_weights, settings.seed)
-    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers)
+    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
+    _tell_source(fold)
     unfinished = folder / ".fit"
     fit(module, data, unfinished, fold.device, fold.precision)
     fitted = time.perf_counter()
@@ -187,24 +199,44 @@ def _dataset(fold: Fold, *parts: str, augmented: bool = False) -> "FeatureDatase
     """Give the images of some parts, in the order of the parts, as stored features or to be decoded."""
     from defectloc.data.augmentation import Augmentation
     from defectloc.data.module import FeatureDataset, ImageDataset
+    from defectloc.data.views import Views
 
     settings = fold.settings
     images = pd.concat([fold.rows(part) for part in parts])
+    views = Views(fold.views if augmented else ["plain"], settings.seed)
     if fold.cached:
-        store = _store(fold)
-        return FeatureDataset(store.read(list(images["digest"]), fold.classifier.level), list(images["label"]))
-    augmentation = None
+        digests, level = list(images["digest"]), fold.classifier.level
+        first, *others = [_store(fold, name).read(digests, level) for name in views.names]
+        return FeatureDataset(first, list(images["label"]), others, views.draw if others else None)
+    augmentation: Augmentation | Views | None = None
     if augmented and settings.augmentation.transforms:
         augmentation = Augmentation(settings.augmentation, settings.seed)
-        print(f"features: streamed, since augmentation={settings.augmentation.name} is random", file=sys.stderr)
+    elif views.names != ["plain"]:
+        augmentation = views
     paths = [fold.root / path for path in images["path"]]
     return ImageDataset(paths, list(images["label"]), settings.data.image_size, augmentation)
 
 
-def _store(fold: Fold) -> Any:
-    """Open the feature store of this setting, with all images of the fold in it."""
+def _tell_source(fold: Fold) -> None:
+    """Say in one line where the tail's inputs come from."""
+    augmentation, names = fold.settings.augmentation, fold.views
+    if fold.cached:
+        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
+    else:
+        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
+        source = f"streamed, since {reason}"
+    print(f"features: {source}", file=sys.stderr)
+
+
+def _store(fold: Fold, view: str = "plain") -> Any:
+    """Open the feature store of this setting; in it are all images of the fold, or as another view its training part.
+
+    Raises DefectlocError for an image that cannot be read.
+    """
     from defectloc.data.resize import resize
+    from defectloc.data.views import flip
     from defectloc.features.store import FeatureStore
+    from defectloc.model.levels import derivable
     from defectloc.model.predict import trunk_of
 
     settings, classifier = fold.settings, fold.classifier
@@ -217,15 +249,17 @@ def _store(fold: Fold) -> Any:
         "weights": fold.weights_digest,
         "dtype": features.dtype,
         "precision": fold.precision,
-        "view": "plain",
+        "view": view,
     }
-    store = FeatureStore(Path(settings.outputs).expanduser() / ".features", key)
+    root = Path(settings.outputs).expanduser() / ".features"
+    store = FeatureStore(root, key, features.limit_gb, derivable(classifier))
 
-    def view(path: str) -> "torch.Tensor":
-        return resize(read_image(fold.root / path), size)
+    def decoded(path: str) -> "torch.Tensor":
+        return resize(flip(read_image(fold.root / path), view), size)
 
     trunk = trunk_of(classifier, fold.device, fold.precision)
-    store.ensure(fold.catalog, [classifier.level], trunk, view, features.batch_size, features.workers)
+    images = fold.catalog if view == "plain" else fold.rows(splits.TRAIN)
+    store.ensure(images, [classifier.level], trunk, decoded, features.batch_size, features.workers)
     return store
 
 

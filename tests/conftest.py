@@ -11,10 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SMALL = (
-    "data.n_good=30 data.n_test_good=5 data.n_per_type=6 data.draw_size=64 data.image_size=32 model.weights=none "
-    "training.epochs=2 training.target_train_accuracy=1.1 threads=1 device=cpu figures=false"
-).split()
+SMALL = [
+    "data.n_good=30",
+    "data.n_test_good=5",
+    "data.n_per_type=6",
+    "data.draw_size=64",
+    "data.image_size=32",
+    "model.weights=none",
+    "training.epochs=2",
+    "training.target_train_accuracy=1.1",
+    "threads=1",
+    "device=cpu",
+    "figures=false",
+]
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 
 

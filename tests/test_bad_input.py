@@ -55,12 +55,17 @@ def test_unknown_subset_lists_those_found(refused, mvtec):
 
 
 @pytest.mark.parametrize("keep", [0, 20, 300])
-@pytest.mark.parametrize("cache", ["true", "false"])
-def test_damaged_image_is_named(refused, folder, tmp_path, keep, cache):
+@pytest.mark.parametrize("typed", ["features.cache=true", "features.cache=false features.workers=0"])
+def test_damaged_image_is_named(refused, folder, tmp_path, keep, typed):
     victim = tmp_path / "photos" / "good" / "03.png"
     victim.write_bytes(victim.read_bytes()[:keep])
-    sentence = refused(*folder, f"features.cache={cache}")
-    assert str(victim) in sentence
+    assert str(victim) in refused(*folder, *typed.split())
+
+
+def test_damaged_image_in_a_worker_process_is_named_in_one_sentence(refused, folder, tmp_path):
+    victim = tmp_path / "photos" / "good" / "03.png"
+    victim.write_text("")
+    assert refused(*folder, "features.cache=false", "features.workers=1").startswith(str(victim))
 
 
 def test_text_file_named_png_is_named(refused, folder, tmp_path):

@@ -1,7 +1,8 @@
 """Datasets of images or stored features, and the Lightning data module over them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,31 +12,57 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from defectloc.data.augmentation import Augmentation
 from defectloc.data.images import read_image
 from defectloc.data.resize import resize
+from defectloc.data.views import Views
 
 Item = tuple[torch.Tensor, int]
 
 
 class FeatureDataset(Dataset[Item]):
-    """Stored features `(C, h, w)` with labels."""
+    """Stored features `(C, h, w)` with labels; of several views of each image an epoch draws one.
 
-    def __init__(self, features: Sequence[np.ndarray], labels: Sequence[int]) -> None:
-        self.features, self.labels = features, list(labels)
+    `others` are the same images in other views than `features`; `draw(epoch, index)` chooses the position of a view.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[np.ndarray],
+        labels: Sequence[int],
+        others: Sequence[Sequence[np.ndarray]] = (),
+        draw: Callable[[int, int], int] | None = None,
+    ) -> None:
+        self.views, self.labels, self._draw = [features, *others], list(labels), draw
 
     def __len__(self) -> int:
         """Count the images."""
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        """Give the features of (epoch, index); they are the same in every epoch."""
+        """Give the features of (epoch, index); without several views they are the same in every epoch."""
+        return self.features_of(self.view_of(*key), key[1]), self.labels[key[1]]
+
+    def view_of(self, epoch: int, index: int) -> int:
+        """Give the position of the view that an epoch takes of an image."""
+        return 0 if self._draw is None else self._draw(epoch, index)
+
+    def features_of(self, view: int, index: int) -> torch.Tensor:
+        """Give the features of one image in one view."""
         # A copy: a tensor over a read-only memory map is not allowed.
-        return torch.from_numpy(np.array(self.features[key[1]])), self.labels[key[1]]
+        return torch.from_numpy(np.array(self.views[view][index]))
+
+    def n_bytes(self) -> int:
+        """Count the bytes of all features in all views."""
+        return sum(len(view) for view in self.views) * self.features_of(0, 0).nbytes
 
 
 class ImageDataset(Dataset[Item]):
     """Images `(3, S, S)` in 0..255 with labels, decoded when asked for, augmented by (seed, epoch, index)."""
 
     def __init__(
-        self, paths: Sequence[Path], labels: Sequence[int], image_size: int, augmentation: Augmentation | None = None
+        self,
+        paths: Sequence[Path],
+        labels: Sequence[int],
+        image_size: int,
+        augmentation: Augmentation | Views | None = None,
     ) -> None:
         self.paths, self.labels, self.image_size = list(paths), list(labels), image_size
         self.augmentation = augmentation
@@ -99,17 +126,34 @@ class FoldData(LightningDataModule):
         batch_size: int,
         seed: int,
         workers: int,
+        device: str = "cpu",
+        resident: bool | None = None,
     ) -> None:
+        """`resident`: whether stored features lie on the device whole; None: where they fit on a GPU."""
         super().__init__()
         self._train, self._validation = train, validation
         self._batch_size, self._seed, self._workers = batch_size, seed, workers
+        self._device, self._resident = device, resident
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Any:
         """Shuffle the training part."""
-        return loader(self._train, self._batch_size, self._seed, self._workers)
+        return self._loader(self._train, self._seed)
 
-    def val_dataloader(self) -> DataLoader | list:
+    def val_dataloader(self) -> Any:
         """Give the validation part in its order; empty where none is set aside."""
         if self._validation is None or len(self._validation) == 0:
             return []
-        return loader(self._validation, self._batch_size, None, self._workers)
+        return self._loader(self._validation, None)
+
+    def ordered_dataloader(self) -> DataLoader:
+        """Give the training part of the first epoch in its order."""
+        return loader(self._train, self._batch_size, None, self._workers)
+
+    def _loader(self, dataset: FeatureDataset | ImageDataset, seed: int | None) -> Any:
+        if isinstance(dataset, FeatureDataset) and self._resident is not False:
+            # Here, since the resident loader is made of this module.
+            from defectloc.data.resident import ResidentLoader, fits
+
+            if self._resident or fits(dataset, self._device):
+                return ResidentLoader(dataset, self._batch_size, seed, self._device)
+        return loader(dataset, self._batch_size, seed, self._workers)

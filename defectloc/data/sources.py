@@ -211,7 +211,9 @@ def _with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
         pattern = re.compile(group)
     except re.error as error:
         raise DefectlocError(f"data.group={group} is neither a column nor a regular expression ({error}).") from error
-    matches = catalog["path"].map(pattern.search)
-    if matches.isna().any():
-        raise DefectlocError(f"data.group={group} finds nothing in {catalog['path'][matches.isna().idxmax()]}.")
-    return catalog.assign(group=[m.group(1) if pattern.groups else m.group(0) for m in matches])
+    number = min(pattern.groups, 1)
+    # A group of the expression that may be left out gives None as well.
+    found = catalog["path"].map(lambda path: match[number] if (match := pattern.search(path)) else None)
+    if found.isna().any():
+        raise DefectlocError(f"data.group={group} finds nothing in {catalog['path'][found.isna().idxmax()]}.")
+    return catalog.assign(group=found)

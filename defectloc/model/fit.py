@@ -10,9 +10,11 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from defectloc.config import TrainingConfig
+from defectloc.data.module import FoldData
 from defectloc.model.classifier import Classifier
 
 LAST = "last.ckpt"
@@ -26,10 +28,11 @@ class DefectClassifier(pl.LightningModule):
         super().__init__()
         self.classifier, self.training_config, self.seed = classifier, training, seed
         self.history: list[dict[str, float | int | None]] = []
+        self.best: dict[str, torch.Tensor] | None = None
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
         self._train_accuracy = BinaryAccuracy()
         self._validation_accuracy = MulticlassAccuracy(num_classes=2, average="macro")
-        self._sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+        self._losses: dict[str, list[tuple[torch.Tensor, int]]] = {"train": [], "validation": []}
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Give the logits for images `(N, 3, S, S)` or, where the inputs are not images, the trunk's output."""
@@ -46,7 +49,7 @@ class DefectClassifier(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Make all that is drawn in an epoch a function of (seed, epoch), so that a resumed fit draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
-        self._sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+        self._losses = {"train": [], "validation": []}
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
         """Lightning's hook."""
@@ -54,7 +57,8 @@ class DefectClassifier(pl.LightningModule):
         logits = self.logits(inputs)
         loss = self.loss(logits, labels)
         self._train_accuracy.update(logits.argmax(1), labels)
-        self._add("train", loss, len(labels))
+        # A number would make the device wait for the host at each step.
+        self._losses["train"].append((loss.detach(), len(labels)))
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         self.log("accuracy", self._train_accuracy.compute(), prog_bar=True, logger=False)
         return loss
@@ -64,14 +68,14 @@ class DefectClassifier(pl.LightningModule):
         inputs, labels = batch
         logits = self.logits(inputs)
         self._validation_accuracy.update(logits.argmax(1), labels)
-        self._add("validation", self.loss(logits, labels), len(labels))
+        self._losses["validation"].append((self.loss(logits, labels), len(labels)))
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and stop where the training accuracy has passed its target.
 
         The training figures are those of the steps as they were made, as in the case study.
         """
-        validated = self._sums["validation"][1] > 0
+        validated = bool(self._losses["validation"])
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
@@ -83,39 +87,60 @@ class DefectClassifier(pl.LightningModule):
         )
         self._train_accuracy.reset()
         self._validation_accuracy.reset()
+        if self.training_config.keep == "validation" and self._waited == 0:
+            learnt = {name: p for name, p in self.classifier.named_parameters() if p.requires_grad}
+            kept = learnt | dict(self.classifier.tail.named_buffers(prefix="tail"))
+            self.best = {name: value.detach().cpu().clone() for name, value in kept.items()}
         if self.finished:
             self.trainer.should_stop = True
 
     @property
+    def _waited(self) -> int:
+        """Count the epochs since the lowest loss on the validation part; without one, the last epoch is the best."""
+        losses = [epoch["validation_loss"] for epoch in self.history]
+        if not losses or any(loss is None for loss in losses):
+            return 0
+        return len(losses) - 1 - losses.index(min(losses))  # type: ignore[type-var]
+
+    def keep_best(self) -> None:
+        """Go back to the weights of the epoch that is to be kept."""
+        if self.best is not None:
+            self.classifier.load_state_dict(self.best, strict=False)
+
+    @property
     def finished(self) -> bool:
-        """Tell whether the last epoch passed the target or was the last allowed."""
+        """Tell whether the last epoch passed the target, was the last allowed, or has waited in vain."""
         if not self.history:
             return False
         accuracy = self.history[-1]["train_accuracy"]
         assert accuracy is not None
         passed = accuracy > self.training_config.target_train_accuracy
-        return passed or len(self.history) >= self.training_config.epochs
+        waited = self.training_config.keep == "validation" and self._waited >= self.training_config.patience
+        return passed or waited or len(self.history) >= self.training_config.epochs
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         """Lightning's hook."""
         learnt = [p for p in self.classifier.parameters() if p.requires_grad]
-        return torch.optim.Adam(learnt, lr=self.training_config.learning_rate)
+        rate = self.training_config.learning_rate
+        optimizer = torch.optim.Adam(learnt, lr=rate)
+        if self.training_config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        # Smith and Topin 2018, "Super-Convergence"; Adam's momentum stays, since the published gain is the rate's.
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, cycle_momentum=False)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history, from which a resumed fit knows whether it had already finished."""
-        checkpoint["history"] = self.history
+        """Keep the history, from which a resumed fit knows whether it had already finished, and the best weights."""
+        checkpoint["history"], checkpoint["best"] = self.history, self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history back."""
-        self.history = checkpoint["history"]
-
-    def _add(self, part: str, loss: torch.Tensor, n: int) -> None:
-        self._sums[part][0] += float(loss.detach()) * n
-        self._sums[part][1] += n
+        self.history, self.best = checkpoint["history"], checkpoint.get("best")
 
     def _mean(self, part: str) -> float:
-        total, n = self._sums[part]
-        return total / n
+        losses = self._losses[part]
+        return sum(float(loss) * n for loss, n in losses) / sum(n for _, n in losses)
 
 
 def balanced_weights(labels: list[int]) -> list[float]:
@@ -124,7 +149,23 @@ def balanced_weights(labels: list[int]) -> list[float]:
     return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
 
 
-def fit(module: DefectClassifier, data: pl.LightningDataModule, folder: Path, device: str, precision: str) -> None:
+class StartHead(pl.Callback):
+    """Starts the head as a logistic regression, unless the fit is resumed."""
+
+    def __init__(self, data: FoldData) -> None:
+        self._data = data
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning's hook."""
+        from defectloc.model.start import start_head
+
+        assert isinstance(pl_module, DefectClassifier)
+        if not pl_module.history:
+            weights = [float(weight) for weight in pl_module.get_buffer("class_weights")]
+            start_head(pl_module.classifier, self._data.ordered_dataloader(), weights)
+
+
+def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, precision: str) -> None:
     """Fit in place; leaves each epoch's end in `folder`, and goes on from there when it is called again."""
     last = folder / LAST
     if last.exists() and _resume_finished(module, last):
@@ -133,6 +174,8 @@ def fit(module: DefectClassifier, data: pl.LightningDataModule, folder: Path, de
     callbacks: list[pl.Callback] = [
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     ]
+    if module.training_config.start == "logistic":
+        callbacks.append(StartHead(data))
     if bar:
         callbacks.append(TQDMProgressBar())
     for name in ("pytorch_lightning", "lightning.pytorch"):
@@ -153,9 +196,14 @@ def fit(module: DefectClassifier, data: pl.LightningDataModule, folder: Path, de
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        # Lightning keeps the mode it finds, and what was only evaluated so far would not update its statistics.
+        module.train()
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit as stop:
+            # Lightning leaves with 0 after a SIGTERM, and a scheduler would take the job for done.
+            raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from stop
+    module.keep_best()
 
 
 def _resume_finished(module: DefectClassifier, last: Path) -> bool:
@@ -164,6 +212,8 @@ def _resume_finished(module: DefectClassifier, last: Path) -> bool:
     module.history = content["history"]
     if module.finished:
         module.load_state_dict(content["state_dict"])
+        module.best = content.get("best")
+        module.keep_best()
     else:
         module.history = []
     return module.finished

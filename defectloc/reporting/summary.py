@@ -28,6 +28,9 @@ SCORES = [
     "box_f1_30",
     "box_f1_50",
     "false_boxes_per_good_image",
+    "validation.balanced_accuracy",
+    "validation.box_f1_30",
+    "validation.box_f1_50",
 ]
 COUNTS = ["tp", "fn", "fp", "tn"]
 

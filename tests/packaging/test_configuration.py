@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from defectloc import cli, config
+from defectloc import checks, cli, config
 from defectloc.errors import DefectlocError
 
-# What a user has to type, since it has no default.
-GIVEN = {
-    "train": ["subset=pill"],
-    "localize": ["run=x"],
-    "evaluate": ["maps=x", "masks=x"],
-    "predict": ["run=x", "images=x", "output=x"],
-    "overview": ["subset=pill"],
-    "fetch": ["subset=pill"],
-}
 CASE_STUDY = {
     "data": {"image_size": 224, "validation": 0.0},
     "model": {"name": "vgg16", "weights": "imagenet", "trainable_from": "conv5_1"},
@@ -45,7 +37,11 @@ CASE_STUDY = {
 def composed(command, *overrides, directory=None):
     config.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(directory or config.directory())):
-        return config.typed(compose(command, [*GIVEN.get(command, []), *overrides]))
+        whole = compose(command, list(overrides))
+    # What a user has to type, since it has no default.
+    for key in OmegaConf.missing_keys(whole):
+        OmegaConf.update(whole, key, "x")
+    return checks.typed(whole)
 
 
 def groups_of(command):
@@ -56,16 +52,15 @@ def groups_of(command):
 
 def options():
     for command in config.SETTINGS:
-        yield command, []
+        yield command, None
         for group in groups_of(command):
             for path in sorted((config.directory() / group).glob("*.yaml")):
-                yield command, [f"{group}={path.stem}"]
+                yield command, f"{group}={path.stem}"
 
 
-@pytest.mark.parametrize(("command", "overrides"), list(options()), ids=lambda value: value or "plain")
-def test_every_option_composes(command, overrides):
-    given = ["data.table=x.csv"] if "data=csv" in overrides else []
-    settings = composed(command, *overrides, *given)
+@pytest.mark.parametrize(("command", "option"), list(options()))
+def test_every_option_composes(command, option):
+    settings = composed(command, *([option] if option else []))
     assert type(settings) is config.SETTINGS[command]
 
 
@@ -147,7 +142,8 @@ def refused(monkeypatch, capsys, *overrides):
         ("training.epochs=many", "training.epochs"),
         ("features.cache=perhaps", "features.cache"),
         ("fold=first", "fold"),
-        ("data=nosuch", "data"),
+        ("+note=1", "note"),
+        ("data=nosuch", "csv, elpv, folder, mvtec, synthetic"),
         ("training.class_weights=[1,2,3]", "training.class_weights"),
     ],
 )

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-TINY = """data=synthetic subset=pill data.n_good=30 data.n_test_good=5 data.n_per_type=6 data.image_size=64
-    training.epochs=1 model.weights=none figures=false threads=1 device=cpu""".split()
+DATA = ["data=synthetic", "subset=pill", "data.n_good=30", "data.n_test_good=5", "data.n_per_type=6"]
+FIT = ["data.image_size=64", "training.epochs=1", "model.weights=none", "figures=false", "threads=1", "device=cpu"]
 
 
 def sweep(folder, *overrides):
-    command = [sys.executable, "-m", "defectloc.train", "-m", *TINY, f"outputs={folder / 'out'}", *overrides]
+    command = [sys.executable, "-m", "defectloc.train", "-m", *DATA, *FIT, f"outputs={folder / 'out'}", *overrides]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -1,0 +1,76 @@
+"""Whether stored features are the fresh ones, and fits from them the same fits."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from defectloc.config import TrainSettings
+from defectloc.data.images import read_image
+from defectloc.data.module import FeatureDataset, ImageDataset
+from defectloc.data.resize import resize
+from defectloc.features.store import FeatureStore
+from defectloc.model import weights
+from defectloc.model.classifier import Classifier
+from defectloc.model.predict import maps_of, trunk_of
+from defectloc.speed.steps import timed_fit
+
+CHUNK = 3
+
+
+def compare(
+    settings: TrainSettings, root: Path, train: pd.DataFrame, test: pd.DataFrame, epochs: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Fit the same images streamed, streamed with another batch size of the trunk, and from stores of both types.
+
+    The first one is what the others differ from. Returns one row per origin: `origin`, `features` (the largest
+    difference, as a share of the largest feature), `log_odds` of the test images (the largest difference),
+    `decisions` (how many differ), `near` (how many of these lie within 0.02 of the probability 0.5).
+    """
+    training = replace(settings.training, epochs=epochs, target_train_accuracy=1.1, keep="last")
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for origin in ("streamed", f"streamed, trunk in batches of {CHUNK}", "float32 store", "float16 store"):
+        classifier, _, _ = weights.build(settings.model, settings.seed)
+        if "trunk" in origin:
+            _split(classifier, CHUNK)
+        parts = [_dataset(origin, classifier, rows, root, settings, folder) for rows in (train, test)]
+        timed_fit(classifier, parts[0], None, training, ("cpu", "float32"))
+        inputs = torch.stack([parts[1][0, index][0] for index in range(len(test))])
+        with torch.inference_mode():
+            features = inputs if "store" in origin else classifier.features(inputs)
+        maps = maps_of(classifier.eval(), features)
+        found[origin] = features.float().numpy(), maps.astype(np.float64).mean((1, 2))
+    first = found["streamed"]
+    return [{"origin": origin, **differences(first, other)} for origin, other in found.items()]
+
+
+def _split(classifier: Classifier, size: int) -> None:
+    whole = classifier.features
+    classifier.features = lambda images: torch.cat([whole(part) for part in images.split(size)])  # type: ignore[method-assign]
+
+
+def _dataset(
+    origin: str, classifier: Classifier, rows: pd.DataFrame, root: Path, settings: TrainSettings, folder: Path
+) -> FeatureDataset | ImageDataset:
+    size, labels = settings.data.image_size, list(rows["label"])
+    if "store" not in origin:
+        return ImageDataset([root / path for path in rows["path"]], labels, size)
+    store = FeatureStore(folder, {"dtype": origin.partition(" ")[0], "image_size": size})
+    trunk = trunk_of(classifier, "cpu", "float32")
+    store.ensure(rows, [classifier.level], trunk, lambda path: resize(read_image(root / path), size))
+    return FeatureDataset(store.read(list(rows["digest"]), classifier.level), labels)
+
+
+def differences(first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, float | int]:
+    """Compare (features, log-odds) of two origins; see `compare`."""
+    before, after = (1 / (1 + np.exp(-log_odds)) for log_odds in (first[1], other[1]))
+    turned = (before > 0.5) != (after > 0.5)
+    return {
+        "features": float(np.abs(other[0] - first[0]).max() / np.abs(first[0]).max()),
+        "log_odds": float(np.abs(other[1] - first[1]).max()),
+        "decisions": int(turned.sum()),
+        "near": int((turned & (np.abs(before - 0.5) < 0.02)).sum()),
+    }

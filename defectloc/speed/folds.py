@@ -1,0 +1,135 @@
+"""Whole folds and thresholds, by the real command, beside what the other arms would take for them."""
+
+import contextlib
+import functools
+import io
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from defectloc import config, runs, train
+from defectloc.config import BenchmarkSettings, TrainingConfig
+from defectloc.data import splits
+from defectloc.localize import post_process
+from defectloc.reporting import speed as tables
+from defectloc.speed.arms import Costs
+from defectloc.speed.machine import seconds
+from defectloc.speed.steps import counted_passes
+
+N_THRESHOLDS = 9
+
+
+class Benchmark:
+    """One comparison on one data set; `parts` gathers the figures as they are measured."""
+
+    def __init__(self, settings: BenchmarkSettings, work: Path) -> None:
+        data = (
+            settings.data
+            if settings.benchmark.limit is None
+            else replace(settings.data, limit=settings.benchmark.limit)
+        )
+        never = replace(settings.training, epochs=settings.benchmark.epochs, target_train_accuracy=1.1)
+        self.settings = replace(settings, data=data, training=never, figures=False, outputs=str(work), fold=0)
+        self.what, self.work = settings.benchmark, work
+        self.fold = train.prepare(self.settings)
+        self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
+        self.n_folds = min(self.what.folds, settings.n_folds if data.split == "kfold" else 1)
+        self.steps = math.ceil(self.n[splits.TRAIN] / settings.training.batch_size)
+        self.parts: list[dict[str, Any]] = []
+
+    def note(self, part: str, figure: str, value: float, unit: str, basis: str = tables.MEASURED) -> None:
+        """Keep a figure."""
+        self.parts.append({"part": part, "figure": figure, "value": float(value), "unit": unit, "basis": basis})
+
+    def say(self, what: str) -> None:
+        """Tell what comes next, since it may take minutes."""
+        print(f"measuring: {what}", file=sys.stderr, flush=True)
+
+    def fitted(self, **changes: Any) -> tuple[dict[str, Any], runs.Run, float]:
+        """Fit a fold by the real command; gives metrics, run, and the seconds of fit and prediction."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            metrics, finished = train.run(replace(self.settings, **changes))
+        spent = finished.record["seconds"]
+        return metrics, finished, spent["fit"] + spent["predict"]
+
+
+def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
+    """Measure fits from the store, and set what the other arms would take beside them."""
+    epochs, n = bench.what.epochs, bench.n
+    case = epochs * bench.steps * costs.case_step + n[splits.TEST] * costs.case_predict
+    held_out = epochs * n[splits.VALIDATION] + n[splits.VALIDATION] + n[splits.TEST]
+    stream = epochs * bench.steps * costs.stream_step + held_out * costs.stream_predict
+    bench.say(f"one fold of {epochs} epochs from the store, first extraction included")
+    metrics, finished, once = bench.fitted()
+    extraction = finished.record["seconds"]["features"]
+    bench.note("store", "first extraction, all images", extraction, "s")
+    bare = len(bench.fold.catalog) * costs.trunk_bare
+    bench.note("store", "first extraction / bare forward pass", extraction / bare, "", "bare one from a few batches")
+    stored = sum(f.stat().st_size for f in (bench.work / ".features").rglob("*") if f.is_file())
+    bench.note("store", "on disk, per image", stored / len(bench.fold.catalog), "bytes")
+    rows = [_row(f"one fold, {epochs} epochs", case, stream, extraction + once, _accuracy([metrics]))]
+    count = bench.n_folds
+    five = (count * case, count * stream)
+    guess = f"{count} times the measured fold"
+    rows.append(_row(f"{count} folds, {epochs} epochs", *five, extraction + count * once, None, guess))
+    fast: Any = OmegaConf.merge(
+        OmegaConf.structured(TrainingConfig), OmegaConf.load(config.directory() / "training" / "fast.yaml")
+    )
+    results, total = [], extraction
+    with counted_passes() as passes:
+        for number in range(count):
+            bench.say(f"fold {number} by training=fast")
+            result, of_fold, spent = bench.fitted(fold=number, training=OmegaConf.to_object(fast))
+            results.append(result)
+            total += spent + of_fold.record["seconds"]["features"]
+    with counted_passes() as of_seed:
+        again = bench.fitted(seed=1, training=replace(bench.settings.training, epochs=1))[2]
+    rows.append(_row(f"{count} folds, training=fast", *five, total, _accuracy(results)))
+    bench.note("store", f"images through the trunk for {count} folds once more", passes.images, "")
+    bench.note("store", "images through the trunk for a second seed", of_seed.images, "")
+    bench.note("store", "a second seed, one epoch", again, "s")
+    rows += _thresholds(bench, finished, case, stream, costs)
+    return tables.comparison(rows)
+
+
+def _thresholds(bench: Benchmark, finished: runs.Run, case: float, stream: float, costs: Costs) -> list[dict[str, Any]]:
+    bench.say(f"{N_THRESHOLDS} thresholds")
+    spent = []
+    with counted_passes() as passes:
+        for threshold in np.linspace(0.15, 0.95, N_THRESHOLDS):
+            localization = replace(bench.settings.localization, threshold=float(threshold), threshold_from="fixed")
+            again = functools.partial(post_process, finished, localization, bench.settings.decision)
+            spent.append(seconds(again))
+    bench.note("thresholds", "each further one, median", float(np.median(spent)), "s")
+    bench.note("thresholds", "the slowest", max(spent), "s")
+    bench.note("thresholds", "images through the trunk", passes.images, "")
+    n_test, total = bench.n[splits.TEST], sum(spent)
+    return [
+        _row(f"{N_THRESHOLDS} thresholds, theirs fits for each", N_THRESHOLDS * case, N_THRESHOLDS * stream, total),
+        _row(
+            f"{N_THRESHOLDS} thresholds, theirs predicts for each",
+            N_THRESHOLDS * n_test * costs.case_predict,
+            N_THRESHOLDS * n_test * costs.stream_predict,
+            total,
+        ),
+    ]
+
+
+def _row(
+    task: str, case: float, stream: float, ours: float, accuracy: str | None = None, basis: str = tables.MEASURED
+) -> dict[str, Any]:
+    row = {"task": task, "case_study": case, "streaming": stream, "ours": ours}
+    return row | {"balanced_accuracy": accuracy, "basis": basis}
+
+
+def _accuracy(results: list[dict[str, Any]]) -> str:
+    values = [result["balanced_accuracy"] for result in results if result["balanced_accuracy"] is not None]
+    if not values:
+        return ""
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")

@@ -1,0 +1,159 @@
+"""Whatever an image file holds, it comes out as upright 8-bit RGB, or not at all."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_image
+from PIL import Image, ImageOps
+
+from defectloc.data.images import find_images, image_size, read_image, read_mask
+from defectloc.data.resize import resize
+from defectloc.errors import DefectlocError
+
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY = RANDOM.integers(0, 256, (5, 7), dtype=np.uint8)
+DEEP = np.array([[0, 128, 129, 257, 384], [385, 511, 32767, 65407, 65535]], np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".PNG"])
+def test_colour(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(RGB).save(path)
+    assert read_image(path).dtype == np.uint8
+    np.testing.assert_array_equal(read_image(path), RGB)
+    assert image_size(path) == (5, 7)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_grey_becomes_three_equal_channels(tmp_path, suffix):
+    Image.fromarray(GREY).save(tmp_path / f"image{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"image{suffix}"), np.repeat(GREY[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey_is_divided_by_257_and_rounded(tmp_path, suffix):
+    Image.fromarray(DEEP).save(tmp_path / f"image{suffix}")
+    expected = np.round(DEEP / 257).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(tmp_path / f"image{suffix}"), np.repeat(expected[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_colour(tmp_path, suffix):
+    """Pillow takes the upper byte, which is the rounded value or one less."""
+    import cv2
+
+    deep = np.random.default_rng(1).integers(0, 65536, (6, 4, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / f"image{suffix}"), deep[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    found = read_image(tmp_path / f"image{suffix}")
+    assert np.abs(found - np.round(deep / 257)).max() <= 1
+
+
+def test_palette_is_looked_up_and_transparency_is_white(tmp_path):
+    indices = np.array([[0, 1], [2, 0]], np.uint8)
+    image = Image.fromarray(indices, "P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    image.save(tmp_path / "opaque.png")
+    image.save(tmp_path / "transparent.png", transparency=1)
+    expected = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]], np.uint8)[indices]
+    np.testing.assert_array_equal(read_image(tmp_path / "opaque.png"), expected)
+    expected[0, 1] = 255
+    np.testing.assert_array_equal(read_image(tmp_path / "transparent.png"), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_laid_on_white(tmp_path, mode):
+    alpha = np.array([[0, 128, 255]], np.uint8)
+    colour = np.array([[100, 100, 100]], np.uint8)
+    bands = [colour] * (3 if mode == "RGBA" else 1) + [alpha]
+    Image.merge(mode, [Image.fromarray(band) for band in bands]).save(tmp_path / "image.png")
+    found = read_image(tmp_path / "image.png")[0].astype(int)
+    assert (found[0] == 255).all()
+    assert np.abs(found[1] - (100 * 128 + 255 * 127) / 255).max() <= 1
+    assert (found[2] == 100).all()
+
+
+def test_one_bit_and_cmyk(tmp_path):
+    Image.fromarray(GREY > 127).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "bits.png")[..., 0], np.where(GREY > 127, 255, 0))
+    Image.new("CMYK", (4, 3), (0, 0, 0, 255)).save(tmp_path / "print.jpg")
+    assert read_image(tmp_path / "print.jpg").shape == (3, 4, 3)
+    assert read_image(tmp_path / "print.jpg").max() < 30
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_image_stands_as_its_exif_orientation_says(tmp_path, suffix, orientation):
+    """Also its size is told so without decoding it; orientations outside 1 to 8 mean nothing."""
+    path = tmp_path / f"image{suffix}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture = Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8)))
+    picture.save(path, exif=exif, **({"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}))
+    with Image.open(path) as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    turned = orientation in (5, 6, 7, 8)
+    assert expected.shape == ((56, 40, 3) if turned else (40, 56, 3))
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_image_cut_short_is_refused(tmp_path, suffix, share):
+    path = write_image(tmp_path / f"image{suffix}", seed=0)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DefectlocError, match=str(path)):
+        read_image(path)
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "note.png").write_text("remember the milk")
+    with pytest.raises(DefectlocError, match="not an image"):
+        read_image(tmp_path / "note.png")
+    with pytest.raises(DefectlocError, match="not an image"):
+        image_size(tmp_path / "note.png")
+    with pytest.raises(DefectlocError, match="does not exist"):
+        read_image(tmp_path / "gone.png")
+    Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(DefectlocError, match="floating-point"):
+        read_image(tmp_path / "float.tif")
+    Image.fromarray(np.full((3, 3), 70000, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(DefectlocError, match=r"outside 0\.\.65535"):
+        read_image(tmp_path / "deep.tif")
+
+
+def test_images_are_found_by_name_at_any_depth(tmp_path):
+    for name in ("b.PNG", "a/c.jpeg", "a/.hidden.png", "a/d.txt", "a/e.tiff", "._b.png"):
+        write_image((tmp_path / name).with_suffix(".png")).rename(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a/c.jpeg", "a/e.tiff", "b.PNG"]
+
+
+def test_mask_is_resized_by_nearest_and_binarised(tmp_path):
+    Image.fromarray(np.array([[0, 255], [127, 128]], np.uint8)).save(tmp_path / "mask.png")
+    expected = np.array([[False, True], [False, True]])
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (2, 2)), expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (4, 6)), np.kron(expected, np.ones((2, 3), bool)))
+
+
+def test_resize_keeps_the_whole_image():
+    """No crop: a mark in each corner survives, whatever the shape."""
+    image = np.zeros((60, 200, 3), np.uint8)
+    for row, column, channel in ((0, 0, 0), (0, -20, 1), (-6, 0, 2)):
+        image[row : row + 6 or None, column : column + 20 or None, channel] = 200
+    small = resize(image, 32)
+    assert small.shape == (3, 32, 32)
+    assert small.dtype == torch.float32
+    assert [float(small[at]) for at in ((0, 0, 0), (1, 0, -1), (2, -1, 0))] == pytest.approx([200] * 3)
+    assert small[:, -1, -1].abs().sum() == 0
+
+
+def test_resize_is_antialiased_and_leaves_a_fitting_image_alone():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert torch.all((resize(stripes, 16)[:, :, 2:-2] - 100).abs() < 2)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resize(image, 32).permute(1, 2, 0).numpy(), image)
+    np.testing.assert_allclose(resize(image[:, ::-1], 32).flip(2), resize(image, 32), atol=1e-4)

@@ -1,0 +1,263 @@
+"""The catalog: the same on every machine, whatever the source, and nothing outside its root."""
+
+import importlib.util
+import random
+from pathlib import Path
+
+import pytest
+from conftest import two_folders, write_image
+
+from defectloc.config import DataConfig
+from defectloc.data import catalog as catalogs
+from defectloc.data import sources
+from defectloc.errors import DefectlocError
+
+
+def read(name: str, subset: str = "part", **typed):
+    return sources.load(
+        DataConfig(name=name, **{k: str(v) if isinstance(v, Path) else v for k, v in typed.items()}), subset
+    )
+
+
+@pytest.fixture
+def mvtec_tree(tmp_path) -> Path:
+    """Six good images and two types of defects, one of them without its second mask."""
+    root = tmp_path / "tree"
+    for split, kind, n in (("train", "good", 4), ("test", "good", 2), ("test", "crack", 3), ("test", "hole", 2)):
+        for i in range(n):
+            write_image(root / "pill" / split / kind / f"{i:03d}.png", seed=len(split + kind) * 100 + i)
+    for kind, i in (("crack", 0), ("crack", 2), ("hole", 0), ("hole", 1)):
+        write_image(root / "pill" / "ground_truth" / kind / f"{i:03d}_mask.png", 255)
+    return root
+
+
+def test_mvtec(mvtec_tree):
+    root, catalog = read("mvtec", "pill", root=mvtec_tree)
+    assert root == mvtec_tree
+    assert list(catalog.columns) == catalogs.COLUMNS
+    assert list(catalog["path"]) == sorted(catalog["path"])
+    assert catalog["label"].sum() == 5
+    assert set(catalog["defect_type"]) == {"good", "crack", "hole"}
+    assert set(catalog.loc[catalog["official_split"] == "train", "label"]) == {0}
+    assert catalog["digest"].str.fullmatch("[0-9a-f]{64}").all()
+
+
+def test_masks_are_matched_by_stem_also_when_one_in_the_middle_is_missing(mvtec_tree):
+    _, catalog = read("mvtec", "pill", root=mvtec_tree)
+    masks = catalog.set_index("path")["mask_path"]
+    assert masks["pill/test/crack/000.png"] == "pill/ground_truth/crack/000_mask.png"
+    assert masks["pill/test/crack/001.png"] is None
+    assert masks["pill/test/crack/002.png"] == "pill/ground_truth/crack/002_mask.png"
+    assert masks["pill/test/good/000.png"] is None
+
+
+def test_mvtec_in_jpeg(mvtec_tree):
+    for path in (mvtec_tree / "pill").glob("t*/*/*.png"):
+        path.rename(path.with_suffix(".JPG"))
+    _, catalog = read("mvtec", "pill", root=mvtec_tree)
+    assert len(catalog) == 11
+    assert catalog["mask_path"].notna().sum() == 4
+
+
+def test_unknown_subset_lists_those_found(mvtec_tree):
+    (mvtec_tree / "notes").mkdir()
+    with pytest.raises(DefectlocError, match=r"there are pill\.$"):
+        read("mvtec", "bottle", root=mvtec_tree)
+    with pytest.raises(DefectlocError, match="no folder there holds"):
+        read("mvtec", "pill", root=mvtec_tree / "pill")
+
+
+def test_catalog_is_the_same_in_whatever_order_a_folder_is_listed(mvtec_tree, monkeypatch):
+    import os
+
+    for i in range(20):
+        write_image(mvtec_tree / "pill" / "train" / "good" / f"{'aBc_é-'[i % 6]}{i}.png", seed=i)
+    _, before = read("mvtec", "pill", root=mvtec_tree)
+    scandir, listdir, shuffle = os.scandir, os.listdir, random.Random(0)
+
+    class Shuffled:
+        def __init__(self, path="."):
+            with scandir(path) as found:
+                self.entries = list(found)
+            shuffle.shuffle(self.entries)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *_):
+            pass
+
+        def __iter__(self):
+            return iter(self.entries)
+
+    monkeypatch.setattr(os, "scandir", Shuffled)
+    monkeypatch.setattr(os, "listdir", lambda path=".": shuffle.sample(listdir(path), len(listdir(path))))
+    _, after = read("mvtec", "pill", root=mvtec_tree)
+    assert before.equals(after)
+    assert catalogs.digest(before) == catalogs.digest(after)
+
+
+def test_digest_of_a_catalog_sees_one_byte_one_label_one_name(mvtec_tree):
+    _, before = read("mvtec", "pill", root=mvtec_tree)
+    digests = {catalogs.digest(before)}
+    image = mvtec_tree / "pill" / "test" / "crack" / "000.png"
+    content = image.read_bytes()
+    image.write_bytes(content + b"\0")
+    digests.add(catalogs.digest(read("mvtec", "pill", root=mvtec_tree)[1]))
+    image.write_bytes(content)
+    assert catalogs.digest(read("mvtec", "pill", root=mvtec_tree)[1]) in digests
+    for column, value in (("label", 0), ("defect_type", "hole"), ("group", "a"), ("official_split", "train")):
+        changed = before.copy()
+        changed.loc[3, column] = value if changed.loc[3, column] != value else 1
+        digests.add(catalogs.digest(changed))
+    assert len(digests) == 6
+
+
+def test_folder_flat(tmp_path):
+    root, catalog = read("folder", root=two_folders(tmp_path, 3))
+    assert (root, list(catalog["label"])) == (tmp_path, [1, 1, 1, 0, 0, 0])
+    assert set(catalog["defect_type"]) == {"good", "defective"}
+    named = read("folder", root=tmp_path, good="defective", defective="good")[1]
+    assert list(named["label"]) == [0, 0, 0, 1, 1, 1]
+
+
+def test_folder_of_two_far_apart(tmp_path):
+    for i, name in enumerate(("here/fine", "there/deep/broken")):
+        write_image(tmp_path / name / "0.png", seed=i)
+    root, catalog = read("folder", good=tmp_path / "here/fine", defective=tmp_path / "there/deep/broken")
+    assert root == tmp_path
+    assert list(catalog["path"]) == ["here/fine/0.png", "there/deep/broken/0.png"]
+
+
+def test_folder_nested_types_and_masks(tmp_path):
+    for i, name in enumerate(("ok/a.png", "NG/crack/b.png", "NG/hole/b.png", "NG/c.png")):
+        write_image(tmp_path / name, seed=i)
+    write_image(tmp_path / "masks" / "crack" / "b.png")
+    _, catalog = read("folder", root=tmp_path, masks=tmp_path / "masks")
+    rows = catalog.set_index("path")
+    assert rows["defect_type"].to_dict() == {
+        "NG/c.png": "defective",
+        "NG/crack/b.png": "crack",
+        "NG/hole/b.png": "hole",
+        "ok/a.png": "good",
+    }
+    assert rows["mask_path"].to_dict() == {
+        "NG/c.png": None,
+        "NG/crack/b.png": "masks/crack/b.png",
+        "NG/hole/b.png": None,
+        "ok/a.png": None,
+    }
+
+
+def test_folder_that_is_already_divided(tmp_path):
+    for i, (split, name) in enumerate((s, n) for s in ("train", "test") for n in ("Positive", "Negative")):
+        write_image(tmp_path / split / name / "0.png", seed=i)
+    _, catalog = read("folder", root=tmp_path)
+    assert catalog.set_index("path")["label"].to_dict() == {
+        "test/Negative/0.png": 0,
+        "test/Positive/0.png": 1,
+        "train/Negative/0.png": 0,
+        "train/Positive/0.png": 1,
+    }
+    assert list(catalog["official_split"]) == ["test", "test", "train", "train"]
+
+
+def test_folder_whose_names_say_nothing(tmp_path):
+    two_folders(tmp_path).joinpath("good").rename(tmp_path / "ok")
+    (tmp_path / "normal").mkdir()
+    with pytest.raises(DefectlocError, match=r"2 folders .*data\.good=NAME"):
+        read("folder", root=tmp_path)
+    with pytest.raises(DefectlocError, match=r"needs data\.good"):
+        read("folder")
+
+
+def test_csv(tmp_path):
+    two_folders(tmp_path / "photos", 2)
+    (tmp_path / "table.csv").write_text(
+        "path,label,defect_type,group\nphotos/defective/00.png,1,crack,7\nphotos/good/01.png,0,,08\n"
+    )
+    root, catalog = read("csv", table=tmp_path / "table.csv")
+    assert root == tmp_path
+    assert list(catalog["defect_type"]) == ["crack", "good"]
+    assert list(catalog["group"]) == ["7", "08"]
+    with pytest.raises(DefectlocError, match="does not exist"):
+        read("csv", table=tmp_path / "table.csv", root=tmp_path / "gone")
+
+
+def test_csv_with_groups_for_some_only_is_refused(tmp_path):
+    """They would be left out, and one part would stand on both sides of a split."""
+    two_folders(tmp_path / "photos", 2)
+    (tmp_path / "table.csv").write_text("path,label,group\nphotos/defective/00.png,1,7\nphotos/good/01.png,0,\n")
+    with pytest.raises(DefectlocError, match=r"none to photos/good/01\.png"):
+        read("csv", table=tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
+def test_csv_path_that_leaves_the_root_is_refused(tmp_path, name):
+    (tmp_path / "table.csv").write_text(f"path,label,mask_path\n{name},1,\n")
+    with pytest.raises(DefectlocError, match="stay below"):
+        read("csv", table=tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(f"path,label,mask_path\nfine.png,1,{name}\n")
+    with pytest.raises(DefectlocError, match="stay below"):
+        read("csv", table=tmp_path / "table.csv")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="needs the extra 'demo'")
+def test_elpv():
+    _, catalog = read("elpv", "mono")
+    assert len(catalog) == 1074
+    sure = read("elpv", "mono", min_confidence=1.0)[1]
+    assert 0 < len(sure) < len(catalog)
+    assert set(sure["label"]) == {0, 1}
+    with pytest.raises(DefectlocError, match="there are mono, poly"):
+        read("elpv", "multi")
+
+
+def test_synthetic(tmp_path):
+    numbers = {"n_good": 3, "n_test_good": 2, "n_per_type": 1, "draw_size": 64}
+    root, catalog = read("synthetic", "tile", root=tmp_path, **numbers)
+    assert catalog["label"].value_counts().to_dict() == {0: 5, 1: 3}
+    assert all((root / mask).is_file() for mask in catalog.loc[catalog["label"] == 1, "mask_path"])
+    assert catalogs.digest(catalog) == catalogs.digest(read("synthetic", "tile", root=tmp_path, **numbers)[1])
+
+
+def test_group_by_expression_and_by_column(mvtec_tree):
+    catalog = read("mvtec", "pill", root=mvtec_tree, group=r"(\d+)\.png")[1]
+    assert catalog.set_index("path")["group"]["pill/test/crack/002.png"] == "002"
+    catalog = read("mvtec", "pill", root=mvtec_tree, group=r"\d+\.png")[1]
+    assert catalog.set_index("path")["group"]["pill/test/crack/002.png"] == "002.png"
+    assert (read("mvtec", "pill", root=mvtec_tree, group="digest")[1].eval("group == digest")).all()
+    for group, word in (("(", "regular expression"), ("crack", "finds nothing in"), ("mask_path", "no value for")):
+        with pytest.raises(DefectlocError, match=word):
+            read("mvtec", "pill", root=mvtec_tree, group=group)
+
+
+def test_optional_group_of_an_expression(mvtec_tree):
+    """A part of the expression that does not match gives no group, which must not pass as one."""
+    with pytest.raises(DefectlocError, match="finds nothing in"):
+        read("mvtec", "pill", root=mvtec_tree, group=r"(crack)?/\d+\.png")
+
+
+def test_limit_draws_each_type_in_its_share_and_always_the_same(drawn):
+    _, whole = read("mvtec", "pill", root=drawn)
+    _, drawn_once = read("mvtec", "pill", root=drawn, limit=30)
+    assert len(drawn_once) == 30
+    assert drawn_once["path"].is_monotonic_increasing
+    assert drawn_once.equals(read("mvtec", "pill", root=drawn, limit=30)[1])
+    assert not drawn_once.equals(read("mvtec", "pill", root=drawn, limit=30, split_seed=1)[1])
+    shares = whole["defect_type"].value_counts() * 30 / len(whole)
+    assert ((drawn_once["defect_type"].value_counts() - shares).abs() <= 1).all()
+    assert len(read("mvtec", "pill", root=drawn, limit=1000)[1]) == len(whole)
+
+
+@pytest.mark.parametrize("limit", [2, 3, 5, 57])
+def test_limit_of_any_size_keeps_both_classes(drawn, limit):
+    _, catalog = read("mvtec", "pill", root=drawn, limit=limit)
+    assert len(catalog) == limit
+    assert set(catalog["label"]) == {0, 1}
+
+
+@pytest.mark.parametrize("limit", [1, 58])
+def test_limit_that_cannot_be_drawn(drawn, limit):
+    with pytest.raises(DefectlocError, match=rf"data\.limit={limit}"):
+        read("mvtec", "pill", root=drawn, limit=limit)

@@ -1,0 +1,154 @@
+"""Splits: each image is tested once, parts of one group stay together, nothing is chosen on the test fold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectloc.config import DataConfig
+from defectloc.data import splits
+from defectloc.errors import DefectlocError
+
+
+def catalog_of(**n_by_type: int) -> pd.DataFrame:
+    types = [kind for kind, n in n_by_type.items() for _ in range(n)]
+    paths = [f"{kind}/{i:03d}.png" for i, kind in enumerate(types)]
+    table = pd.DataFrame({"path": paths, "defect_type": types, "official_split": None, "group": None})
+    return table.assign(label=[int(kind != "good") for kind in types])
+
+
+def split(catalog, fold=0, n_folds=5, **typed) -> pd.Series:
+    return splits.split(catalog, DataConfig(name="csv", **typed), n_folds, fold)
+
+
+@given(
+    st.integers(10, 60), st.integers(5, 20), st.integers(0, 20), st.integers(2, 5), st.sampled_from([0.0, 0.15, 0.4])
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_folds_partition_the_catalog(n_good, n_crack, n_hole, n_folds, validation):
+    catalog = catalog_of(good=n_good, crack=n_crack, hole=n_hole)
+    parts = [split(catalog, fold, n_folds, validation=validation) for fold in range(n_folds)]
+    tested = np.stack([part == "test" for part in parts])
+    assert (tested.sum(0) == 1).all()
+    for part in parts:
+        assert set(part) <= {"train", "validation", "test"}
+        assert (part == "validation").any() == (validation > 0)
+        for label in (0, 1):
+            assert ((part == "train") & (catalog["label"] == label)).any()
+            n = (catalog["label"] == label).sum()
+            assert abs(((part == "test") & (catalog["label"] == label)).sum() - n / n_folds) < 3
+
+
+def test_each_type_is_in_each_fold_by_its_share():
+    catalog = catalog_of(good=50, crack=10, hole=15)
+    for fold in range(5):
+        part = split(catalog, fold)
+        counts = catalog[part == "test"]["defect_type"].value_counts().to_dict()
+        assert counts == {"good": 10, "crack": 2, "hole": 3}
+        assert (part == "validation").sum() == round(0.15 * 60)
+        assert catalog[part == "validation"]["defect_type"].value_counts()["good"] == 6
+
+
+def test_split_is_a_function_of_split_seed():
+    catalog = catalog_of(good=50, crack=25)
+    assert split(catalog, 1).equals(split(catalog, 1))
+    assert not split(catalog, 1).equals(split(catalog, 1, split_seed=7))
+    assert (split(catalog, 1, validation=0) == "test").equals(split(catalog, 1) == "test")
+
+
+def test_split_of_a_known_catalog_is_fixed():
+    """Other numbers here mean that no published fold is the same any more."""
+    part = split(catalog_of(good=10, crack=5, hole=5), 0)
+    assert list(np.flatnonzero(part == "test")) == [1, 3, 11, 15]
+    assert list(np.flatnonzero(part == "validation")) == [8, 18]
+
+
+def test_groups_never_straddle():
+    catalog = catalog_of(good=60, crack=30)
+    catalog["group"] = [f"part {i % 30}" if i < 60 else f"part {30 + i % 10}" for i in range(90)]
+    tested = []
+    for fold in range(5):
+        part = split(catalog, fold)
+        assert set(part) == {"train", "validation", "test"}
+        assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
+        tested.append(part == "test")
+    assert (np.stack(tested).sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("validation", [0.01, 0.15, 0.5, 0.9])
+def test_validation_with_few_groups(validation):
+    catalog = catalog_of(good=8, crack=8)
+    catalog["group"] = [f"part {i // 2}" for i in range(16)]
+    part = split(catalog, 0, 2, validation=validation)
+    assert (part == "validation").any()
+    assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
+
+
+def test_rare_types_are_merged_and_named():
+    catalog = catalog_of(good=20, crack=10, hole=2, dent=3)
+    with pytest.warns(UserWarning, match=r"n_folds=5 are merged .*: hole, dent"):
+        parts = [split(catalog, fold) for fold in range(5)]
+    rare = catalog["defect_type"].isin(["hole", "dent"])
+    assert [int(((part == "test") & rare).sum()) for part in parts] == [1] * 5
+
+
+def test_rare_type_alone_joins_the_smallest_other():
+    with pytest.warns(UserWarning, match="hole, dent"):
+        split(catalog_of(good=20, crack=10, hole=2, dent=6))
+
+
+@pytest.mark.filterwarnings("error")
+def test_common_types_give_no_warning():
+    split(catalog_of(good=20, crack=5, hole=5))
+
+
+@pytest.mark.parametrize(
+    ("counts", "name"), [({"good": 4, "crack": 9}, "good"), ({"good": 9, "crack": 4}, "defective")]
+)
+def test_fewer_images_than_folds(counts, name):
+    with pytest.raises(DefectlocError, match=f"n_folds=5 needs as many {name} images; there are 4"):
+        split(catalog_of(**counts))
+
+
+def test_fewer_groups_than_folds():
+    catalog = catalog_of(good=20, crack=20)
+    catalog["group"] = ["a", "b"] * 20
+    with pytest.raises(DefectlocError, match="as many groups of good images; there are 2"):
+        split(catalog)
+
+
+@pytest.mark.parametrize("validation", [0.99, 0.001])
+def test_validation_that_cannot_be_set_aside(validation):
+    with pytest.raises(DefectlocError, match=f"data.validation={validation} cannot be set aside"):
+        split(catalog_of(good=10, crack=10), validation=validation)
+
+
+def official() -> pd.DataFrame:
+    catalog = catalog_of(good=30, crack=10, hole=10)
+    return catalog.assign(official_split=["train"] * 20 + ["test"] * 30)
+
+
+@pytest.mark.parametrize("kind", ["official", "given"])
+def test_split_of_the_source(kind):
+    catalog = official()
+    catalog.loc[[31, 32, 33, 45, 46, 47], "official_split"] = "train"
+    part = split(catalog, split=kind)
+    assert ((part == "test") == (catalog["official_split"] == "test")).all()
+    with pytest.raises(DefectlocError, match=f"data.split={kind} needs a source"):
+        split(catalog.assign(official_split=None), split=kind)
+
+
+def test_defects_lent_to_the_training_part():
+    catalog = official()
+    part = split(catalog, split="official", n_defective=8, validation=0)
+    moved = (part == "train") & (catalog["label"] == 1)
+    assert moved.sum() == 8
+    assert moved.equals(
+        (split(catalog, split="official", n_defective=8, validation=0) == "train") & (catalog["label"] == 1)
+    )
+    with pytest.raises(DefectlocError, match=r"leaves no defective image to train on \(data\.n_defective=N"):
+        split(catalog, split="official", validation=0)
+    with pytest.raises(DefectlocError, match="leave no defect to test on; there are 20"):
+        split(catalog, split="official", n_defective=20)
