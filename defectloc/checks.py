@@ -92,6 +92,8 @@ def _check_train(settings: TrainSettings) -> None:
     if settings.features.workers < 0:
         raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
     _positive("features.batch_size", settings.features.batch_size)
+    _positive("memory.dims", settings.memory.dims)
+    _positive("memory.budget_mb", settings.memory.budget_mb)
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     _one_of("model", settings.model.name, BACKBONES)
     _one_of("model.preprocessing", settings.model.preprocessing, ("auto", "oxford", "torchvision"))
@@ -132,12 +134,14 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
     }
     for key, needs_validation in chosen.items():
         if needs_validation:
-            raise DefectlocError(f"{key} needs a validation part; set data.validation above 0 (evaluate has none).")
+            raise DefectlocError(
+                f"{key} needs a validation part, which is not there; set data.validation above 0, or choose a fixed value."
+            )
 
 
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """Refuse thresholds that do not fit; raises DefectlocError."""
-    _one_of("localization.map", localization.map, ("cam",))
+    _one_of("localization.map", localization.map, ("cam", "memory"))
     _one_of("localization.normalization", localization.normalization, METHODS)
     _one_of("localization.threshold_from", localization.threshold_from, ("fixed", "good_quantile", "validation"))
     _one_of("localization.boxes", localization.boxes, ("single", "components"))

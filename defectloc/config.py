@@ -97,6 +97,16 @@ class FeaturesConfig:
 
 
 @dataclass
+class MemoryConfig:
+    """The memory of good parts, for localization.map=memory."""
+
+    # of the trunk; empty: the backbone's own
+    levels: list[str] = field(default_factory=list)
+    dims: int = 128
+    budget_mb: float = 8.0
+
+
+@dataclass
 class LocalizationConfig:
     """From a map to boxes."""
 
@@ -151,6 +161,7 @@ class TrainSettings(Settings):
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
 

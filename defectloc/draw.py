@@ -16,6 +16,7 @@ from defectloc.localize import boxes_of, decide
 from defectloc.runs import HISTORY, Run
 from defectloc.score import box_scores
 
+UNITS = {"cam": "log-odds of a defect", "memory": "distance from good patches"}
 # A sheet with more is too long to look at.
 SHEET_IMAGES = 60
 CURVE = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
@@ -82,7 +83,7 @@ def _draw_test(maps: RunMaps, metrics: dict[str, Any], folder: Path, path: Path)
     good = [maps.cells[path].ravel() for path in test.loc[test["label"] == 0, "path"]] or [np.zeros(1)]
     every = np.concatenate([maps.cells[path].ravel() for path in test["path"]])
     scale = (float(np.quantile(np.concatenate(good), 0.5)), float(np.quantile(every, 0.995)))
-    draw_sheet(groups, scale, "log-odds of a defect", f"{metrics['subset']}, fold {metrics['fold']}", path)
+    draw_sheet(groups, scale, UNITS[maps.kind], f"{metrics['subset']}, fold {metrics['fold']}", path)
 
 
 def _panel(maps: RunMaps, row: Any, boxes: pd.DataFrame) -> Panel:

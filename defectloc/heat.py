@@ -21,8 +21,8 @@ class RunMaps:
         self.run, self.kind = run, kind
         self.root = root or Path(run.record["root"])
         self.images = run.images()
-        self.cells = run.maps(kind)
-        self.grid = Grid(*run.record["grid"])
+        maps = run.maps(kind)
+        self.cells, self.grid = maps.cells, Grid(*maps.grid)
         self.image_size = int(run.record["settings"]["data"]["image_size"])
         self._ignore = run.record["settings"]["data"].get("ignore_mask")
 

@@ -44,23 +44,38 @@ class Inspector:
         self.localization: LocalizationConfig = typed
         self.calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
         self.image_size = int(run.record["settings"]["data"]["image_size"])
-        self.grid = Grid(*run.record["grid"])
         self.classifier = weights.restore(run.folder / runs.CHECKPOINT).to(device)
-        hot = np.concatenate([cells.ravel() for cells in run.maps(self.localization.map).values()])
+        maps = run.maps(self.localization.map)
+        self.grid, self.memory = Grid(*maps.grid), None
+        if self.localization.map == "memory":
+            from defectloc.model.memory import GoodMemory
+            from defectloc.model.predict import trunk_of
+
+            self.memory = GoodMemory.load(run.folder / runs.MEMORY, maps.key, device)
+            self._levels: list[str] = json.loads(maps.key)[0]
+            self._trunk = trunk_of(self.classifier, device, run.record["precision"])
+        hot = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
 
-    def maps(self, images: list[np.ndarray]) -> np.ndarray:
-        """Give the maps `(N, h, w)` at grid resolution of images `(H, W, 3)`."""
+    def maps(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """Give the map `(h, w)` at grid resolution and the log-odds of each image `(H, W, 3)`."""
         import torch
 
         from defectloc.data.resize import resize
         from defectloc.model.predict import maps_of
 
-        return maps_of(self.classifier, torch.stack([resize(image, self.image_size) for image in images]))
+        batch = torch.stack([resize(image, self.image_size) for image in images])
+        cells = maps_of(self.classifier, batch)
+        log_odds = cells.astype(np.float64).mean((1, 2)).tolist()
+        if self.memory is not None:
+            found = self._trunk(list(batch), self._levels)
+            cells = self.memory.distances([found[level] for level in self._levels])
+        return list(zip(cells, log_odds, strict=True))
 
-    def inspect(self, image: np.ndarray, cells: np.ndarray) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
+    def inspect(
+        self, image: np.ndarray, cells: np.ndarray, log_odds: float
+    ) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
         """Give (log-odds, probability and verdict), boxes, and the heat map in the image's own pixels."""
-        log_odds = float(cells.astype(np.float64).mean())
         chance = float(probability(log_odds, self.calibration["temperature"]))
         predicted = int(chance > self.calibration["decision_threshold"])
         heat = upsample(cells, image.shape[:2], self.image_size, self.grid)
@@ -95,8 +110,8 @@ def run(settings: PredictSettings) -> pd.DataFrame:
     unreadable: list[str] = []
     with images_bar("predicting", len(paths)) as advance:
         for names, images in _batches(base, paths, settings.batch_size, unreadable):
-            for name, image, cells in zip(names, images, inspector.maps(images), strict=True):
-                row, boxes, heat = inspector.inspect(image, cells)
+            for name, image, found in zip(names, images, inspector.maps(images), strict=True):
+                row, boxes, heat = inspector.inspect(image, *found)
                 rows.append({"path": name, **row, "n_boxes": len(boxes)})
                 tables.append(boxes.assign(path=name))
                 sizes[name] = image.shape[:2]

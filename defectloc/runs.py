@@ -16,6 +16,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import atomic, write_text
 
 FORMAT = 1
+MEMORY = "memory.npz"
 RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY = (
     "run.json",
     "model.ckpt",
@@ -54,10 +55,35 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, text.getvalue())
 
 
-def write_maps(path: Path, paths: list[str], maps: np.ndarray) -> None:
-    """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle."""
+def write_maps(path: Path, paths: list[str], maps: np.ndarray, grid: tuple[float, float], key: str = "") -> None:
+    """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle.
+
+    `grid` is (stride, offset) of their cells in pixels of the network's input; `key` says what they were made by.
+    """
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, paths=np.array(paths, dtype=np.str_), maps=maps.astype(np.float32))
+        np.savez_compressed(
+            file,
+            paths=np.array(paths, dtype=np.str_),
+            maps=maps.astype(np.float32),
+            grid=np.array(grid, dtype=np.float64),
+            key=np.array(key),
+        )
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps `(h, w)` by path, with (stride, offset) of their cells and what they were made by."""
+
+    cells: dict[str, np.ndarray]
+    grid: tuple[float, float]
+    key: str
+
+
+def note_seconds(folder: Path, stage: str, seconds: float) -> None:
+    """Add the time of a stage to a run's record."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record["seconds"][stage] = round(seconds, 3)
+    write_json(folder / RECORD, record)
 
 
 @dataclass(frozen=True)
@@ -96,13 +122,17 @@ class Run:
         predictions = predictions.astype({"log_odds": float, "probability": float})
         return predictions.merge(catalog[["path", "mask_path", "height", "width"]], on="path", how="left")
 
-    def maps(self, kind: str) -> dict[str, np.ndarray]:
-        """Give the maps `(h, w)` by path; raises DefectlocError for a kind that the run does not have."""
+    def maps(self, kind: str) -> Maps:
+        """Read the maps of one kind; raises DefectlocError for a kind that the run does not have."""
         path = self.folder / maps_name(kind)
         if not path.is_file():
-            raise DefectlocError(f"run={self.folder} has no maps of localization.map={kind}.")
+            raise DefectlocError(
+                f"run={self.folder} has no maps of localization.map={kind}; 'defectloc train' with that key makes them."
+            )
         try:
             with np.load(path, allow_pickle=False) as content:
-                return dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+                cells = dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+                stride, offset = content["grid"].tolist()
+                return Maps(cells, (stride, offset), str(content["key"]))
         except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise DefectlocError(f"{path} cannot be read as maps.") from error

@@ -14,20 +14,26 @@ import numpy as np
 import pandas as pd
 
 from defectloc import cli, runs
-from defectloc.config import TrainingConfig, TrainSettings
+from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.images import image_size, read_image
 from defectloc.draw import draw_run
 from defectloc.files import lock
 from defectloc.localize import post_process
+from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import torch
 
     from defectloc.data.module import FeatureDataset, ImageDataset
     from defectloc.model.classifier import Classifier
+
+# Of fewer good images a memory hardly knows what varies.
+FEW_GOOD = 5
 
 
 @dataclass
@@ -86,19 +92,12 @@ def fingerprint(fold: Fold) -> str:
             "image_size": data.image_size,
             "preprocessing": fold.classifier.preprocessing,
             "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
-            "training": _deviating(s.training) | {"precision": fold.precision},
+            "training": asdict(s.training) | {"precision": fold.precision},
             "augmentation": {"views": s.augmentation.views} if s.augmentation.views else s.augmentation.transforms,
             "seed": s.seed,
             "features": [fold.cached, s.features.dtype if fold.cached else None],
         }
     )
-
-
-def _deviating(training: TrainingConfig) -> dict[str, Any]:
-    """Leave out keys that came later where they have their default, so that earlier fits are found again."""
-    later, default = ("start", "schedule", "keep", "patience"), TrainingConfig()
-    values = asdict(training).items()
-    return {name: value for name, value in values if name not in later or value != getattr(default, name)}
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
@@ -110,6 +109,8 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
             _fit(fold, folder)
         if not (folder / runs.PREDICTIONS).is_file():
             _predict(fold, folder)
+        if settings.localization.map == "memory":
+            _remember(fold, folder)
         finished = runs.Run.open(folder)
         metrics = post_process(finished, settings.localization, settings.decision)
         runs.write_json(folder / "metrics.json", metrics)
@@ -159,7 +160,6 @@ def _fit(fold: Fold, folder: Path) -> None:
             "class_weights": class_weights,
             "weights_digest": fold.weights_digest,
             "preprocessing": fold.classifier.preprocessing,
-            "grid": list(fold.classifier.grid),
             "device": fold.device,
             "precision": fold.precision,
             "n_train": len(labels),
@@ -186,13 +186,70 @@ def _predict(fold: Fold, folder: Path) -> None:
     log_odds = maps.astype(np.float64).mean((1, 2))
     # Made from maps that are no longer: boxes and scores go with them.
     shutil.rmtree(folder / "localization", ignore_errors=True)
-    runs.write_maps(folder / runs.maps_name("cam"), list(images["path"]), maps)
-    record = json.loads((folder / runs.RECORD).read_text(encoding="utf-8"))
-    record["seconds"]["predict"] = round(time.perf_counter() - started, 3)
-    runs.write_json(folder / runs.RECORD, record)
+    runs.write_maps(folder / runs.maps_name("cam"), list(images["path"]), maps, classifier.grid)
+    runs.note_seconds(folder, "predict", time.perf_counter() - started)
     table = images[["path", "split", "label", "defect_type"]]
     probability = 0.5 * (1 + np.tanh(log_odds / 2))
     runs.write_csv(folder / runs.PREDICTIONS, table.assign(log_odds=log_odds, probability=probability))
+
+
+def _remember(fold: Fold, folder: Path) -> None:
+    """Fit the memory of the good training images, and write its maps of the validation and test images."""
+    from defectloc.model import memory
+
+    settings, classifier = fold.settings.memory, fold.classifier
+    levels = settings.levels or list(memory.LEVELS[classifier.backbone])
+    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed])
+    path = folder / runs.maps_name("memory")
+    if path.is_file() and runs.Run.open(folder).maps("memory").key == key:
+        return
+    started = time.perf_counter()
+    good = fold.rows(splits.TRAIN).query("label == 0")
+    held_out = pd.concat([fold.rows(splits.VALIDATION), fold.rows(splits.TEST)])
+    batches = _levels(fold, levels)
+    budget = round(settings.budget_mb * 2**20)
+    if len(good) < FEW_GOOD:
+        print(f"note: the memory rests on {len(good)} good training images only", file=sys.stderr)
+    known = memory.GoodMemory.fit(
+        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device
+    )
+    with images_bar("memory", len(held_out)) as advance:
+        found = []
+        for batch in batches(held_out):
+            found.append(known.distances(batch))
+            advance(len(found[-1]))
+    grids = [classifier.grid_of(level) for level in levels]
+    known.save(folder / runs.MEMORY, key)
+    # Boxes and scores of an earlier memory go with it.
+    for old in (folder / "localization").glob("memory-*"):
+        shutil.rmtree(old)
+    # On the grid of the finest level, as `patches` gives it.
+    runs.write_maps(path, list(held_out["path"]), np.concatenate(found), min(grids), key)
+    runs.note_seconds(folder, "memory", time.perf_counter() - started)
+
+
+def _levels(fold: Fold, levels: list[str]) -> "Callable[[pd.DataFrame], Iterator[list[np.ndarray]]]":
+    """Give a function from images to batches of the trunk's levels, stored or, without a store, computed."""
+    from defectloc.data.resize import resize
+    from defectloc.model.predict import trunk_of
+
+    settings = fold.settings
+    store = _store(fold, levels=levels) if settings.features.cache else None
+    trunk = trunk_of(fold.classifier, fold.device, fold.precision)
+
+    def batches(images: pd.DataFrame) -> "Iterator[list[np.ndarray]]":
+        stored = [store.read(list(images["digest"]), level) for level in levels] if store else []
+        for start in range(0, len(images), settings.features.batch_size):
+            some = images.iloc[start : start + settings.features.batch_size]
+            if stored:
+                yield [np.stack([level[start + i] for i in range(len(some))]) for level in stored]
+            else:
+                found = trunk(
+                    [resize(read_image(fold.root / path), settings.data.image_size) for path in some["path"]], levels
+                )
+                yield [found[level] for level in levels]
+
+    return batches
 
 
 def _dataset(fold: Fold, *parts: str, augmented: bool = False) -> "FeatureDataset | ImageDataset":
@@ -228,7 +285,7 @@ def _tell_source(fold: Fold) -> None:
     print(f"features: {source}", file=sys.stderr)
 
 
-def _store(fold: Fold, view: str = "plain") -> Any:
+def _store(fold: Fold, view: str = "plain", levels: list[str] | None = None) -> Any:
     """Open the feature store of this setting; in it are all images of the fold, or as another view its training part.
 
     Raises DefectlocError for an image that cannot be read.
@@ -259,7 +316,7 @@ def _store(fold: Fold, view: str = "plain") -> Any:
 
     trunk = trunk_of(classifier, fold.device, fold.precision)
     images = fold.catalog if view == "plain" else fold.rows(splits.TRAIN)
-    store.ensure(images, [classifier.level], trunk, decoded, features.batch_size, features.workers)
+    store.ensure(images, levels or [classifier.level], trunk, decoded, features.batch_size, features.workers)
     return store
 
 

@@ -10,7 +10,14 @@ from PIL import Image
 from defectloc import runs
 from defectloc.runs import Run
 
-GRID = [2.0, 0.5]  # each cell is a square of 2 x 2 pixels of an image of image_size x image_size
+# The settings of the case study, for commands whose defaults need more than a run by hand has.
+CASE_STUDY = [
+    "localization.map=cam",
+    "localization.normalization=minmax",
+    "localization.threshold=0.8",
+    "decision.threshold_from=fixed",
+]
+GRID = (2.0, 0.5)  # each cell is a square of 2 x 2 pixels of an image of image_size x image_size
 
 
 def cells(hot: dict[tuple[int, int], float], cold: float = -1.0) -> np.ndarray:
@@ -52,7 +59,7 @@ def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 
     run = folder / "outputs" / "part" / f"fold{fold}-{fingerprint}"
     runs.write_csv(run / runs.CATALOG, table.drop(columns=["log_odds", "probability"]))
     runs.write_csv(run / runs.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds", "probability"]])
-    runs.write_maps(run / "maps.npz", list(table["path"]), np.stack([image["cells"] for image in images]))
+    runs.write_maps(run / "maps.npz", list(table["path"]), np.stack([image["cells"] for image in images]), GRID)
     (run / runs.CHECKPOINT).write_bytes(b"")
     (run / runs.HISTORY).write_text(
         "epoch,train_loss,train_accuracy,validation_loss,validation_balanced_accuracy\n1,1,1,,\n"
@@ -63,7 +70,6 @@ def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 
         "subset": "part",
         "fold": fold,
         "root": str(root),
-        "grid": GRID,
         "n_train": 7,
         "epochs": epochs,
         "seconds": {"features": 1.0, "fit": 1.0, "predict": 1.0},

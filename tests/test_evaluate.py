@@ -7,7 +7,7 @@ import pytest
 from handmade import square
 from PIL import Image
 
-RAW = ["localization.normalization=none", "localization.threshold=0.5", "localization.boxes=components"]
+RAW = ["localization.normalization=none", "localization.threshold=0.5"]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from handmade import cells, five_images, square, write_run
+from handmade import CASE_STUDY, cells, five_images, square, write_run
 
 from defectloc.config import DecisionConfig, LocalizationConfig
 from defectloc.localize import post_process
@@ -160,7 +160,7 @@ def test_coco_file_is_valid(run):
 
 def test_command_needs_no_torch(run):
     code = (
-        "import sys; sys.argv = ['localize', 'run=" + str(run.folder) + "']; import defectloc.localize as c; "
+        f"import sys; sys.argv = ['localize', 'run={run.folder}', *{CASE_STUDY}]; import defectloc.localize as c; "
         "c.main(); assert 'torch' not in sys.modules, 'torch was imported'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -179,7 +179,7 @@ def test_command_needs_no_torch(run):
 )
 def test_unusable_run_is_one_sentence(run, command, spoil, word):
     spoil(run.folder)
-    assert word in command("localize", f"run={run.folder}").sentence
+    assert word in command("localize", f"run={run.folder}", *CASE_STUDY).sentence
     assert not (run.folder / "localization").exists()
 
 
@@ -188,11 +188,11 @@ def test_unusable_run_is_one_sentence(run, command, spoil, word):
     ["localization.threshold=1.5", "localization.quantile=0", "localization.boxes=many", "decision.threshold=1"],
 )
 def test_value_out_of_range(run, command, override):
-    assert override.partition("=")[0] in command("localize", f"run={run.folder}", override).sentence
+    assert override.partition("=")[0] in command("localize", f"run={run.folder}", *CASE_STUDY, override).sentence
 
 
 def test_figures(run, command):
-    outcome = command("localize", f"run={run.folder}", "figures=true", "localization.boxes=components")
+    outcome = command("localize", f"run={run.folder}", *CASE_STUDY, "figures=true")
     assert outcome.code == 0, outcome.err
     for name in ("test.png", "history.png", "thresholds.png"):
         assert (run.folder / "figures" / name).stat().st_size > 1000

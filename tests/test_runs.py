@@ -54,10 +54,11 @@ def test_run_of_another_version_is_refused(folder):
 def test_maps_come_back(folder):
     run = runs.Run.open(folder)
     maps = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    runs.write_maps(folder / "maps.memory.npz", ["é/1.png", "2.png"], maps)
+    runs.write_maps(folder / "maps.memory.npz", ["é/1.png", "2.png"], maps, (8.0, 3.5), "made by")
     found = run.maps("memory")
-    assert list(found) == ["é/1.png", "2.png"]
-    np.testing.assert_array_equal(np.stack(list(found.values())), maps)
+    assert (found.grid, found.key) == ((8.0, 3.5), "made by")
+    assert list(found.cells) == ["é/1.png", "2.png"]
+    np.testing.assert_array_equal(np.stack(list(found.cells.values())), maps)
     with pytest.raises(DefectlocError, match=r"no maps of localization\.map=fusion"):
         run.maps("fusion")
 

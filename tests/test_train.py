@@ -40,7 +40,7 @@ def results(folder: Path) -> dict[str, object]:
     return {
         "metrics": metrics,
         **{name: (folder / name).read_bytes() for name in ("predictions.csv", "history.csv", "catalog.csv")},
-        "maps": {path: heat.tobytes() for path, heat in runs.Run.open(folder).maps("cam").items()},
+        "maps": {path: heat.tobytes() for path, heat in runs.Run.open(folder).maps("cam").cells.items()},
     }
 
 
@@ -74,7 +74,7 @@ def test_two_folds_of_a_sweep(finished):
 
 def test_decision_is_the_mean_of_the_map(finished):
     run = runs.Run.open(folder_of(finished))
-    table, maps = run.images(), run.maps("cam")
+    table, maps = run.images(), run.maps("cam").cells
     assert set(table["path"]) == set(maps)
     means = [maps[path].astype(np.float64).mean() for path in table["path"]]
     np.testing.assert_allclose(table["log_odds"], means, atol=1e-6)

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from defectloc.errors import DefectlocError
@@ -45,14 +46,37 @@ class Classifier(nn.Module):
         return self
 
     def levels(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Give the trunk's output after each named stage, in one pass; the last one is what `channels` takes."""
+        """Give the trunk's output after each named stage, in one pass; the last one is what `channels` takes.
+
+        A name such as `conv3_3.pool2` asks for the means of 2 x 2 cells. Raises DefectlocError for a stage that the
+        trunk does not have.
+        """
         found = {"image": images} if "image" in names else {}
+        pooled = {name: name.partition(".pool") for name in names if ".pool" in name}
         values = self.normalize(images)
-        for name, stage in self.trunk.named_children():
+        for stage_name, stage in self.trunk.named_children():
             values = stage(values)
-            if name in names:
-                found[name] = values
+            if stage_name in names:
+                found[stage_name] = values
+            for name, (of_stage, _, factor) in pooled.items():
+                if of_stage == stage_name:
+                    found[name] = F.avg_pool2d(values, int(factor))
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise DefectlocError(
+                f"the frozen part of {self.backbone} has no stage '{missing[0]}'; it has "
+                f"{', '.join(name for name, _ in self.trunk.named_children())}."
+            )
         return found
+
+    def grid_of(self, level: str) -> tuple[float, float]:
+        """Give (stride, offset) of a level's cells in pixels of the input, as `backbones.grid` does of the last map."""
+        name, _, factor = level.partition(".pool")
+        names = [stage for stage, _ in self.trunk.named_children()]
+        chain = OrderedDict((stage, self.trunk.get_submodule(stage)) for stage in names[: names.index(name) + 1])
+        stride, offset = backbones.grid(backbones.main_path(chain))
+        factor_ = int(factor or 1)
+        return stride * factor_, offset + stride * (factor_ - 1) / 2
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Give the trunk's output `(N, C, h, w)`."""

@@ -82,8 +82,8 @@ def note_prediction(bench: Benchmark) -> None:
 
     def predict(some: list[Path]) -> None:
         images = [read_image(path) for path in some]
-        for image, cells in zip(images, inspector.maps(images), strict=True):
-            inspector.inspect(image, cells)
+        for image, found in zip(images, inspector.maps(images), strict=True):
+            inspector.inspect(image, *found)
 
     latency = median_seconds(lambda: predict(paths[:1]), 3 * bench.what.steps)
     batches = [paths[start : start + 8] for start in range(0, len(paths), 8)]
