@@ -135,7 +135,7 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
     for key, needs_validation in chosen.items():
         if needs_validation:
             raise DefectlocError(
-                f"{key} needs a validation part, which is not there; set data.validation above 0, or choose a fixed value."
+                f"{key} needs a validation part; set data.validation above 0, or choose a fixed value instead."
             )
 
 

@@ -23,6 +23,10 @@ SMALL = [
     "threads=1",
     "device=cpu",
     "figures=false",
+    # tests/test_memory_map.py has the default
+    "localization.map=cam",
+    "localization.normalization=minmax",
+    "localization.threshold=0.8",
 ]
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 

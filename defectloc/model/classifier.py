@@ -51,6 +51,7 @@ class Classifier(nn.Module):
         A name such as `conv3_3.pool2` asks for the means of 2 x 2 cells. Raises DefectlocError for a stage that the
         trunk does not have.
         """
+        self.require(names)
         found = {"image": images} if "image" in names else {}
         pooled = {name: name.partition(".pool") for name in names if ".pool" in name}
         values = self.normalize(images)
@@ -61,13 +62,17 @@ class Classifier(nn.Module):
             for name, (of_stage, _, factor) in pooled.items():
                 if of_stage == stage_name:
                     found[name] = F.avg_pool2d(values, int(factor))
-        missing = [name for name in names if name not in found]
+        return found
+
+    def require(self, names: Sequence[str]) -> None:
+        """Raise DefectlocError unless the trunk has all these stages."""
+        there = [name for name, _ in self.trunk.named_children()]
+        missing = [name for name in names if name != "image" and name.partition(".pool")[0] not in there]
         if missing:
             raise DefectlocError(
-                f"the frozen part of {self.backbone} has no stage '{missing[0]}'; it has "
-                f"{', '.join(name for name, _ in self.trunk.named_children())}."
+                f"the frozen part of {self.backbone} has no stage '{missing[0]}' (model.trainable_from="
+                f"{self.trainable_from}); it has {', '.join(there) or 'none'}. localization.map=cam needs none."
             )
-        return found
 
     def grid_of(self, level: str) -> tuple[float, float]:
         """Give (stride, offset) of a level's cells in pixels of the input, as `backbones.grid` does of the last map."""

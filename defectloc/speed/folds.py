@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from defectloc import config, runs, train
 from defectloc.config import BenchmarkSettings, TrainingConfig
 from defectloc.data import splits
+from defectloc.fold import prepare
 from defectloc.localize import post_process
 from defectloc.reporting import speed as tables
 from defectloc.speed.arms import Costs
@@ -37,7 +38,7 @@ class Benchmark:
         never = replace(settings.training, epochs=settings.benchmark.epochs, target_train_accuracy=1.1)
         self.settings = replace(settings, data=data, training=never, figures=False, outputs=str(work), fold=0)
         self.what, self.work = settings.benchmark, work
-        self.fold = train.prepare(self.settings)
+        self.fold = prepare(self.settings)
         self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
         self.n_folds = min(self.what.folds, settings.n_folds if data.split == "kfold" else 1)
         self.steps = math.ceil(self.n[splits.TRAIN] / settings.training.batch_size)

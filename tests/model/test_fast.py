@@ -209,11 +209,3 @@ def test_fast_fit_by_the_command_line(command):
 def test_keeping_by_validation_needs_a_validation_part(command):
     assert "data.validation" in command("train", *SYNTHETIC, "training=fast", "data.validation=0").sentence
     assert "training.start" in command("train", *SYNTHETIC, "training.start=warm").sentence
-
-
-def test_keys_that_came_later_leave_the_fingerprint_of_a_default_fit_alone():
-    from defectloc.train import _deviating
-
-    first = {"epochs", "batch_size", "learning_rate", "class_weights", "target_train_accuracy", "precision"}
-    assert _deviating(TrainingConfig()).keys() == first
-    assert _deviating(TrainingConfig(start="logistic")).keys() == first | {"start"}
