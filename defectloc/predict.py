@@ -32,6 +32,8 @@ class Inspector:
     def __init__(self, run: runs.Run, device: str) -> None:
         """Raises DefectlocError where the run was never localised."""
         from defectloc.model import weights
+        from defectloc.model.memory import GoodMemory
+        from defectloc.model.predict import trunk_of
 
         record = run.folder / "metrics.json"
         if not record.is_file():
@@ -47,13 +49,11 @@ class Inspector:
         self.classifier = weights.restore(run.folder / runs.CHECKPOINT).to(device)
         maps = run.maps(self.localization.map)
         self.grid, self.memory = Grid(*maps.grid), None
+        self._trunk = trunk_of(self.classifier, device, run.record["precision"])
+        self._levels: list[str] = []
         if self.localization.map == "memory":
-            from defectloc.model.memory import GoodMemory
-            from defectloc.model.predict import trunk_of
-
             self.memory = GoodMemory.load(run.folder / runs.MEMORY, maps.key, device)
-            self._levels: list[str] = json.loads(maps.key)[0]
-            self._trunk = trunk_of(self.classifier, device, run.record["precision"])
+            self._levels = json.loads(maps.key)[0]
         hot = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
 
@@ -64,12 +64,12 @@ class Inspector:
         from defectloc.data.resize import resize
         from defectloc.model.predict import maps_of
 
-        batch = torch.stack([resize(image, self.image_size) for image in images])
-        cells = maps_of(self.classifier, batch)
+        level = self.classifier.level
+        found = self._trunk([resize(image, self.image_size) for image in images], [level, *self._levels])
+        cells = maps_of(self.classifier, torch.from_numpy(found[level]))
         log_odds = cells.astype(np.float64).mean((1, 2)).tolist()
         if self.memory is not None:
-            found = self._trunk(list(batch), self._levels)
-            cells = self.memory.distances([found[level] for level in self._levels])
+            cells = self.memory.distances([found[name] for name in self._levels])
         return list(zip(cells, log_odds, strict=True))
 
     def inspect(
