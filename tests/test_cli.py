@@ -74,7 +74,8 @@ def test_fit_in_folders_of_hard_names(command, tmp_path):
     outcome = command("train", "data=folder", "subset=part", f"data.root={root}", f"outputs={outputs}", *SMALL)
     assert outcome.code == 0, outcome.err
     (metrics,) = outputs.glob("part/fold0-*/metrics.json")
-    assert command("localize", f"run={metrics.parent}", "localization.threshold=0.7").code == 0
+    localization = [typed for typed in SMALL if typed.startswith("localization.")]
+    assert command("localize", f"run={metrics.parent}", *localization, "localization.threshold=0.7").code == 0
     assert not (tmp_path / "outputs").exists()
 
 
