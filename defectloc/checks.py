@@ -131,6 +131,8 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
         "localization.normalization=good": localization.normalization == "good",
         f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
         "decision.calibrate=true": decision.calibrate,
+        "localization.map=fusion": localization.map == "fusion",
+        f"decision.score={decision.score}": decision.score != "class",
     }
     for key, needs_validation in chosen.items():
         if needs_validation:
@@ -141,11 +143,13 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
 
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """Refuse thresholds that do not fit; raises DefectlocError."""
-    _one_of("localization.map", localization.map, ("cam", "memory"))
+    _one_of("localization.map", localization.map, ("cam", "memory", "fusion"))
     _one_of("localization.normalization", localization.normalization, METHODS)
     _one_of("localization.threshold_from", localization.threshold_from, ("fixed", "good_quantile", "validation"))
     _one_of("localization.boxes", localization.boxes, ("single", "components"))
-    _one_of("decision.score", decision.score, ("class",))
+    if decision.score is None:
+        decision.score = "class" if localization.map == "cam" else localization.map
+    _one_of("decision.score", decision.score, ("class", "memory", "fusion"))
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

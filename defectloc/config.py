@@ -98,7 +98,7 @@ class FeaturesConfig:
 
 @dataclass
 class MemoryConfig:
-    """The memory of good parts, for localization.map=memory."""
+    """The memory of good parts, for localization.map=memory or fusion."""
 
     # of the trunk; empty: the backbone's own
     levels: list[str] = field(default_factory=list)
@@ -128,7 +128,8 @@ class LocalizationConfig:
 class DecisionConfig:
     """From a score to good or defective."""
 
-    score: str = "class"
+    # null: the map's own, which is class for cam
+    score: str | None = None
     threshold_from: str = "fixed"
     threshold: float = 0.5
     # with threshold_from=validation: neither for balanced accuracy, one for that limit, both for a review band

@@ -96,11 +96,15 @@ class GoodMemory:
                 kept.append(((image[drawn] - mean) / sd) @ projection)
         return cls(mean, sd, projection, torch.cat(kept)[:room])
 
+    def standardized(self, levels: Arrays) -> torch.Tensor:
+        """Give the patch vectors `(N, h, w, C)` in standard deviations of good training patches."""
+        return (patches(levels, str(self.bank.device)) - self.mean) / self.sd
+
     def distances(self, levels: Arrays) -> np.ndarray:
         """Give each patch's exact Euclidean distance to the nearest good one, `(N, h, w)` float32, 0 or more."""
-        vectors = patches(levels, str(self.bank.device))
+        vectors = self.standardized(levels)
         shape = vectors.shape[:3]
-        projected = (vectors.reshape(-1, vectors.shape[-1]) - self.mean) / self.sd @ self.projection
+        projected = vectors.reshape(-1, vectors.shape[-1]) @ self.projection
         nearest = []
         for chunk in projected.split(CHUNK):
             # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
@@ -122,5 +126,5 @@ class GoodMemory:
                     raise KeyError("key")
                 names = ("mean", "sd", "projection", "bank")
                 return cls(*(torch.from_numpy(content[name]).to(device) for name in names))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DefectlocError(f"{path} cannot be read as this run's memory of good parts; fit it again.") from error
