@@ -125,7 +125,10 @@ def _remember(fold: Fold, folder: Path) -> None:
     from defectloc.model import memory
 
     settings, classifier, levels = fold.settings.memory, fold.classifier, fold.memory_levels
-    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed])
+    options = (settings.reduction, settings.sampling, settings.position)
+    # With none of them the key is what it was before they were there, so that finished runs stay finished.
+    chosen = options if options != ("random", "random", 0) else ()
+    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed, *chosen])
     path = folder / runs.maps_name("memory")
     if path.is_file() and runs.Run.open(folder).maps("memory").key == key:
         return
@@ -137,7 +140,7 @@ def _remember(fold: Fold, folder: Path) -> None:
     if len(good) < FEW_GOOD:
         print(f"note: the memory rests on {len(good)} good training images only", file=sys.stderr)
     known = memory.GoodMemory.fit(
-        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device
+        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device, *options
     )
     with images_bar("memory", len(held_out)) as advance:
         found = []
