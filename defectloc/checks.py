@@ -5,6 +5,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
+    KCENTER_POOL,
     CacheSettings,
     DataConfig,
     DataSettings,
@@ -12,6 +13,7 @@ from defectloc.config import (
     EvaluateSettings,
     LocalizationConfig,
     LocalizeSettings,
+    MemoryConfig,
     TrainSettings,
 )
 from defectloc.errors import DefectlocError
@@ -92,8 +94,7 @@ def _check_train(settings: TrainSettings) -> None:
     if settings.features.workers < 0:
         raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
     _positive("features.batch_size", settings.features.batch_size)
-    _positive("memory.dims", settings.memory.dims)
-    _positive("memory.budget_mb", settings.memory.budget_mb)
+    _check_memory(settings.memory)
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     _one_of("model", settings.model.name, BACKBONES)
     _one_of("model.preprocessing", settings.model.preprocessing, ("auto", "oxford", "torchvision"))
@@ -122,6 +123,21 @@ def _check_train(settings: TrainSettings) -> None:
                 f"training.class_weights={weights} must be 'balanced' or two numbers above 0: [good, defective]."
             )
         training.class_weights = [float(weight) for weight in weights]
+
+
+def _check_memory(memory: MemoryConfig) -> None:
+    _positive("memory.dims", memory.dims)
+    _positive("memory.budget_mb", memory.budget_mb)
+    _one_of("memory.reduction", memory.reduction, ("random", "pca"))
+    _one_of("memory.sampling", memory.sampling, ("random", "kcenter"))
+    if not 0 <= memory.position < float("inf"):
+        raise DefectlocError(f"memory.position={memory.position} must be 0 or a finite weight above 0.")
+    room = memory.budget_mb * 2**20 / (4 * memory.dims)
+    if memory.sampling == "kcenter" and room >= KCENTER_POOL:
+        raise DefectlocError(
+            f"memory.sampling=kcenter picks from {KCENTER_POOL} patches, and memory.budget_mb={memory.budget_mb} holds "
+            "as many: nothing is left to choose; lower the budget, or use memory.sampling=random."
+        )
 
 
 def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+# Of so many patches, drawn at random, memory.sampling=kcenter picks its bank; its time goes with this times the budget:
+# half a minute on one core at 8 MB.
+KCENTER_POOL = 2**15
+
 
 @dataclass
 class DataConfig:
@@ -104,6 +108,9 @@ class MemoryConfig:
     levels: list[str] = field(default_factory=list)
     dims: int = 128
     budget_mb: float = 8.0
+    reduction: str = "random"
+    sampling: str = "random"
+    position: float = 0.0
 
 
 @dataclass

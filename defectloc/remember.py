@@ -23,7 +23,10 @@ def remember(fold: Fold, folder: Path) -> None:
     from defectloc.model.memory import GoodMemory
 
     settings, classifier, levels = fold.settings.memory, fold.classifier, fold.memory_levels
-    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed])
+    options = (settings.reduction, settings.sampling, settings.position)
+    # With none of them the key is what it was before they were there, so that finished runs stay finished.
+    chosen = options if options != ("random", "random", 0) else ()
+    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed, *chosen])
     path = folder / runs.maps_name("memory")
     if path.is_file() and runs.read_maps(path).key == key:
         return
@@ -33,7 +36,9 @@ def remember(fold: Fold, folder: Path) -> None:
     budget = round(settings.budget_mb * 2**20)
     if len(good) < FEW_GOOD:
         print(f"note: the memory rests on {len(good)} good training images only", file=sys.stderr)
-    memory = GoodMemory.fit(lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device)
+    memory = GoodMemory.fit(
+        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device, *options
+    )
     with images_bar("memory", len(held_out)) as advance:
         found = []
         for batch in batches(held_out):
