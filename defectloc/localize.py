@@ -138,10 +138,14 @@ def _score(run: Run, images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd
     kept = images["kept_log_odds"]
     share = trust(labels, images.loc[held_out, "log_odds"], kept[held_out])
     evidence = share * images["log_odds"] + (1 - share) * kept
+    if share == 0:
+        # What is left of evidence that lies elsewhere is still moved by it.
+        evidence = 0 * kept
     weights = by_labels(labels, evidence[held_out], hot[held_out])
-    of_class, *rest = weights.weights
+    of_class, of_map = weights.weights
     # One sum of three, as it is applied to new images.
-    weights = replace(weights, weights=[share * of_class, (1 - share) * of_class, *rest])
+    parts = [share * of_class, (1 - share) * of_class * (share > 0), of_map]
+    weights = replace(weights, weights=parts, sentence=f"{weights.sentence} Trust in the class: {share:.2f}.")
     return pd.Series(weights(images["log_odds"], kept, hot), index=images.index), weights
 
 
