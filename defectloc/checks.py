@@ -10,6 +10,7 @@ from defectloc.config import (
     DataSettings,
     DecisionConfig,
     EvaluateSettings,
+    ExplainSettings,
     LocalizationConfig,
     LocalizeSettings,
     TrainSettings,
@@ -34,6 +35,8 @@ def typed(config: DictConfig) -> Any:
         _check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
         _check_localization(settings.localization, settings.decision)
+    if isinstance(settings, ExplainSettings):
+        _check_explain(settings)
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization, DecisionConfig())
@@ -49,6 +52,34 @@ def _check_cache(settings: CacheSettings) -> None:
             raise DefectlocError(f"{key}={value} must not be negative.")
     if settings.limit_gb is not None and (settings.key is not None or settings.unused_days is not None):
         raise DefectlocError("limit_gb goes by the last use over all keys; give it without key and unused_days.")
+
+
+def _check_explain(settings: ExplainSettings) -> None:
+    _check_localization(settings.localization, DecisionConfig())
+    _check_fixed(settings.localization, DecisionConfig())
+    _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
+    _one_of("scale", settings.scale, ("sheet", "image"))
+    _one_of("attribution.superpixels", settings.attribution.superpixels, ("slic", "quickshift"))
+    _one_of("attribution.shap_masker", settings.attribution.shap_masker, ("blur", "inpaint"))
+    if settings.seed < 0:
+        raise DefectlocError(f"seed={settings.seed} must not be negative.")
+    for key in ("n", "threads", "columns"):
+        if getattr(settings, key) is not None:
+            _positive(key, getattr(settings, key))
+    for key, value in vars(settings.attribution).items():
+        if not isinstance(value, str) and key != "noise":
+            _positive(f"attribution.{key}", value)
+    if settings.attribution.noise < 0:
+        raise DefectlocError(f"attribution.noise={settings.attribution.noise} must not be negative.")
+    for key in ("cheap", "perturbation", "faithfulness_steps"):
+        _positive(f"comparison.{key}", getattr(settings.comparison, key))
+    for key in ("faithfulness", "sanity"):
+        if getattr(settings.comparison, key) < 0:
+            raise DefectlocError(f"comparison.{key} must not be negative.")
+    for key in ("opacity", "photo_opacity"):
+        value = getattr(settings, key)
+        if value is not None and not 0 <= value <= 1:
+            raise DefectlocError(f"{key}={value} must lie in [0, 1].")
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,0 +1,103 @@
+"""The pictures of explained images."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from defectloc.asked import Asked, Case, boxes_of, heat_of
+from defectloc.config import ExplainSettings
+from defectloc.data.images import read_mask
+from defectloc.figures.contact import (
+    Explained,
+    Legend,
+    draw_channels,
+    draw_contact_sheet,
+    draw_single,
+    green_and_red,
+    red_and_blue,
+)
+from defectloc.figures.heat_styles import for_and_against, heat_on, superpixels_on
+from defectloc.selection import UNKNOWN
+
+# Signed maps at the pixels, which SHAP shows in red and blue.
+RED_AND_BLUE = ("integrated-gradients", "expected-gradients", "occlusion", "shap-partition")
+
+
+def draw(cases: list[Case], asked: Asked, settings: ExplainSettings, folder: Path) -> Path:
+    """Draw the contact sheet, each image on its own, and a method's own pictures; returns the sheet's path."""
+    heats = [heat_of(case, asked.subject.image_size) for case in cases]
+    common = _scale(settings.method, heats)
+    panels, target = [], _target(cases, asked)
+    for case, heat in zip(cases, heats, strict=True):
+        scale = common if settings.scale == "sheet" else _scale(settings.method, [heat])
+        paint = functools.partial(_paint, settings, scale, case.found.parts.get("segments"), case.found.heat)
+        boxes = boxes_of(case, heat, settings)
+        panel = Explained(case.image, heat, paint(case.image, heat), boxes, *_facts(case, asked))
+        panels.append(panel)
+        name = case.row.path if len({other.target for other in cases}) == 1 else f"{case.row.path}-{case.target}"
+        draw_single(panel, paint, folder / "single" / f"{name}.png")
+        if settings.method == "channels":
+            title = f"{case.row.path}: channels of the last layer, {asked.subject.classes[case.target]}"
+            draw_channels(case.image, case.found.heat, case.found.parts, title, folder / "channels" / f"{name}.png")
+    sheet = folder / "sheet.png"
+    title = f"{settings.method}: what speaks for {target}"
+    draw_contact_sheet(panels, settings.columns, _legend(settings, common), title, sheet)
+    return sheet
+
+
+def _target(cases: list[Case], asked: Asked) -> str:
+    names = {asked.subject.classes[case.target] for case in cases}
+    return f"'{names.pop()}'" if len(names) == 1 else "the class over each picture"
+
+
+def _facts(case: Case, asked: Asked) -> tuple[np.ndarray | None, str, str, str, bool | None]:
+    """Give the mask, name, verdict, truth, and whether the verdict is right."""
+    classes, said, row = asked.subject.classes, case.answer, case.row
+    mask = None
+    mask_path = getattr(row, "mask_path", "")
+    if mask_path and (asked.base / mask_path).is_file():
+        mask = read_mask(asked.base / mask_path, case.image.shape[:2])
+    if asked.run is None:
+        return mask, row.path, f"{classes[case.target]}, p = {said.chances[case.target]:.3f}", "", None
+    verdict = f"{('good', 'defective')[said.predicted]}, p = {said.chances[1]:.3f}"
+    if row.label == UNKNOWN:
+        return mask, row.path, verdict, "", None
+    return mask, row.path, verdict, f"true: {row.defect_type}", said.predicted == row.label
+
+
+def _scale(method: str, heats: list[np.ndarray]) -> tuple[float, float]:
+    """Choose the values of no and of full colour: full for the hottest pixel in two hundred."""
+    every = np.concatenate([heat.ravel() for heat in heats])
+    if method in RED_AND_BLUE or method == "lime":
+        top = float(np.quantile(np.abs(every), 0.995)) or 1e-12
+        return -top, top
+    low = 0.0 if method in ("cam", "channels") else float(every.min())
+    high = float(np.quantile(every, 0.995))
+    return low, high if high > low else low + 1e-12
+
+
+def _paint(
+    settings: ExplainSettings,
+    scale: tuple[float, float],
+    segments: np.ndarray | None,
+    weights: np.ndarray,
+    image: np.ndarray,
+    heat: np.ndarray,
+) -> np.ndarray:
+    if segments is not None:
+        return superpixels_on(image, segments, weights, scale[1])
+    if settings.method in RED_AND_BLUE:
+        return for_and_against(image, heat, scale[1])
+    return heat_on(image, heat, scale, settings.colormap, settings.opacity, settings.photo_opacity)
+
+
+def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:
+    unit = "value" if settings.scale == "sheet" else "value, each image on its own scale"
+    if settings.scale != "sheet":
+        scale = (-1.0, 1.0) if scale[0] == -scale[1] else (0.0, 1.0)
+    if settings.method == "lime":
+        return Legend(f"{unit} of a superpixel: red against the class, green for it", green_and_red(), scale)
+    if settings.method in RED_AND_BLUE:
+        return Legend(f"{unit}: blue against the class, red for it", red_and_blue(), scale)
+    return Legend(unit, settings.colormap, scale)

@@ -1,0 +1,1 @@
+"""`python -m defectloc.explain` by the real command line."""
