@@ -1,6 +1,6 @@
 """The pictures of explained images."""
 
-import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,13 @@ def draw(cases: list[Case], asked: Asked, settings: ExplainSettings, folder: Pat
     panels, target = [], _target(cases, asked)
     for case, heat in zip(cases, heats, strict=True):
         scale = common if settings.scale == "sheet" else _scale(settings.method, [heat])
-        paint = functools.partial(_paint, settings, scale, case.found.parts.get("segments"), case.found.heat)
         boxes = boxes_of(case, heat, settings)
-        panel = Explained(case.image, heat, paint(case.image, heat), boxes, *_facts(case, asked))
+        panel = Explained(case.image, _paint(case, heat, scale, settings), boxes, *_facts(case, asked))
         panels.append(panel)
+        alone = replace(case, image=np.full_like(case.image, 255))
+        in_colours = _paint(alone, heat, scale, replace(settings, opacity=1.0, photo_opacity=0.0))
         name = case.row.path if len({other.target for other in cases}) == 1 else f"{case.row.path}-{case.target}"
-        draw_single(panel, paint, folder / "single" / f"{name}.png")
+        draw_single(panel, in_colours, folder / "single" / f"{name}.png")
         if settings.method == "channels":
             title = f"{case.row.path}: channels of the last layer, {asked.subject.classes[case.target]}"
             draw_channels(case.image, case.found.heat, case.found.parts, title, folder / "channels" / f"{name}.png")
@@ -77,19 +78,12 @@ def _scale(method: str, heats: list[np.ndarray]) -> tuple[float, float]:
     return low, high if high > low else low + 1e-12
 
 
-def _paint(
-    settings: ExplainSettings,
-    scale: tuple[float, float],
-    segments: np.ndarray | None,
-    weights: np.ndarray,
-    image: np.ndarray,
-    heat: np.ndarray,
-) -> np.ndarray:
-    if segments is not None:
-        return superpixels_on(image, segments, weights, scale[1])
+def _paint(case: Case, heat: np.ndarray, scale: tuple[float, float], settings: ExplainSettings) -> np.ndarray:
+    if "segments" in case.found.parts:
+        return superpixels_on(case.image, case.found.parts["segments"], case.found.heat, scale[1])
     if settings.method in RED_AND_BLUE:
-        return for_and_against(image, heat, scale[1])
-    return heat_on(image, heat, scale, settings.colormap, settings.opacity, settings.photo_opacity)
+        return for_and_against(case.image, heat, scale[1])
+    return heat_on(case.image, heat, scale, settings.colormap, settings.opacity, settings.photo_opacity)
 
 
 def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:

@@ -6,7 +6,7 @@ import time
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +53,17 @@ class Maker:
         known = METHODS[self.method]
         settings = {name: value for name, value in asdict(self.config).items() if name in known.uses}
         layer = None if known.layer == "never" else self.layer
-        content = [VERSION, self.method, settings, self.seed, layer, self.subject.key, self.subject.image_size]
+        content: list[Any] = [
+            VERSION,
+            self.method,
+            settings,
+            self.seed,
+            layer,
+            self.subject.key,
+            self.subject.image_size,
+        ]
+        if self.method in self.subject.run_maps:
+            content.append(self.subject.run_maps[self.method].key)
         return f"{self.method}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]}"
 
     def seed_of(self, digest: str) -> int:
@@ -62,14 +72,12 @@ class Maker:
 
     def explain(self, image: np.ndarray, target: int) -> Explanation:
         """Explain an image `(H, W, 3)`, or read what was kept."""
-        from defectloc.attribution.methods import METHODS, attribute
+        from defectloc.attribution.methods import attribute
         from defectloc.data.resize import resize
 
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
         path = self.folder / self.key / f"{digest[:16]}-{target}.npz"
-        # What the run itself has takes no longer to make than to read, and its key lies elsewhere.
-        is_kept = METHODS[self.method].run is not None
-        if is_kept and path.is_file():
+        if path.is_file():
             before = _read(path)
             if before is not None:
                 return before
@@ -79,21 +87,16 @@ class Maker:
         found = attribute(self.method, self.subject, values, [target], self.config, seeds, self.layer)
         seconds = time.perf_counter() - started
         made = Explanation(found.maps[0], found.grid, seconds, found.evaluations, found.parts[0])
-        if is_kept:
-            _write(path, made)
+        _write(path, made)
         return made
 
 
 def _write(path: Path, made: Explanation) -> None:
+    arrays: dict[str, Any] = {f"part.{name}": value for name, value in made.parts.items()}
+    arrays |= {"heat": made.heat, "grid": np.array([made.grid.stride, made.grid.offset])}
+    arrays |= {"seconds": np.array(made.seconds), "evaluations": np.array(made.evaluations)}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            heat=made.heat,
-            grid=np.array([made.grid.stride, made.grid.offset]),
-            seconds=np.array(made.seconds),
-            evaluations=np.array(made.evaluations),
-            **{f"part.{name}": value for name, value in made.parts.items()},
-        )
+        np.savez_compressed(file, **arrays)
 
 
 def _read(path: Path) -> Explanation | None:

@@ -1,8 +1,10 @@
 """Who is asked to explain: the network of a run, or one of torchvision's."""
 
 import functools
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,20 +60,23 @@ def subject_of(settings: ExplainSettings, run: Run | None) -> "Subject":
         subject = Subject(classifier, [GOOD, ANOMALY], size, classifier.normalize.get_buffer("mean"), key)
         subject.run_maps = _run_maps(run, device)
         subject.background = functools.cache(lambda: _background(settings, run, size))
-    subject.network.to(device, memory_format=torch.channels_last)
+    subject.network.to(device)
+    subject.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     subject.blank = subject.blank.to(device)
     return subject
 
 
 def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
     """Give the maps of a run that are made of more than its network, as functions of network and images."""
+    from defectloc.attribution.subject import RunMap
+
     found: dict[str, RunMap] = {}
     if (run.folder / maps_name("memory")).is_file() and (run.folder / MEMORY).is_file():
-        found["memory"] = _memory(run, device)
+        found["memory"] = RunMap(*_memory(run, device))
     return found
 
 
-def _memory(run: Run, device: str) -> "RunMap":
+def _memory(run: Run, device: str) -> tuple[str, Callable[[Any, Any], tuple[np.ndarray, Grid]]]:
     from defectloc.model.memory import GoodMemory
 
     maps = run.maps("memory")
@@ -82,7 +87,7 @@ def _memory(run: Run, device: str) -> "RunMap":
         found = network.levels(images, levels)
         return memory.distances([found[name].float().contiguous().cpu().numpy() for name in levels]), grid
 
-    return distances
+    return hashlib.sha256((run.folder / MEMORY).read_bytes()).hexdigest(), distances
 
 
 def root_of(settings: ExplainSettings, run: Run) -> Path:

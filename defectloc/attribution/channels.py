@@ -27,4 +27,4 @@ def contributions(
     kept = torch.cat([order[:n], order[len(order) - n :].flip(0)])
     parts = {"index": kept, "weight": weights[kept], "contribution": added[kept], "map": values[0, kept]}
     heat = (values * weights[:, None, None]).sum(1) + bias
-    return heat, {name: value.cpu().numpy() for name, value in parts.items()} | {"bias": np.float32(bias)}
+    return heat, {name: value.cpu().numpy() for name, value in parts.items()} | {"bias": np.array(bias)}

@@ -64,6 +64,10 @@ class Method:
     uses: tuple[str, ...] = ()
 
 
+def _by_gradient(name: str, case: Case) -> torch.Tensor:
+    return activation.by_gradient(name, case.question, case.at, case.image)
+
+
 def _guided_gradcam(case: Case) -> torch.Tensor:
     return pixels.guided_gradcam(case.question, case.at, case.image, case.grid)
 
@@ -74,10 +78,7 @@ _of_pixels = partial(Method, GRADIENT, packages=("captum",))
 
 METHODS: dict[str, Method] = {
     "cam": _of_layer(lambda c: activation.cam(c.question, c.at, c.image), signed=True),
-    **{
-        name: _of_layer(lambda c, name=name: activation.by_gradient(name, c.question, c.at, c.image))
-        for name in activation.WEIGHTINGS
-    },
+    **{name: _of_layer(partial(_by_gradient, name)) for name in activation.WEIGHTINGS},
     "scorecam": _of_layer(lambda c: activation.scorecam(c.question, c.at, c.image, c.config), uses=("score_channels",)),
     "ablationcam": _of_layer(lambda c: activation.ablationcam(c.question, c.at, c.image, c.config)),
     "fullgrad": Method(ACTIVATION, lambda c: fullgrad(c.question, c.image)),
@@ -196,7 +197,7 @@ def _answer(name: str, case: Case) -> tuple[np.ndarray, Grid, Parts]:
     method, subject = METHODS[name], case.question.subject
     if method.run is None:
         with torch.no_grad():
-            own, grid = subject.run_maps[name](subject.network, case.image)
+            own, grid = subject.run_maps[name].maps(subject.network, case.image)
         case.question.evaluations += 1
         return own.astype(np.float32), grid, {}
     answer = method.run(case)

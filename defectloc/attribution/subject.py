@@ -13,8 +13,14 @@ from defectloc.localization.maps import Grid
 from defectloc.model import backbones
 from defectloc.model.classifier import Classifier
 
-# Maps that only a run has: images (N, 3, S, S) to maps (N, h, w), by the network that is given.
-RunMap = Callable[[nn.Module, torch.Tensor], tuple[np.ndarray, Grid]]
+
+@dataclass(frozen=True)
+class RunMap:
+    """A map that only a run has: by the network that is given, of images `(N, 3, S, S)`, to `(N, h, w)`."""
+
+    # identifies what it is made of besides the network
+    key: str
+    maps: Callable[[nn.Module, torch.Tensor], tuple[np.ndarray, Grid]]
 
 
 @dataclass
@@ -96,9 +102,8 @@ def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
         stages = {**dict(network.trunk.named_children()), **dict(network.tail.named_children())}
     else:
         inner = _published(network)
-        prefix, holder = (
-            ("features.", inner.features) if isinstance(getattr(inner, "features", None), nn.Module) else ("", inner)
-        )
+        features = getattr(inner, "features", None)
+        prefix, holder = ("features.", features) if isinstance(features, nn.Module) else ("", inner)
         stages = {prefix + name: module for name, module in holder.named_children()}
     shapes = _output_shapes(network, stages, image_size)
     return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and min(shape[2:]) > 1}

@@ -1,6 +1,6 @@
 """A contact sheet of explained images, and each image on its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +16,16 @@ from defectloc.figures.overlay import paint_boxes, paint_outline
 from defectloc.files import atomic
 
 RIGHT, WRONG, UNKNOWN = "#00703c", "#b5121b", "#222222"
+WHITE = np.array([255, 255, 255])
 # Longest side of a picture on the sheet.
 SIDE = 320
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One image `(H, W, 3)` and its map `(H, W)`; `painted` is the map on the image, `mask` the truth where known."""
+    """One image `(H, W, 3)`; `painted` has its map on it, `mask` is the truth where known."""
 
     image: np.ndarray
-    heat: np.ndarray
     painted: np.ndarray
     boxes: np.ndarray
     mask: np.ndarray | None
@@ -47,12 +47,12 @@ class Legend:
 
 def red_and_blue() -> Colormap:
     """The colours of `for_and_against`."""
-    return LinearSegmentedColormap.from_list("for_and_against", [AGAINST / 255, (1, 1, 1), FOR / 255])
+    return LinearSegmentedColormap.from_list("for_and_against", np.stack([AGAINST, WHITE, FOR]) / 255)
 
 
 def green_and_red() -> Colormap:
     """The colours of `superpixels_on`."""
-    return LinearSegmentedColormap.from_list("superpixels", [SPEAKS_AGAINST / 255, (1, 1, 1), SPEAKS_FOR / 255])
+    return LinearSegmentedColormap.from_list("superpixels", np.stack([SPEAKS_AGAINST, WHITE, SPEAKS_FOR]) / 255)
 
 
 def draw_contact_sheet(panels: Sequence[Explained], columns: int, legend: Legend, title: str, path: Path) -> None:
@@ -73,15 +73,14 @@ def draw_contact_sheet(panels: Sequence[Explained], columns: int, legend: Legend
     _save(figure, path, 110)
 
 
-def draw_single(panel: Explained, paint_heat: Callable[[np.ndarray, np.ndarray], np.ndarray], path: Path) -> None:
-    """Draw one image as photograph | heat map | overlay | boxes."""
-    blank = np.full_like(panel.image, 255)
+def draw_single(panel: Explained, heat: np.ndarray, path: Path) -> None:
+    """Draw one image as photograph | heat map | overlay | boxes; `heat` is the map in colours `(H, W, 3)`."""
     drawn = paint_boxes(panel.image.copy(), panel.boxes, max(2, max(panel.image.shape) // 250))
     figure = Figure(figsize=(14, 4.1), layout="constrained")
     figure.suptitle(f"{panel.name}: {panel.verdict}{', ' + panel.truth if panel.truth else ''}", fontsize=11)
     pictures = (
         ("photograph", _outlined(panel, panel.image)),
-        ("heat map", paint_heat(blank, panel.heat)),
+        ("heat map", heat),
         ("overlay", _outlined(panel, panel.painted)),
         (f"boxes: {len(panel.boxes)}", _outlined(panel, drawn)),
     )

@@ -35,7 +35,9 @@ def subject_of(backbone: str) -> Subject:
     # A head that is drawn at random says nearly the same of every image.
     with torch.no_grad():
         network.head.weight.mul_(10)
-    return Subject(network, ["good", "anomaly"], SIZE, network.normalize.mean, background=lambda: photographs(3, seed=9))
+    return Subject(
+        network, ["good", "anomaly"], SIZE, network.normalize.mean, background=lambda: photographs(3, seed=9)
+    )
 
 
 class Tiny(nn.Module):

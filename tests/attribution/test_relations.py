@@ -160,7 +160,9 @@ class Corner(nn.Module):
 def corner_subject(size=32):
     from defectloc.attribution.subject import Subject
 
-    return Subject(Corner(), ["good", "anomaly"], size, torch.zeros(3, 1, 1), background=lambda: torch.zeros(2, 3, size, size))
+    return Subject(
+        Corner(), ["good", "anomaly"], size, torch.zeros(3, 1, 1), background=lambda: torch.zeros(2, 3, size, size)
+    )
 
 
 @pytest.mark.parametrize(
