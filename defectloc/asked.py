@@ -1,11 +1,13 @@
 """What a command of explanation works on: the network, the images at hand, and each image explained."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 
 from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
@@ -49,8 +51,13 @@ class Case:
 
 def prepare(settings: ExplainSettings) -> Asked:
     """Find the images and load the network; raises DefectlocError for what is not there."""
-    if (settings.run is None) == (settings.model is None):
+    if settings.model.trainable_from is not None or (settings.run is None) == (settings.model.name is None):
         raise DefectlocError("explain needs run=FOLDER, or model=torchvision model.name=NAME; give one of them.")
+    if settings.colormap not in colormaps:
+        near = difflib.get_close_matches(settings.colormap, list(colormaps), 3, 0.4)
+        raise DefectlocError(
+            f"colormap={settings.colormap} is none of Matplotlib's; near are {', '.join(near) or 'none'}."
+        )
     run = None if settings.run is None else Run.open(settings.run)
     if settings.images is not None:
         base, images = images_of(settings.images)
@@ -70,8 +77,7 @@ def prepare(settings: ExplainSettings) -> Asked:
     elif run is not None:
         output = run.folder / "explain"
     else:
-        assert settings.model is not None
-        output = Path(settings.outputs).expanduser() / "explain" / settings.model.name
+        output = Path(settings.outputs).expanduser() / "explain" / str(settings.model.name)
     return Asked(subject, run, Decision() if run is None else decision_of(run), base, images, output)
 
 

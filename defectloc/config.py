@@ -250,11 +250,13 @@ class DataSettings(Settings):
 
 @dataclass
 class TorchvisionConfig:
-    """A published classifier of torchvision, explained without a run."""
+    """A published classifier of torchvision, explained without a run; no name: none."""
 
-    name: str = MISSING
+    name: str | None = None
     # imagenet, or a file
     weights: str = "imagenet"
+    # only there to be refused by name: networks to be fitted have it
+    trainable_from: str | None = None
 
 
 @dataclass
@@ -305,7 +307,7 @@ class ExplainSettings(Settings):
     """`python -m defectloc.explain`."""
 
     run: str | None = None
-    model: TorchvisionConfig | None = None
+    model: TorchvisionConfig = field(default_factory=TorchvisionConfig)
     method: str = "gradcam"
     images: str | None = None
     root: str | None = None

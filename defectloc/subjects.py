@@ -48,7 +48,7 @@ def subject_of(settings: ExplainSettings, run: Run | None) -> "Subject":
     torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
     device = devices.choose(settings.device)
     if run is None:
-        assert settings.model is not None
+        assert settings.model.name is not None
         network, classes, size = published(settings.model.name, settings.model.weights)
         normalize: Any = next(iter(network.children()))
         key = weights.digest(network.state_dict())

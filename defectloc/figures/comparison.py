@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from defectloc.files import atomic
 
@@ -52,7 +53,7 @@ def draw_comparison(table: pd.DataFrame, title: str, path: Path) -> None:
             axes.set_xscale("log")
         else:
             axes.set_xlim(0, 1)
-    handles = [figure.axes[0].barh(0, 0, color=color, label=family) for family, color in COLORS.items()]
+    handles = [Patch(color=color, label=family) for family, color in COLORS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(COLORS), frameon=False, fontsize=9)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)
