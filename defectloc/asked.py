@@ -54,10 +54,8 @@ def prepare(settings: ExplainSettings) -> Asked:
     if settings.model.trainable_from is not None or (settings.run is None) == (settings.model.name is None):
         raise DefectlocError("explain needs run=FOLDER, or model=torchvision model.name=NAME; give one of them.")
     if settings.colormap not in colormaps:
-        near = difflib.get_close_matches(settings.colormap, list(colormaps), 3, 0.4)
-        raise DefectlocError(
-            f"colormap={settings.colormap} is none of Matplotlib's; near are {', '.join(near) or 'none'}."
-        )
+        near = difflib.get_close_matches(settings.colormap, list(colormaps), 1, 0.4) or ["inferno"]
+        raise DefectlocError(f"colormap={settings.colormap} is none of Matplotlib's; take for example {near[0]}.")
     run = None if settings.run is None else Run.open(settings.run)
     if settings.images is not None:
         base, images = images_of(settings.images)

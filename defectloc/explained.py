@@ -71,11 +71,12 @@ def _scale(method: str, heats: list[np.ndarray]) -> tuple[float, float]:
     """Choose the values of no and of full colour: full for the hottest pixel in two hundred."""
     every = np.concatenate([heat.ravel() for heat in heats])
     if method in RED_AND_BLUE or method == "lime":
-        top = float(np.quantile(np.abs(every), 0.995)) or 1e-12
+        top = float(np.quantile(np.abs(every), 0.995)) or 1.0
         return -top, top
     low = 0.0 if method in ("cam", "channels") else float(every.min())
     high = float(np.quantile(every, 0.995))
-    return low, high if high > low else low + 1e-12
+    # All flat: nothing is hot, whatever the scale.
+    return low, high if high > low else low + 1.0
 
 
 def _paint(case: Case, heat: np.ndarray, scale: tuple[float, float], settings: ExplainSettings) -> np.ndarray:
@@ -87,7 +88,7 @@ def _paint(case: Case, heat: np.ndarray, scale: tuple[float, float], settings: E
 
 
 def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:
-    unit = "value" if settings.scale == "sheet" else "value, each image on its own scale"
+    unit = "value, one scale for all images" if settings.scale == "sheet" else "value, each image on its own scale"
     if settings.scale != "sheet":
         scale = (-1.0, 1.0) if scale[0] == -scale[1] else (0.0, 1.0)
     if settings.method == "lime":

@@ -305,7 +305,7 @@ def test_selection_is_seeded_and_without_repeats():
     assert not first.equals(select(table, "defective", 6, seed=1))
     assert len(select(table, "all", None, 0)) == 9
     assert len(select(table.head(4), "all", None, 0)) == 4
-    with pytest.raises(DefectlocError, match="n=11.*there are 10"):
+    with pytest.raises(DefectlocError, match=r"n=11.*there are 10"):
         select(table, "good", 11, 0)
 
 

@@ -40,10 +40,16 @@ def test_undisturbed_puts_back_modes_and_wishes_also_after_an_exception():
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
     network[0].weight.requires_grad_(False)
     network[1].eval()
-    with pytest.raises(ValueError, match="stop"), undisturbed(network):
-        assert not network[0].training
-        assert not any(parameter.requires_grad for parameter in network.parameters())
-        raise ValueError("stop")
+    seen = []
+
+    def broken():
+        with undisturbed(network):
+            seen.extend([network.training, network[0].training, *(p.requires_grad for p in network.parameters())])
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        broken()
+    assert seen == [False] * 6
     assert network.training
     assert network[0].training
     assert not network[1].training
