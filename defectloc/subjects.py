@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
@@ -67,7 +68,7 @@ def subject_of(settings: ExplainSettings, run: Run | None) -> "Subject":
 
 
 def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
-    """Give the maps of a run that are made of more than its network, as functions of network and images."""
+    """Give the maps of a run that are made of more than its network, under the names of their methods."""
     from defectloc.attribution.subject import RunMap
 
     found: dict[str, RunMap] = {}
@@ -113,7 +114,11 @@ def decision_of(run: Run) -> Decision:
     """Read how the run was last told to decide; runs whose decision is not the class's are cut at 0.5."""
     try:
         name = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))["localization"]
-        notes = json.loads((run.folder / "localization" / name / "calibration.json").read_text(encoding="utf-8"))
+        folder = run.folder / "localization" / name
+        notes = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        given: Any = OmegaConf.load(folder / "config.yaml")
+        if given.decision.score != "class":
+            return Decision()
         return Decision(float(notes["decision_threshold"]), float(notes["temperature"]))
     except FileNotFoundError:
         return Decision()

@@ -173,7 +173,6 @@ def test_memory_of_a_run(finished, command, tmp_path):
         (["method=fusion"], ["localization.map=fusion"]),
         (["method=gradcam", "layer=conv9_9"], ["conv9_9", "conv5_3"]),
         (["method=gradcam", "layer=99"], ["out of range", "16 conv5_3"]),
-        (["method=gradcam", "layer=head"], ["not a layer", "conv5_3"]),
         (["n=1000"], ["n=1000", "there are"]),
         (["n=0"], ["greater than 0"]),
         (["select=scratchy"], ["scratchy", "good"]),
@@ -213,6 +212,9 @@ def test_bad_input_without_a_run(command):
     assert "resnet18" in command("explain", *typed, "model.name=resnet19").sentence
     sentence = command("explain", *typed, "model.name=resnet18", "target=tabby cat").sentence
     assert "Did you mean tabby" in sentence
+    sentence = command("explain", *typed, "model.name=resnet18", "layer=fc").sentence
+    assert "not convolutional" in sentence
+    assert "layer4" in sentence
     # Not a network to be fitted.
     assert command("train", "data=synthetic", "subset=pill", "model=torchvision", "model.name=resnet50").code == 2
 

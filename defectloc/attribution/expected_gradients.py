@@ -8,6 +8,9 @@ from defectloc.attribution.subject import Question
 from defectloc.config import AttributionConfig
 from defectloc.errors import DefectlocError
 
+# What photographs vary by, so that noise at an inner layer is as strong beside what varies there.
+GREY_LEVELS = 60
+
 
 def expected_gradients(
     question: Question, layer: nn.Module | None, image: torch.Tensor, config: AttributionConfig, seed: int
@@ -25,8 +28,8 @@ def expected_gradients(
     if layer is not None:
         end = activations(question, layer, image)
         starts = torch.cat([activations(question, layer, part) for part in starts.split(config.chunk)])
-        # The noise is given in grey levels, of which the image spans about 60 either way.
-        scale = config.noise / 60 * float(end.std())
+        # The noise is given in grey levels.
+        scale = config.noise / GREY_LEVELS * float(end.std())
     generator = torch.Generator().manual_seed(seed)
     n = config.expected_samples
     which = torch.arange(n) % len(starts)
@@ -40,7 +43,8 @@ def expected_gradients(
     total = torch.zeros_like(end)
     for chunk in torch.arange(n).split(config.gradient_chunk):
         begins, at = starts[which[chunk]], place[chunk].to(end)[:, None, None, None]
-        noise = torch.randn(begins.shape, generator=generator).to(end) * scale
+        # One by one, so that the chunk changes no number.
+        noise = torch.stack([torch.randn(end.shape[1:], generator=generator) for _ in chunk]).to(end) * scale
         with torch.enable_grad():
             points = (begins + at * (end - begins) + noise).detach().requires_grad_()
             score = question.score(points) if layer is None else score_with(question, layer, image, points)

@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
     ),
     "shap-partition": Method(
         PERTURBATION,
-        lambda c: shap_partition(c.question, c.image, c.config),
+        lambda c: shap_partition(c.question, c.image, c.config, c.seed),
         ("shap",),
         signed=True,
         uses=("shap_evaluations", "shap_masker"),

@@ -8,7 +8,7 @@ from defectloc.config import AttributionConfig
 
 
 def shap_partition(
-    question: Question, image: torch.Tensor, config: AttributionConfig
+    question: Question, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     """Give the values summed over colours `(1, S, S)` of one image, and the `base` score of the hidden image.
 
@@ -28,6 +28,12 @@ def shap_partition(
         # OpenCV paints whole grey levels only, so that the image itself has to have them for the values to add up.
         pixels = pixels.round()
     explainer = shap.PartitionExplainer(scores, shap.maskers.Image(hide, pixels.shape))
-    found = explainer(pixels[None], max_evals=config.shap_evaluations, batch_size=config.chunk, silent=True)
+    state = np.random.get_state()
+    try:
+        # It breaks ties among the halves to be cut next by NumPy's global random numbers.
+        np.random.seed(seed)
+        found = explainer(pixels[None], max_evals=config.shap_evaluations, batch_size=config.chunk, silent=True)
+    finally:
+        np.random.set_state(state)
     heat = torch.from_numpy(np.asarray(found.values)[0].reshape(pixels.shape).sum(2)[None].astype(np.float32))
     return heat, {"base": np.asarray(found.base_values, dtype=np.float64).reshape(-1)[:1]}

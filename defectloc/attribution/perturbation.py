@@ -38,12 +38,13 @@ def rise(question: Question, image: torch.Tensor, config: AttributionConfig, see
     side, cells, n = image.shape[-1], config.rise_cells, config.rise_masks
     cell = -(-side // cells)
     blank = question.subject.blank
+    coarse = (torch.rand(n, 1, cells + 1, cells + 1, generator=generator) < 0.5).float()
+    shifts = torch.randint(0, cell, (n, 2), generator=generator)
     total, shown = torch.zeros(side, side).to(image), torch.zeros(side, side).to(image)
     for chunk in torch.arange(n).split(config.chunk):
-        coarse = (torch.rand(len(chunk), 1, cells + 1, cells + 1, generator=generator) < 0.5).float()
-        large = F.interpolate(coarse, ((cells + 1) * cell,) * 2, mode="bilinear", align_corners=False)
-        shifts = torch.randint(0, cell, (len(chunk), 2), generator=generator).tolist()
-        masks = torch.stack([m[:, y : y + side, x : x + side] for m, (y, x) in zip(large, shifts, strict=True)])
+        large = F.interpolate(coarse[chunk], ((cells + 1) * cell,) * 2, mode="bilinear", align_corners=False)
+        moved = zip(large, shifts[chunk].tolist(), strict=True)
+        masks = torch.stack([mask[:, y : y + side, x : x + side] for mask, (y, x) in moved])
         masks = masks.to(image)
         chance = question.in_chunks(blank + (image - blank) * masks, config.chunk, probability=True)
         total += (chance[:, None, None] * masks[:, 0]).sum(0)
