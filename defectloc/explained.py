@@ -20,6 +20,8 @@ from defectloc.figures.contact import (
 from defectloc.figures.heat_styles import for_and_against, heat_on, superpixels_on
 from defectloc.selection import UNKNOWN
 
+# Maps on which 0 is neither for nor against, and distances.
+LOG_ODDS, RUN_MAPS = ("cam", "channels"), ("memory", "fusion")
 # Signed maps at the pixels, which SHAP shows in red and blue.
 RED_AND_BLUE = ("integrated-gradients", "expected-gradients", "occlusion", "shap-partition")
 
@@ -73,7 +75,8 @@ def _scale(method: str, heats: list[np.ndarray]) -> tuple[float, float]:
     if method in RED_AND_BLUE or method == "lime":
         top = float(np.quantile(np.abs(every), 0.995)) or 1.0
         return -top, top
-    low = 0.0 if method in ("cam", "channels") else float(every.min())
+    # A distance is nowhere 0: what half of the cells reach is ordinary.
+    low = float(np.median(every)) if method in RUN_MAPS else 0.0 if method in LOG_ODDS else float(every.min())
     high = float(np.quantile(every, 0.995))
     # All flat: nothing is hot, whatever the scale.
     return low, high if high > low else low + 1.0
