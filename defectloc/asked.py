@@ -18,7 +18,7 @@ from defectloc.localization.normalization import normalize
 from defectloc.localize import boxes_on
 from defectloc.progress import images_bar
 from defectloc.runs import Run
-from defectloc.selection import images_of, test_images
+from defectloc.selection import images_of, select, test_images
 from defectloc.subjects import Decision, decision_of, root_of, subject_of
 from defectloc.targets import Answer, answer, targets_of
 
@@ -50,9 +50,14 @@ class Case:
 
 
 def prepare(settings: ExplainSettings) -> Asked:
-    """Find the images and load the network; raises DefectlocError for what is not there."""
+    """Find the images, draw those to explain (a comparison draws its own), and load the network.
+
+    Raises DefectlocError for what is not there, all that can be told without the network first.
+    """
     if settings.model.trainable_from is not None or (settings.run is None) == (settings.model.name is None):
         raise DefectlocError("explain needs run=FOLDER, or model=torchvision model.name=NAME; give one of them.")
+    if settings.compare and (settings.run is None or settings.images is not None):
+        raise DefectlocError("compare=true scores methods on the test images of a run; give run=FOLDER and no images.")
     if settings.colormap not in colormaps:
         near = difflib.get_close_matches(settings.colormap, list(colormaps), 1, 0.4) or ["inferno"]
         raise DefectlocError(f"colormap={settings.colormap} is none of Matplotlib's; take for example {near[0]}.")
@@ -67,6 +72,7 @@ def prepare(settings: ExplainSettings) -> Asked:
 
     if not settings.compare:
         check(settings.method)
+        images = select(images, settings.select, settings.n, settings.seed)
     subject = subject_of(settings, run)
     if not settings.compare:
         check(settings.method, subject)
@@ -79,14 +85,14 @@ def prepare(settings: ExplainSettings) -> Asked:
     return Asked(subject, run, Decision() if run is None else decision_of(run), base, images, output)
 
 
-def explain_all(asked: Asked, settings: ExplainSettings, chosen: pd.DataFrame) -> list[Case]:
-    """Explain the chosen images, each for the class or classes that `target` names; what was kept is not repeated."""
+def explain_all(asked: Asked, settings: ExplainSettings) -> list[Case]:
+    """Explain the images, each for the class or classes that `target` names; what was kept is not repeated."""
     maker = Maker(
         settings.method, asked.subject, settings.attribution, settings.seed, settings.layer, asked.output / "maps"
     )
     cases = []
-    with images_bar(settings.method, len(chosen)) as advance:
-        for row in chosen.itertuples():
+    with images_bar(settings.method, len(asked.images)) as advance:
+        for row in asked.images.itertuples():
             image = read_image(asked.base / row.path)
             said = answer(asked.subject, image, asked.decision)
             for target in targets_of(settings.target, asked.subject.classes, said):

@@ -1,5 +1,6 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -58,7 +59,9 @@ def _check_explain(settings: ExplainSettings) -> None:
     _check_localization(settings.localization, DecisionConfig())
     _check_fixed(settings.localization, DecisionConfig())
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
-    _one_of("scale", settings.scale, ("sheet", "image"))
+    if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
+        raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
+    _one_of("attribution.lime_hide", settings.attribution.lime_hide, ("blur", "mean"))
     _one_of("attribution.superpixels", settings.attribution.superpixels, ("slic", "quickshift"))
     _one_of("attribution.shap_masker", settings.attribution.shap_masker, ("blur", "inpaint"))
     if settings.seed < 0:
@@ -90,6 +93,13 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 def _positive(key: str, value: float) -> None:
     if not value > 0:
         raise DefectlocError(f"{key}={value} must be greater than 0.")
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _check_data(data: DataConfig) -> None:

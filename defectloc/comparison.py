@@ -39,10 +39,9 @@ DEFECT = 1
 def compare(asked: Asked, settings: ExplainSettings) -> Path:
     """Score the methods and write table and figure; what was finished before is not repeated. Returns the folder.
 
-    Raises DefectlocError without a run, and for methods that cannot run where they were named.
+    Raises DefectlocError for methods that cannot run where they were named.
     """
-    if asked.run is None or settings.images is not None:
-        raise DefectlocError("compare=true scores methods on the test images of a run; give run=FOLDER and no images.")
+    assert asked.run is not None
     budget = settings.comparison
     maps = RunMaps(asked.run, "cam", asked.base)
     bad, good = (_ordered(asked.images[asked.images["label"] == label], settings.seed) for label in (1, 0))

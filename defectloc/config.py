@@ -277,6 +277,7 @@ class AttributionConfig:
     window: float = 0.143
     stride: float = 0.0715
     lime_samples: int = 200
+    lime_hide: str = "blur"
     superpixels: str = "slic"
     n_superpixels: int = 60
     shap_evaluations: int = 200

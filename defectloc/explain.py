@@ -8,7 +8,6 @@ from defectloc import cli
 from defectloc.asked import Asked, Case, explain_all, prepare
 from defectloc.config import ExplainSettings
 from defectloc.files import atomic
-from defectloc.selection import select
 
 
 def run(settings: ExplainSettings) -> Path:
@@ -18,8 +17,7 @@ def run(settings: ExplainSettings) -> Path:
         from defectloc.comparison import compare
 
         return compare(asked, settings)
-    chosen = select(asked.images, settings.select, settings.n, settings.seed)
-    cases = explain_all(asked, settings, chosen)
+    cases = explain_all(asked, settings)
     folder = asked.output / f"{settings.method}-{settings.select}"
     _write(folder / "explanations.npz", cases, asked, settings)
     from defectloc.explained import draw

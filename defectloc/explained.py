@@ -29,10 +29,10 @@ RED_AND_BLUE = ("integrated-gradients", "expected-gradients", "occlusion", "shap
 def draw(cases: list[Case], asked: Asked, settings: ExplainSettings, folder: Path) -> Path:
     """Draw the contact sheet, each image on its own, and a method's own pictures; returns the sheet's path."""
     heats = [heat_of(case, asked.subject.image_size) for case in cases]
-    common = _scale(settings.method, heats)
+    common = _scale(settings, heats)
     panels, target = [], _target(cases, asked)
     for case, heat in zip(cases, heats, strict=True):
-        scale = common if settings.scale == "sheet" else _scale(settings.method, [heat])
+        scale = _scale(settings, [heat]) if settings.scale == "image" else common
         boxes = boxes_of(case, heat, settings)
         panel = Explained(case.image, _paint(case, heat, scale, settings), boxes, *_facts(case, asked))
         panels.append(panel)
@@ -69,15 +69,16 @@ def _facts(case: Case, asked: Asked) -> tuple[np.ndarray | None, str, str, str, 
     return mask, row.path, verdict, f"true: {row.defect_type}", said.predicted == row.label
 
 
-def _scale(method: str, heats: list[np.ndarray]) -> tuple[float, float]:
-    """Choose the values of no and of full colour: full for the hottest pixel in two hundred."""
-    every = np.concatenate([heat.ravel() for heat in heats])
+def _scale(settings: ExplainSettings, heats: list[np.ndarray]) -> tuple[float, float]:
+    """Choose the values of no and of full colour: full as given, or for the hottest pixel in two hundred."""
+    method, every = settings.method, np.concatenate([heat.ravel() for heat in heats])
+    given = None if settings.scale in ("sheet", "image") else float(settings.scale)
     if method in RED_AND_BLUE or method == "lime":
-        top = float(np.quantile(np.abs(every), 0.995)) or 1.0
+        top = given or float(np.quantile(np.abs(every), 0.995)) or 1.0
         return -top, top
     # A distance is nowhere 0: what half of the cells reach is ordinary.
     low = float(np.median(every)) if method in RUN_MAPS else 0.0 if method in LOG_ODDS else float(every.min())
-    high = float(np.quantile(every, 0.995))
+    high = given or float(np.quantile(every, 0.995))
     # All flat: nothing is hot, whatever the scale.
     return low, high if high > low else low + 1.0
 
@@ -91,11 +92,11 @@ def _paint(case: Case, heat: np.ndarray, scale: tuple[float, float], settings: E
 
 
 def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:
-    unit = "value, one scale for all images" if settings.scale == "sheet" else "value, each image on its own scale"
-    if settings.scale != "sheet":
+    unit = "value, each image on its own scale" if settings.scale == "image" else "value, one scale for all images"
+    if settings.scale == "image":
         scale = (-1.0, 1.0) if scale[0] == -scale[1] else (0.0, 1.0)
     if settings.method == "lime":
-        return Legend(f"{unit} of a superpixel: red against the class, green for it", green_and_red(), scale)
+        return Legend(f"{unit}: red against the class, green for it", green_and_red(), scale)
     if settings.method in RED_AND_BLUE:
         return Legend(f"{unit}: blue against the class, red for it", red_and_blue(), scale)
     return Legend(unit, settings.colormap, scale)

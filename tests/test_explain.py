@@ -10,7 +10,9 @@ import pytest
 from conftest import files_below, write_image
 from PIL import Image
 
+from defectloc.config import ExplainSettings
 from defectloc.errors import DefectlocError
+from defectloc.explained import _scale
 from defectloc.localization.maps import Grid, upsample
 from defectloc.runs import Run
 from defectloc.selection import images_of, select
@@ -183,6 +185,8 @@ def test_memory_of_a_run(finished, command, tmp_path):
         (["images=empty"], ["holds no images"]),
         (["colormap=infern"], ["inferno"]),
         (["scale=all"], ["sheet, image"]),
+        (["scale=-1"], ["sheet, image"]),
+        (["attribution.lime_hide=black"], ["blur, mean"]),
         (["opacity=2"], ["opacity"]),
         (["attribution.rise_masks=0"], ["rise_masks"]),
         (["attribution.superpixels=felzenszwalb"], ["slic, quickshift"]),
@@ -329,6 +333,24 @@ def test_targets_by_word_index_and_name():
         targets_of("frog", names, said)
     assert targets_of(None, ["good", "anomaly"], Answer(np.array([0.9, 0.1]), 0)) == [1]
     assert targets_of("predicted", ["good", "anomaly"], Answer(np.array([0.9, 0.1]), 0)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("method", "scale", "expected"),
+    [
+        ("gradcam", "sheet", (0, 3)),
+        ("gradcam", "7.5", (0, 7.5)),
+        ("shap-partition", "sheet", (-4, 4)),
+        ("lime", "2", (-2, 2)),
+        ("cam", "sheet", (0, 3)),
+        ("memory", "sheet", (1, 3)),
+    ],
+)
+def test_scale_of_a_sheet(method, scale, expected):
+    heats = {"shap-partition": [[-4.0, 3.0]], "memory": [[0.5, 1.0], [3.0, 1.0]]}.get(method, [[0.0, 3.0], [1.0, 3.0]])
+    settings = ExplainSettings(method=method, scale=scale)
+    found = _scale(settings, [np.repeat(np.array(heat), 500) for heat in heats])
+    assert found == pytest.approx(expected)
 
 
 def test_pixel_maps_lie_on_the_pixels():

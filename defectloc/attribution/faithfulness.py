@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from defectloc.attribution.hiding import blurred
 from defectloc.attribution.subject import Question, undisturbed
 
 
@@ -25,17 +25,8 @@ def insertion_deletion(
     blank = question.subject.blank.expand_as(image)
     areas = []
     with undisturbed(question.subject.network):
-        for start, end in ((_blurred(image), image), (image, blank)):
+        for start, end in ((blurred(image, 0.1), image), (image, blank)):
             seen = torch.cat([torch.where(ranks < count, end, start) for count in counts])
             curve = question.in_chunks(seen, chunk, probability=True).double().cpu().numpy()
             areas.append(float(((curve[1:] + curve[:-1]) / 2).mean()))
     return areas[0], areas[1]
-
-
-def _blurred(image: torch.Tensor) -> torch.Tensor:
-    """Blur away all detail: three boxes of a tenth of the side make nearly a Gaussian."""
-    reach = max(1, image.shape[-1] // 20)
-    for _ in range(3):
-        padded = F.pad(image, (reach,) * 4, mode="reflect")
-        image = F.avg_pool2d(padded, 2 * reach + 1, stride=1)
-    return image

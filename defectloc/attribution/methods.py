@@ -110,7 +110,7 @@ METHODS: dict[str, Method] = {
         lambda c: lime(c.question, c.image, c.config, c.seed),
         ("captum", "skimage"),
         signed=True,
-        uses=("lime_samples", "superpixels", "n_superpixels"),
+        uses=("lime_samples", "lime_hide", "superpixels", "n_superpixels"),
     ),
     "shap-partition": Method(
         PERTURBATION,

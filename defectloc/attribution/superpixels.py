@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from defectloc.attribution.hiding import blurred
 from defectloc.attribution.subject import Question
 from defectloc.config import AttributionConfig
 
@@ -23,21 +24,27 @@ def segment(image: np.ndarray, config: AttributionConfig) -> np.ndarray:
     return np.unique(found, return_inverse=True)[1].reshape(found.shape)
 
 
+def _means(image: torch.Tensor, segments: np.ndarray) -> torch.Tensor:
+    places = segments.ravel()
+    sizes = np.bincount(places)
+    means = [np.bincount(places, color.ravel()) / sizes for color in image[0].cpu().numpy()]
+    return torch.from_numpy(np.stack([mean[segments] for mean in means])[None]).to(image)
+
+
 def lime(
     question: Question, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     """Give each superpixel's weight `(1, S, S)` for one image, and the `segments` `(S, S)`.
 
-    A hidden superpixel becomes its own mean colour; a sample counts the more, the more superpixels it shows.
+    A hidden superpixel becomes what a strong blur leaves there, or its own mean colour, as in the lime package; that
+    hides nothing where superpixels follow a dark crack. A sample counts the more, the more superpixels it shows.
     """
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
 
     pixels = image[0].permute(1, 2, 0).cpu().numpy()
     segments = segment(pixels, config)
-    sizes = np.bincount(segments.ravel())
-    means = [np.bincount(segments.ravel(), pixels[..., c].ravel()) / sizes for c in range(3)]
-    hidden = torch.from_numpy(np.stack([mean[segments] for mean in means])[None]).to(image)
+    hidden = blurred(image, 0.25) if config.lime_hide == "blur" else _means(image, segments)
 
     def similarity(_image: object, _perturbed: object, shown: torch.Tensor, **_: object) -> torch.Tensor:
         # The cosine distance between 0/1 vectors, one of which is all ones.

@@ -94,8 +94,8 @@ def draw_single(panel: Explained, heat: np.ndarray, path: Path) -> None:
 def draw_channels(image: np.ndarray, heat: np.ndarray, parts: dict[str, np.ndarray], title: str, path: Path) -> None:
     """Draw the channels that add most to the score and those that take most, and the sum of all.
 
-    `parts` are those of `attribution.channels`; a channel's picture is weight times activation, all on one scale, the sum
-    on its own.
+    `parts` are those of `attribution.channels`; a channel's picture is weight times activation, all on one scale,
+    and the sum has its own.
     """
     n = len(parts["index"]) // 2
     weighted = parts["weight"][:, None, None] * parts["map"]

@@ -12,7 +12,7 @@ from defectloc.attribution import class_activation
 from defectloc.attribution.fullgrad import shares
 from defectloc.attribution.layer import activations_and_gradients, score_with
 from defectloc.attribution.methods import attribute
-from defectloc.attribution.subject import Question, find_layer, undisturbed
+from defectloc.attribution.subject import Question, Subject, find_layer, undisturbed
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import upsample
 
@@ -158,8 +158,6 @@ class Corner(nn.Module):
 
 
 def corner_subject(size=32):
-    from defectloc.attribution.subject import Subject
-
     return Subject(
         Corner(), ["good", "anomaly"], size, torch.zeros(3, 1, 1), background=lambda: torch.zeros(2, 3, size, size)
     )
@@ -257,3 +255,31 @@ def test_agrees_with_the_library_grad_cam(name, layer):
     if name.startswith("eigen"):  # the sign of a component is free
         theirs *= np.sign((theirs * ours).sum())
     np.testing.assert_allclose(ours / np.abs(ours).max(), theirs / np.abs(theirs).max(), atol=2e-3)
+
+
+class Darkness(nn.Module):
+    """Two classes; the log-odds is how much of the image is dark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        value = torch.relu(100 - images.mean(1)).mean((1, 2)) * self.scale
+        return torch.stack([-value, value], 1)
+
+
+def test_lime_hides_a_dark_crack_only_by_a_blur():
+    """A superpixel that follows a crack has the crack's own colour for its mean."""
+    pytest.importorskip("captum")
+    pytest.importorskip("skimage")
+    image = torch.full((1, 3, 64, 64), 200.0)
+    image[:, :, 28:34] = 20
+    asked = Subject(Darkness(), ["good", "anomaly"], 64, torch.zeros(3, 1, 1))
+    many = replace(FEW, lime_samples=200, n_superpixels=30)
+    heat = attribute("lime", asked, image, [1], many, [0]).maps[0]
+    elsewhere = np.delete(heat, np.s_[24:38], axis=0)
+    assert heat[28:34].min() > 0
+    assert heat[28:34].mean() > 10 * np.abs(elsewhere).mean()
+    by_mean = attribute("lime", asked, image, [1], replace(many, lime_hide="mean"), [0]).maps[0]
+    assert np.abs(by_mean).max() < 0.1 * heat.max()
