@@ -282,4 +282,4 @@ def test_lime_hides_a_dark_crack_only_by_a_blur():
     assert heat[28:34].min() > 0
     assert heat[28:34].mean() > 10 * np.abs(elsewhere).mean()
     by_mean = attribute("lime", asked, image, [1], replace(many, lime_hide="mean"), [0]).maps[0]
-    assert np.abs(by_mean).max() < 0.1 * heat.max()
+    assert np.abs(by_mean[28:34]).mean() < 0.2 * heat[28:34].mean()
