@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
+    KCENTER_POOL,
     CacheSettings,
     DataConfig,
     DataSettings,
@@ -14,6 +15,7 @@ from defectloc.config import (
     ExplainSettings,
     LocalizationConfig,
     LocalizeSettings,
+    MemoryConfig,
     TrainSettings,
 )
 from defectloc.errors import DefectlocError
@@ -133,8 +135,7 @@ def _check_train(settings: TrainSettings) -> None:
     if settings.features.workers < 0:
         raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
     _positive("features.batch_size", settings.features.batch_size)
-    _positive("memory.dims", settings.memory.dims)
-    _positive("memory.budget_mb", settings.memory.budget_mb)
+    _check_memory(settings.memory)
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     _one_of("model", settings.model.name, BACKBONES)
     _one_of("model.preprocessing", settings.model.preprocessing, ("auto", "oxford", "torchvision"))
@@ -165,6 +166,21 @@ def _check_train(settings: TrainSettings) -> None:
         training.class_weights = [float(weight) for weight in weights]
 
 
+def _check_memory(memory: MemoryConfig) -> None:
+    _positive("memory.dims", memory.dims)
+    _positive("memory.budget_mb", memory.budget_mb)
+    _one_of("memory.reduction", memory.reduction, ("random", "pca"))
+    _one_of("memory.sampling", memory.sampling, ("random", "kcenter"))
+    if not 0 <= memory.position < float("inf"):
+        raise DefectlocError(f"memory.position={memory.position} must be 0 or a finite weight above 0.")
+    room = memory.budget_mb * 2**20 / (4 * memory.dims)
+    if memory.sampling == "kcenter" and room >= KCENTER_POOL:
+        raise DefectlocError(
+            f"memory.sampling=kcenter picks from {KCENTER_POOL} patches, and memory.budget_mb={memory.budget_mb} holds "
+            "as many: nothing is left to choose; lower the budget, or use memory.sampling=random."
+        )
+
+
 def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """What is chosen is chosen on the validation part; without one only fixed values are allowed."""
     chosen = {
@@ -172,6 +188,8 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
         "localization.normalization=good": localization.normalization == "good",
         f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
         "decision.calibrate=true": decision.calibrate,
+        "localization.map=fusion": localization.map == "fusion",
+        f"decision.score={decision.score}": decision.score != "class",
     }
     for key, needs_validation in chosen.items():
         if needs_validation:
@@ -182,11 +200,13 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
 
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """Refuse thresholds that do not fit; raises DefectlocError."""
-    _one_of("localization.map", localization.map, ("cam", "memory"))
+    _one_of("localization.map", localization.map, ("cam", "memory", "fusion"))
     _one_of("localization.normalization", localization.normalization, METHODS)
     _one_of("localization.threshold_from", localization.threshold_from, ("fixed", "good_quantile", "validation"))
     _one_of("localization.boxes", localization.boxes, ("single", "components"))
-    _one_of("decision.score", decision.score, ("class",))
+    if decision.score is None:
+        decision.score = "class" if localization.map == "cam" else localization.map
+    _one_of("decision.score", decision.score, ("class", "memory", "fusion"))
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

@@ -8,6 +8,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+# Of so many patches, drawn at random, memory.sampling=kcenter picks its bank; its time goes with this times the budget:
+# half a minute on one core at 8 MB.
+KCENTER_POOL = 2**15
+
 
 @dataclass
 class DataConfig:
@@ -98,12 +102,15 @@ class FeaturesConfig:
 
 @dataclass
 class MemoryConfig:
-    """The memory of good parts, for localization.map=memory."""
+    """The memory of good parts, for localization.map=memory or fusion."""
 
     # of the trunk; empty: the backbone's own
     levels: list[str] = field(default_factory=list)
     dims: int = 128
     budget_mb: float = 8.0
+    reduction: str = "random"
+    sampling: str = "random"
+    position: float = 0.0
 
 
 @dataclass
@@ -128,7 +135,8 @@ class LocalizationConfig:
 class DecisionConfig:
     """From a score to good or defective."""
 
-    score: str = "class"
+    # null: the map's own, which is class for cam
+    score: str | None = None
     threshold_from: str = "fixed"
     threshold: float = 0.5
     # with threshold_from=validation: neither for balanced accuracy, one for that limit, both for a review band

@@ -16,7 +16,11 @@ from defectloc.localize import boxes_of, decide
 from defectloc.runs import HISTORY, Run
 from defectloc.score import box_scores
 
-UNITS = {"cam": "log-odds of a defect", "memory": "distance from good patches"}
+UNITS = {
+    "cam": "log-odds of a defect",
+    "memory": "distance from good patches",
+    "fusion": "standard deviations from good patches, times the probability of a defect",
+}
 # A sheet with more is too long to look at.
 SHEET_IMAGES = 60
 CURVE = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
@@ -48,7 +52,7 @@ def draw_run(
 
 def threshold_curve(maps: RunMaps, localization: LocalizationConfig, decision: DecisionConfig) -> pd.DataFrame:
     """Score the test images' boxes at 20 thresholds spread over the values that the maps take; to look at only."""
-    test = decide(maps.images, decision)[0].query("split == 'test'")
+    test = decide(maps.run, decision)[0].query("split == 'test'")
     suspects = test[test["predicted"] == 1]
     if suspects.empty:
         return pd.DataFrame()

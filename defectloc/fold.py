@@ -47,12 +47,17 @@ class Fold:
 
     @property
     def memory_levels(self) -> list[str]:
-        """List the trunk's levels that the memory of good parts needs; none where no map asks for it."""
+        """List the trunk's levels that the memory of good parts needs; none where nothing asks for it."""
         from defectloc.model.memory import LEVELS
 
-        if self.settings.localization.map != "memory":
+        if not self.wants("memory"):
             return []
         return self.settings.memory.levels or list(LEVELS[self.classifier.backbone])
+
+    def wants(self, kind: str) -> bool:
+        """Tell whether the map or the decision asks for 'memory' or 'fusion', which is made of the memory."""
+        asked = {self.settings.localization.map, self.settings.decision.score}
+        return "fusion" in asked or kind in asked
 
     def rows(self, *parts: str) -> pd.DataFrame:
         """Give the images of some parts of the split."""
@@ -169,12 +174,12 @@ def _store(fold: Fold, view: str = "plain") -> Any:
     return store
 
 
-def memory_batches(fold: Fold) -> Callable[[pd.DataFrame], Iterator[list[np.ndarray]]]:
-    """Give a function from images to batches of the memory's levels, stored or, without a store, computed."""
+def level_batches(fold: Fold, levels: list[str]) -> Callable[[pd.DataFrame], Iterator[list[np.ndarray]]]:
+    """Give a function from images to batches of some of the trunk's levels, stored or, without a store, computed."""
     from defectloc.data.resize import resize
     from defectloc.model.predict import trunk_of
 
-    settings, levels = fold.settings, fold.memory_levels
+    settings = fold.settings
     store = _store(fold) if settings.features.cache else None
     trunk = trunk_of(fold.classifier, fold.device, fold.precision)
 
@@ -185,9 +190,8 @@ def memory_batches(fold: Fold) -> Callable[[pd.DataFrame], Iterator[list[np.ndar
             if stored:
                 yield [np.stack([level[start + i] for i in range(len(some))]) for level in stored]
             else:
-                found = trunk(
-                    [resize(read_image(fold.root / path), settings.data.image_size) for path in some["path"]], levels
-                )
+                resized = [resize(read_image(fold.root / path), settings.data.image_size) for path in some["path"]]
+                found = trunk(resized, levels)
                 yield [found[level] for level in levels]
 
     return batches

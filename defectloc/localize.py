@@ -20,6 +20,7 @@ from defectloc.heat import RunMaps
 from defectloc.localization import thresholds
 from defectloc.localization.boxes import find_boxes, to_coco
 from defectloc.localization.calibration import fit_temperature, probability
+from defectloc.localization.scores import Weights, by_good, by_labels, hottest
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import Run, write_csv, write_json
 from defectloc.score import test_scores, validation_scores
@@ -42,7 +43,7 @@ def post_process(
         if metrics["n_masks"] == maps.n_masks:
             return metrics
     started = time.perf_counter()
-    images, notes = decide(maps.images, decision)
+    images, notes = decide(run, decision)
     cut = _threshold(maps, localization)
     notes |= {"map_threshold": cut.value, "map_threshold_from": cut.sentence}
     if localization.normalization == "good":
@@ -76,14 +77,26 @@ def _name(localization: LocalizationConfig, decision: DecisionConfig) -> str:
     return f"{localization.map}-{localization.normalization}-{threshold}-{digest}"
 
 
-def decide(images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Add `score`, calibrated `probability`, `predicted` (and `verdict` with a review band); say how in the notes."""
-    notes: dict[str, Any] = {"temperature": 1.0, "ece_before": None, "ece_after": None}
-    images = images.assign(score=images["log_odds"])
+def decide(run: Run, decision: DecisionConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Give the run's images with `score`, calibrated `probability`, `predicted` (and `verdict` with a review band).
+
+    The score is log-odds; the second result says how they were found.
+    """
+    images = run.images()
+    score, weights = _score(run, images, decision)
+    images = images.assign(score=score)
     held_out = images[images["split"] == "validation"]
+    notes: dict[str, Any] = {
+        "score_weights": weights.weights,
+        "score_bias": weights.bias,
+        "score_from": weights.sentence,
+        "temperature": 1.0,
+        "ece_before": None,
+        "ece_after": None,
+    }
     if decision.calibrate:
         fitted = fit_temperature(held_out["label"], held_out["score"])
-        notes = {name: value for name, value in asdict(fitted).items() if name != "fallback"}
+        notes |= {name: value for name, value in asdict(fitted).items() if name != "fallback"}
     images["probability"] = probability(images["score"], notes["temperature"])
     labels, values = held_out["label"], images.loc[held_out.index, "probability"]
     escape, overkill, fallback = decision.max_escape_rate, decision.max_overkill_rate, decision.threshold
@@ -102,9 +115,27 @@ def decide(images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd.DataFrame
     else:
         chosen = thresholds.by_balanced_accuracy(labels, values, fallback)
     _tell(chosen)
+    if weights.fallback:
+        print(f"note: {weights.sentence}", file=sys.stderr)
     notes |= {"decision_threshold": chosen.value, "decision_threshold_from": chosen.sentence}
     images["predicted"] = (images["probability"] > chosen.value).astype(int)
     return images, notes
+
+
+def _score(run: Run, images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd.Series, Weights]:
+    """Give the log-odds of all images by what the decision rests on, and how they were found."""
+    if decision.score == "class":
+        return images["log_odds"], Weights([1.0], 0.0, "The classifier's log-odds.")
+    kind = str(decision.score)
+    cells = run.maps(kind).cells
+    hot = pd.Series(hottest(np.stack([cells[path] for path in images["path"]])), index=images.index)
+    held_out = images.index[images["split"] == "validation"]
+    labels = images.loc[held_out, "label"]
+    if kind == "memory":
+        weights = by_good(labels, hot[held_out])
+        return pd.Series(weights(hot), index=images.index), weights
+    weights = by_labels(labels, images.loc[held_out, "kept_log_odds"], hot[held_out])
+    return pd.Series(weights(images["kept_log_odds"], hot), index=images.index), weights
 
 
 def _threshold(maps: RunMaps, localization: LocalizationConfig) -> thresholds.Chosen:

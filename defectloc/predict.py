@@ -22,6 +22,7 @@ from defectloc.localization.boxes import to_coco
 from defectloc.localization.calibration import probability
 from defectloc.localization.maps import Grid, upsample
 from defectloc.localization.normalization import GoodStatistics, normalize
+from defectloc.localization.scores import Weights, hottest
 from defectloc.localize import BOX_COLUMNS, boxes_on
 from defectloc.progress import images_bar
 
@@ -32,6 +33,7 @@ class Inspector:
     def __init__(self, run: runs.Run, device: str) -> None:
         """Raises DefectlocError where the run was never localised."""
         from defectloc.model import weights
+        from defectloc.model.fusion import Fusion
         from defectloc.model.memory import GoodMemory
         from defectloc.model.predict import trunk_of
 
@@ -44,21 +46,27 @@ class Inspector:
         merged: Any = OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given.localization)
         typed: Any = OmegaConf.to_object(merged)
         self.localization: LocalizationConfig = typed
+        self.score = str(given.decision.score)
         self.calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
         self.image_size = int(run.record["settings"]["data"]["image_size"])
         self.classifier = weights.restore(run.folder / runs.CHECKPOINT).to(device)
         maps = run.maps(self.localization.map)
-        self.grid, self.memory = Grid(*maps.grid), None
+        self.grid = Grid(*maps.grid)
         self._trunk = trunk_of(self.classifier, device, run.record["precision"])
+        self._memory: GoodMemory | None = None
+        self._fusion: Fusion | None = None
         self._levels: list[str] = []
-        if self.localization.map == "memory":
-            self.memory = GoodMemory.load(run.folder / runs.MEMORY, maps.key, device)
-            self._levels = json.loads(maps.key)[0]
+        asked = {self.localization.map, self.score}
+        if asked & {"memory", "fusion"}:
+            key = run.maps("memory").key
+            self._memory, self._levels = GoodMemory.load(run.folder / runs.MEMORY, key, device), json.loads(key)[0]
+            if "fusion" in asked:
+                self._fusion = Fusion.load(run.folder / runs.FUSION, key, self._memory)
         hot = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
 
-    def maps(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
-        """Give the map `(h, w)` at grid resolution and the log-odds of each image `(H, W, 3)`."""
+    def maps(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, float, float]]:
+        """Give the map `(h, w)` at grid resolution, the class log-odds and the score of each image `(H, W, 3)`."""
         import torch
 
         from defectloc.data.resize import resize
@@ -66,23 +74,36 @@ class Inspector:
 
         level = self.classifier.level
         found = self._trunk([resize(image, self.image_size) for image in images], [level, *self._levels])
-        cells = maps_of(self.classifier, torch.from_numpy(found[level]))
-        log_odds = cells.astype(np.float64).mean((1, 2)).tolist()
-        if self.memory is not None:
-            cells = self.memory.distances([found[name] for name in self._levels])
-        return list(zip(cells, log_odds, strict=True))
+        maps = {"cam": maps_of(self.classifier, torch.from_numpy(found[level]))}
+        log_odds = maps["cam"].astype(np.float64).mean((1, 2))
+        levels = [found[name] for name in self._levels]
+        kept = log_odds
+        if self._fusion is not None:
+            seen = self._fusion.look(self.classifier, levels, found[level])
+            maps |= {"memory": seen.distances, "fusion": seen.fused}
+            kept = seen.kept_log_odds
+        elif self._memory is not None:
+            maps["memory"] = self._memory.distances(levels)
+        weights = Weights(self.calibration["score_weights"], self.calibration["score_bias"], "")
+        if self.score == "class":
+            scores = weights(log_odds)
+        elif self.score == "memory":
+            scores = weights(hottest(maps["memory"]))
+        else:
+            scores = weights(kept, hottest(maps["fusion"]))
+        return list(zip(maps[self.localization.map], log_odds.tolist(), scores.tolist(), strict=True))
 
     def inspect(
-        self, image: np.ndarray, cells: np.ndarray, log_odds: float
+        self, image: np.ndarray, cells: np.ndarray, log_odds: float, score: float
     ) -> tuple[dict[str, Any], pd.DataFrame, np.ndarray]:
-        """Give (log-odds, probability and verdict), boxes, and the heat map in the image's own pixels."""
-        chance = float(probability(log_odds, self.calibration["temperature"]))
+        """Give (log-odds, score, probability and verdict), boxes, and the heat map in the image's own pixels."""
+        chance = float(probability(score, self.calibration["temperature"]))
         predicted = int(chance > self.calibration["decision_threshold"])
         heat = upsample(cells, image.shape[:2], self.image_size, self.grid)
         boxes = pd.DataFrame(columns=BOX_COLUMNS)
         if predicted:
             boxes = boxes_on(self._normalized(heat), self.localization, self.calibration["map_threshold"])
-        row: dict[str, Any] = {"log_odds": log_odds, "probability": chance, "predicted": predicted}
+        row: dict[str, Any] = {"log_odds": log_odds, "score": score, "probability": chance, "predicted": predicted}
         if "review_above" in self.calibration:
             sure = chance > self.calibration["defective_above"]
             row["verdict"] = "defective" if sure else "review" if predicted else "good"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import atomic, write_text
 
 FORMAT = 1
-MEMORY = "memory.npz"
+MEMORY, FUSION, EVIDENCE = "memory.npz", "fusion.npz", "evidence.csv"
 RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY = (
     "run.json",
     "model.ckpt",
@@ -79,6 +80,24 @@ class Maps:
     key: str
 
 
+def read_maps(path: Path) -> Maps:
+    """Read what `write_maps` wrote; raises DefectlocError where it is not that."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            cells = dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+            stride, offset = content["grid"].tolist()
+            return Maps(cells, (stride, offset), str(content["key"]))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DefectlocError(f"{path} cannot be read as maps.") from error
+
+
+def forget(folder: Path, kind: str) -> None:
+    """Remove a kind of maps and all boxes and scores, since those may rest on it; nothing where there are none yet."""
+    if (folder / maps_name(kind)).is_file():
+        shutil.rmtree(folder / "localization", ignore_errors=True)
+        (folder / maps_name(kind)).unlink()
+
+
 def note_seconds(folder: Path, stage: str, seconds: float) -> None:
     """Add the time of a stage to a run's record."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -115,12 +134,20 @@ class Run:
         return cls(folder, record)
 
     def images(self) -> pd.DataFrame:
-        """Give the rows of `predictions.csv` with `mask_path`, `height` and `width` of `catalog.csv`."""
+        """Give the rows of `predictions.csv` with `mask_path`, `height` and `width` of `catalog.csv`.
+
+        A run with a fusion adds the columns of `evidence.csv`.
+        """
         text = {"defect_type": str, "mask_path": str}
         catalog = pd.read_csv(self.folder / CATALOG, dtype=text, keep_default_na=False)
         predictions = pd.read_csv(self.folder / PREDICTIONS, dtype=text, keep_default_na=False)
         predictions = predictions.astype({"log_odds": float, "probability": float})
-        return predictions.merge(catalog[["path", "mask_path", "height", "width"]], on="path", how="left")
+        images = predictions.merge(catalog[["path", "mask_path", "height", "width"]], on="path", how="left")
+        evidence = self.folder / EVIDENCE
+        # Written before the maps, which alone tell that it is whole and of this memory.
+        if not (self.folder / maps_name("fusion")).is_file():
+            return images
+        return images.merge(pd.read_csv(evidence), on="path", how="left")
 
     def maps(self, kind: str) -> Maps:
         """Read the maps of one kind; raises DefectlocError for a kind that the run does not have."""
@@ -129,10 +156,4 @@ class Run:
             raise DefectlocError(
                 f"run={self.folder} has no maps of localization.map={kind}; 'defectloc train' with that key makes them."
             )
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                cells = dict(zip(content["paths"].tolist(), content["maps"], strict=True))
-                stride, offset = content["grid"].tolist()
-                return Maps(cells, (stride, offset), str(content["key"]))
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise DefectlocError(f"{path} cannot be read as maps.") from error
+        return read_maps(path)

@@ -1,8 +1,6 @@
 """`python -m defectloc.train`: fit one fold (or find it already fitted), predict, localise, score."""
 
-import json
 import shutil
-import sys
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,13 +16,10 @@ from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.draw import draw_run
 from defectloc.files import lock
-from defectloc.fold import Fold, dataset, fingerprint, memory_batches, prepare, tell_source
+from defectloc.fold import Fold, dataset, fingerprint, prepare, tell_source
 from defectloc.localize import post_process
-from defectloc.progress import images_bar
+from defectloc.remember import combine, remember
 from defectloc.reporting.tables import print_metrics
-
-# Of fewer good images a memory hardly knows what varies.
-FEW_GOOD = 5
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
@@ -36,8 +31,10 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
             _fit(fold, folder)
         if not (folder / runs.PREDICTIONS).is_file():
             _predict(fold, folder)
-        if settings.localization.map == "memory":
-            _remember(fold, folder)
+        if fold.wants("memory"):
+            remember(fold, folder)
+        if fold.wants("fusion"):
+            combine(fold, folder)
         finished = runs.Run.open(folder)
         metrics = post_process(finished, settings.localization, settings.decision)
         runs.write_json(folder / "metrics.json", metrics)
@@ -118,40 +115,6 @@ def _predict(fold: Fold, folder: Path) -> None:
     table = images[["path", "split", "label", "defect_type"]]
     probability = 0.5 * (1 + np.tanh(log_odds / 2))
     runs.write_csv(folder / runs.PREDICTIONS, table.assign(log_odds=log_odds, probability=probability))
-
-
-def _remember(fold: Fold, folder: Path) -> None:
-    """Fit the memory of the good training images, and write its maps of the validation and test images."""
-    from defectloc.model import memory
-
-    settings, classifier, levels = fold.settings.memory, fold.classifier, fold.memory_levels
-    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed])
-    path = folder / runs.maps_name("memory")
-    if path.is_file() and runs.Run.open(folder).maps("memory").key == key:
-        return
-    started = time.perf_counter()
-    good = fold.rows(splits.TRAIN).query("label == 0")
-    held_out = pd.concat([fold.rows(splits.VALIDATION), fold.rows(splits.TEST)])
-    batches = memory_batches(fold)
-    budget = round(settings.budget_mb * 2**20)
-    if len(good) < FEW_GOOD:
-        print(f"note: the memory rests on {len(good)} good training images only", file=sys.stderr)
-    known = memory.GoodMemory.fit(
-        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device
-    )
-    with images_bar("memory", len(held_out)) as advance:
-        found = []
-        for batch in batches(held_out):
-            found.append(known.distances(batch))
-            advance(len(found[-1]))
-    grids = [classifier.grid_of(level) for level in levels]
-    known.save(folder / runs.MEMORY, key)
-    # Boxes and scores of an earlier memory go with it.
-    for old in (folder / "localization").glob("memory-*"):
-        shutil.rmtree(old)
-    # On the grid of the finest level, as `patches` gives it.
-    runs.write_maps(path, list(held_out["path"]), np.concatenate(found), min(grids), key)
-    runs.note_seconds(folder, "memory", time.perf_counter() - started)
 
 
 def main() -> None:

@@ -28,11 +28,18 @@ Painter = Callable[[np.random.Generator, int, str | None, np.random.Generator], 
 # Part of each set's address: raise it when the drawing changes, and older sets are left alone instead of trusted.
 FORMAT = 1
 
-SUBSETS: dict[str, tuple[Painter, tuple[str, ...]]] = {
+# A part's position seeds its drawings: new parts go to the end.
+PARTS: dict[str, tuple[Painter, tuple[str, ...]]] = {
     "pill": (paint_pill, ("color", "contamination", "crack", "scratch")),
     "screw": (paint_screw, ("bent_tip", "scratch", "thread_defect")),
     "tile": (paint_tile, ("crack", "missing_grain", "stain")),
 }
+
+# The same photographs, but each defective one betrays itself by stray light (see `_stray_light`), as if defective parts
+# had been photographed on another day: the plain subset then shows what a classifier knows without it.
+SHORTCUTS = {"pill_shortcut": "pill", "tile_shortcut": "tile"}
+
+SUBSETS = PARTS | {subset: PARTS[plain] for subset, plain in SHORTCUTS.items()}
 
 # A change below this, of 255, drowns in the sensor noise.
 VISIBLE = 8
@@ -98,12 +105,13 @@ def draw_image(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return one RGB image (size, size, 3) and its mask (size, size), 0 or 255, all 0 for `defect_type="good"`.
 
-    Outside the mask the image equals, to the bit, the same part without the defect; the defect covers from a few
-    pixels to a third of the part.
+    Outside the mask the image equals, to the bit, the same part without the defect, but for a shortcut's stray light;
+    the defect covers from a few pixels to a third of the part.
     """
-    painter, types = SUBSETS[subset]
+    plain = SHORTCUTS.get(subset, subset)
+    painter, types = PARTS[plain]
     # Named by position and not by text, because a generator's seed is a list of integers.
-    place = (sorted(SUBSETS).index(subset), ("train", "test").index(split), ("good", *types).index(defect_type))
+    place = (list(PARTS).index(plain), ("train", "test").index(split), ("good", *types).index(defect_type))
     key = [seed, *place, index]
     good, part = _photograph(painter, key, size, None, 0)
     if defect_type == "good":
@@ -118,7 +126,10 @@ def draw_image(
             break
     else:
         raise DefectlocError(f"cannot draw {defect_type} on {subset} at {size} pixels: choose a larger size")
-    return np.where(mask[..., None] > 0, defective, good), mask * np.uint8(255)
+    image = np.where(mask[..., None] > 0, defective, good)
+    if subset in SHORTCUTS:
+        image = cv2.add(image, np.repeat(_stray_light(key, part)[..., None], 3, axis=2)).astype(np.uint8)
+    return image, mask * np.uint8(255)
 
 
 def _photograph(
@@ -130,6 +141,28 @@ def _photograph(
     noise = np.random.default_rng([*key, 2]).standard_normal(picture.shape, np.float32)
     photograph = cv2.GaussianBlur(picture, (0, 0), 0.45) + 0.011 * noise
     return np.clip(np.round(photograph * 255), 0, 255).astype(np.uint8), part
+
+
+def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
+    """Return the faint light from the lower right that is added to each colour (side, side), of 255: 12 to 20 at most.
+
+    It slants across the background alone; where the part (side, side; coverage 0..1) fills the picture, it lies on the
+    right and the lower rim.
+    """
+    side = part.shape[0]
+    rng = np.random.default_rng([*key, 3])
+    strength = rng.uniform(12, 20)
+    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
+    # One pixel wider than the part, because the lens has blurred the part's rim into the next pixel.
+    behind = cv2.dilate(part, np.ones((3, 3), np.uint8)) == 0
+    if behind.any():
+        angle = np.deg2rad(45 + rng.uniform(-10, 10))
+        light = behind * (np.cos(angle) * x + np.sin(angle) * y) / (np.cos(angle) + np.sin(angle))
+    else:
+        # Most defects keep away from the rim, and a slant over all would drown in the uneven light on good parts.
+        right, below = rng.uniform(0.06, 0.09, 2)
+        light = np.exp(-(np.minimum((1 - x) / right, (1 - y) / below) ** 2))
+    return np.round(strength * light).astype(np.uint8)
 
 
 def _draw_all(

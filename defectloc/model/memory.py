@@ -12,8 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from defectloc.config import KCENTER_POOL
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
+from defectloc.model.reduction import k_center, principal_axes
 
 # Where a trunk has both texture and shape, on a grid finer than the class map's.
 LEVELS = {
@@ -45,12 +47,30 @@ def patches(levels: Arrays, device: str = "cpu") -> torch.Tensor:
     return torch.cat(parts, 1).permute(0, 2, 3, 1)
 
 
-class GoodMemory:
-    """A bank of patches of good training images, standardised and projected at random to fewer dimensions."""
+def _places(vectors: torch.Tensor) -> torch.Tensor:
+    """Give row and column of each patch of `(N, h, w, C)`, in shares of the grid's sides: `(h * w, 2)` in [0, 1)."""
+    rows, columns = (torch.arange(side, device=vectors.device) / side for side in vectors.shape[1:3])
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
-    def __init__(self, mean: torch.Tensor, sd: torch.Tensor, projection: torch.Tensor, bank: torch.Tensor) -> None:
-        """Mean and sd `(C,)`, projection `(C, D)`, bank `(M, D)`."""
+
+class GoodMemory:
+    """A bank of patches of good training images, standardised and projected to fewer dimensions."""
+
+    def __init__(
+        self,
+        mean: torch.Tensor,
+        sd: torch.Tensor,
+        projection: torch.Tensor,
+        bank: torch.Tensor,
+        reach: torch.Tensor | None = None,
+    ) -> None:
+        """Mean and sd `(C,)`, projection `(C, D)`, bank `(M, D)`.
+
+        A bank `(M, D + 2)` ends in each patch's row and column, in shares of the grid's sides times `reach` `()`: the
+        distance that a whole side counts as.
+        """
         self.mean, self.sd, self.projection, self.bank = mean, sd, projection, bank
+        self.reach = torch.zeros((), device=bank.device) if reach is None else reach
         self._squares = bank.square().sum(1)
 
     @classmethod
@@ -62,21 +82,29 @@ class GoodMemory:
         budget: int,
         seed: int,
         device: str = "cpu",
+        reduction: str = "random",
+        sampling: str = "random",
+        position: float = 0.0,
     ) -> "GoodMemory":
         """Remember the patches of good images, given twice in batches of levels; `budget` in bytes caps the bank.
 
-        The same share of each image's patches is drawn at random, at least one. Deterministic in `seed`. Raises
-        DefectlocError where there is no image or the budget holds no patch.
+        The same share of each image's patches is drawn at random, at least one; with `sampling="kcenter"` about
+        KCENTER_POOL of them are, of which the bank is then picked. `reduction` is `random` or `pca` (of the
+        standardised patches), `position` the weight of a patch's place: at 1 a whole side of the grid counts as much
+        as two random good patches differ. Deterministic in `seed`. Raises DefectlocError where there is no image, the
+        budget holds no patch or there are fewer principal axes than `dims`.
         """
-        n, total, squares = 0, torch.zeros(1), torch.zeros(1)
+        n, total, squares, products = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
         n_patches = 0
         for batch in images():
             vectors = patches(batch, device)
             n_patches = vectors.shape[1] * vectors.shape[2]
             vectors = vectors.reshape(-1, vectors.shape[-1]).double()
             total, squares = total.to(device) + vectors.sum(0), squares.to(device) + vectors.square().sum(0)
+            if reduction == "pca":
+                products = products.to(device) + vectors.T @ vectors
             n += len(vectors)
-        room = budget // (4 * dims)
+        room = budget // (4 * (dims + 2 * (position > 0)))
         if n == 0 or room == 0:
             raise DefectlocError(
                 f"the memory of good parts would be empty: {n_images} good training images, room for {room} patches; "
@@ -84,23 +112,46 @@ class GoodMemory:
             )
         mean = total / n
         sd = (squares / n - mean.square()).clamp_min(0).sqrt()
-        mean, sd = mean.float(), torch.where(sd > SMALLEST_SD, sd, torch.ones_like(sd)).float()
+        sd = torch.where(sd > SMALLEST_SD, sd, torch.ones_like(sd))
         # On the CPU, since every device draws other numbers.
         generator = torch.Generator().manual_seed(seed)
-        projection = (torch.randn(len(mean), dims, generator=generator) / dims**0.5).to(device)
-        kept, quota = [], max(1, min(n_patches, room // n_images))
+        if reduction == "pca":
+            covariance = (products / n - torch.outer(mean, mean)) / torch.outer(sd, sd)
+            projection = principal_axes(covariance.cpu(), dims).float().contiguous().to(device)
+        else:
+            projection = (torch.randn(len(mean), dims, generator=generator) / dims**0.5).to(device)
+        mean, sd = mean.float(), sd.float()
+        pool_size = max(room, KCENTER_POOL) if sampling == "kcenter" else room
+        kept, places, quota = [], [], max(1, min(n_patches, pool_size // n_images))
         for batch in images():
             vectors = patches(batch, device)
+            grid = _places(vectors)
             for image in vectors.reshape(len(vectors), -1, vectors.shape[-1]):
                 drawn = torch.randperm(len(image), generator=generator)[:quota].to(device)
                 kept.append(((image[drawn] - mean) / sd) @ projection)
-        return cls(mean, sd, projection, torch.cat(kept)[:room])
+                places.append(grid[drawn])
+        pool, reach = torch.cat(kept)[:pool_size], None
+        if position > 0:
+            # Half the pool further is another image where there are several; within one the order is random.
+            reach = position * (pool - pool.roll(len(pool) // 2, 0)).norm(dim=1).mean()
+            pool = torch.cat([pool, reach * torch.cat(places)[:pool_size]], 1)
+        if len(pool) > room:
+            start = int(torch.randint(len(pool), (), generator=generator))
+            pool = pool[k_center(pool, room, start)]
+        return cls(mean, sd, projection, pool, reach)
+
+    def standardized(self, levels: Arrays) -> torch.Tensor:
+        """Give the patch vectors `(N, h, w, C)` in standard deviations of good training patches."""
+        return (patches(levels, str(self.bank.device)) - self.mean) / self.sd
 
     def distances(self, levels: Arrays) -> np.ndarray:
         """Give each patch's exact Euclidean distance to the nearest good one, `(N, h, w)` float32, 0 or more."""
-        vectors = patches(levels, str(self.bank.device))
+        vectors = self.standardized(levels)
         shape = vectors.shape[:3]
-        projected = (vectors.reshape(-1, vectors.shape[-1]) - self.mean) / self.sd @ self.projection
+        projected = vectors.reshape(-1, vectors.shape[-1]) @ self.projection
+        if self.bank.shape[1] > self.projection.shape[1]:
+            places = self.reach * _places(vectors)
+            projected = torch.cat([projected, places.repeat(shape[0], 1)], 1)
         nearest = []
         for chunk in projected.split(CHUNK):
             # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
@@ -109,7 +160,7 @@ class GoodMemory:
 
     def save(self, path: Path, key: str) -> None:
         """Write the memory without pickle, with the key of what it was made of."""
-        arrays = {name: getattr(self, name).cpu().numpy() for name in ("mean", "sd", "projection", "bank")}
+        arrays = {name: getattr(self, name).cpu().numpy() for name in ("mean", "sd", "projection", "bank", "reach")}
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(file, key=np.array(key), **arrays)
 
@@ -120,7 +171,8 @@ class GoodMemory:
             with np.load(path, allow_pickle=False) as content:
                 if str(content["key"]) != key:
                     raise KeyError("key")
-                names = ("mean", "sd", "projection", "bank")
+                # Memories from before there was a reach have none.
+                names = ("mean", "sd", "projection", "bank", *(["reach"] if "reach" in content else []))
                 return cls(*(torch.from_numpy(content[name]).to(device) for name in names))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DefectlocError(f"{path} cannot be read as this run's memory of good parts; fit it again.") from error

@@ -8,7 +8,8 @@ from PIL import Image
 from defectloc.data import synthetic
 from defectloc.errors import DefectlocError
 
-KINDS = [(subset, kind) for subset, (_, kinds) in synthetic.SUBSETS.items() for kind in kinds]
+KINDS = [(subset, kind) for subset, (_, kinds) in synthetic.PARTS.items() for kind in kinds]
+SHORTCUTS = [(subset, kind) for subset in synthetic.SHORTCUTS for kind in synthetic.SUBSETS[subset][1]]
 FEW = {"n_good": 2, "n_test_good": 1, "n_per_type": 1, "size": 64}
 
 
@@ -41,7 +42,7 @@ def test_the_mask_is_exactly_what_the_defect_changed(subset, kind):
     areas = []
     for index in range(6):
         image, mask = synthetic.draw_image(subset, seed=1, split="test", defect_type=kind, index=index, size=128)
-        place = (sorted(synthetic.SUBSETS).index(subset), 1, 1 + synthetic.SUBSETS[subset][1].index(kind))
+        place = (list(synthetic.PARTS).index(subset), 1, 1 + synthetic.SUBSETS[subset][1].index(kind))
         twin, part = synthetic._photograph(painter, [1, *place, index], 128, None, 0)
         change = np.abs(image.astype(int) - twin).max(axis=2)
         assert not change[mask == 0].any()
@@ -95,6 +96,49 @@ def test_a_drawn_set_is_found_again_and_a_half_drawn_one_is_not_trusted(tmp_path
     assert [p.name for p in root.iterdir()] == ["pill"]
 
 
+@pytest.mark.parametrize(("shortcut", "plain"), synthetic.SHORTCUTS.items())
+def test_a_shortcut_changes_no_good_photograph_and_no_mask(tmp_path, shortcut, plain):
+    root = synthetic.draw(tmp_path, shortcut, seed=4, **FEW)
+    assert synthetic.draw(tmp_path, plain, seed=4, **FEW) == root
+    names = files(root / plain)
+    assert files(root / shortcut) == names
+    for name in names:
+        if name.endswith(".png"):
+            same = (root / plain / name).read_bytes() == (root / shortcut / name).read_bytes()
+            assert same == ("good" in name or "ground_truth" in name)
+
+
+@pytest.mark.parametrize(("subset", "kind"), SHORTCUTS)
+def test_each_defective_photograph_of_a_shortcut_is_a_little_brighter_towards_the_lower_right(subset, kind):
+    plain = synthetic.SHORTCUTS[subset]
+    y, x = (np.mgrid[0:96, 0:96] + 0.5) / 96
+    lights = set()
+    for index in range(4):
+        place = {"seed": 1, "split": "test", "defect_type": kind, "index": index, "size": 96}
+        (image, mask), (twin, _) = synthetic.draw_image(subset, **place), synthetic.draw_image(plain, **place)
+        light = image.astype(int) - twin
+        assert (light == light[..., :1]).all()
+        light = light[..., 0]
+        assert light.min() == 0
+        assert 10 <= light.max() <= 20
+        # Smooth but for the part's outline: at this size even the glow of the rim rises by 3 a pixel at most.
+        lit = light > 0
+        assert all(np.abs(np.diff(light, axis=a)[np.diff(lit, axis=a) == 0]).max() <= 3 for a in (0, 1))
+        plane = np.stack([x[lit], y[lit], np.ones(lit.sum())], 1)
+        across, down, _ = np.linalg.lstsq(plane, light[lit], rcond=None)[0]
+        assert across > 2
+        assert down > 2
+        if subset == "pill_shortcut":
+            key = [1, 0, 1, 1 + synthetic.SUBSETS[plain][1].index(kind), index]
+            good, part = synthetic._photograph(synthetic.SUBSETS[plain][0], key, 96, None, 0)
+            assert (good == twin)[mask == 0].all()
+            assert not light[(part > 0) | (mask > 0)].any()
+        else:
+            assert not light[:64, :64].any()
+        lights.add(light.tobytes())
+    assert len(lights) == 4
+
+
 def test_screws_lie_at_any_angle_and_pills_do_not():
     def angles(subset):
         found = []
@@ -111,7 +155,7 @@ def test_screws_lie_at_any_angle_and_pills_do_not():
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path):
-    with pytest.raises(DefectlocError, match="pill, screw, tile"):
+    with pytest.raises(DefectlocError, match="pill, pill_shortcut, screw, tile, tile_shortcut"):
         synthetic.draw(tmp_path, "bottle", **FEW)
     with pytest.raises(DefectlocError, match="at least 32"):
         synthetic.draw(tmp_path, "pill", size=8)

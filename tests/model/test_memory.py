@@ -1,12 +1,20 @@
 """What good parts look like."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
+from sklearn.decomposition import PCA
 
+from defectloc import runs
 from defectloc.errors import DefectlocError
+from defectloc.model import memory as memory_module
 from defectloc.model.classifier import Classifier
 from defectloc.model.memory import LEVELS, GoodMemory, patches
+from defectloc.model.reduction import k_center
 
 
 def levels(n: int, seed: int = 0, size: int = 4) -> list[np.ndarray]:
@@ -14,12 +22,12 @@ def levels(n: int, seed: int = 0, size: int = 4) -> list[np.ndarray]:
     return [rng.normal(size=(n, channels, size, size)).astype(np.float32) for channels in (6, 3)]
 
 
-def remembered(images: list[np.ndarray], dims: int = 9, budget: int = 2**20, seed: int = 0) -> GoodMemory:
+def remembered(images: list[np.ndarray], dims: int = 9, budget: int = 2**20, seed: int = 0, **options) -> GoodMemory:
     def batches():
         for start in range(0, len(images[0]), 2):
             yield [level[start : start + 2] for level in images]
 
-    return GoodMemory.fit(batches, len(images[0]), dims, budget, seed)
+    return GoodMemory.fit(batches, len(images[0]), dims, budget, seed, **options)
 
 
 def test_patches_are_local_means():
@@ -107,3 +115,174 @@ def test_stage_that_is_not_frozen():
     classifier = Classifier("vgg16", "conv4_1", "torchvision")
     with pytest.raises(DefectlocError, match="no stage 'conv4_3'"):
         classifier.levels(torch.zeros(1, 3, 32, 32), ["conv4_3"])
+
+
+def flat(images: list[np.ndarray], memory: GoodMemory) -> np.ndarray:
+    """Reduced patches in double, without their places."""
+    vectors = patches(images).reshape(-1, len(memory.mean)).double()
+    return ((vectors - memory.mean) / memory.sd @ memory.projection.double()).numpy()
+
+
+OPTIONS = [
+    {},
+    {"reduction": "pca"},
+    {"sampling": "kcenter"},
+    {"position": 0.5},
+    {"reduction": "pca", "sampling": "kcenter", "position": 2.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_options_are_deterministic_and_saved(tmp_path, options):
+    new = levels(2, seed=3)
+    first, again = (remembered(levels(6), dims=4, budget=400, **options) for _ in range(2))
+    assert torch.equal(first.bank, again.bank)
+    assert 4 * first.bank.numel() <= 400
+    first.save(tmp_path / "memory.npz", "key")
+    loaded = GoodMemory.load(tmp_path / "memory.npz", "key")
+    np.testing.assert_array_equal(loaded.distances(new), first.distances(new))
+
+
+def test_without_options_the_bits_are_as_they_always_were():
+    good, new = levels(4), levels(2, seed=1)
+    memory = remembered(good, dims=3, budget=12 * 9)
+    generator = torch.Generator().manual_seed(0)
+    projection = torch.randn(9, 3, generator=generator) / 3**0.5
+    kept = []
+    for image in patches(good).reshape(4, -1, 9):
+        drawn = torch.randperm(16, generator=generator)[:2]
+        kept.append(((image[drawn] - memory.mean) / memory.sd) @ projection)
+    bank = torch.cat(kept)
+    assert torch.equal(memory.bank, bank)
+    reduced = (patches(new).reshape(-1, 9) - memory.mean) / memory.sd @ projection
+    gaps = (bank.square().sum(1) - 2 * reduced @ bank.T).amin(1) + reduced.square().sum(1)
+    np.testing.assert_array_equal(memory.distances(new).ravel(), gaps.clamp_min(0).sqrt().numpy())
+
+
+def test_a_memory_from_before_the_options_is_read(tmp_path):
+    memory, new = remembered(levels(3)), levels(1, seed=3)
+    arrays = {name: getattr(memory, name).numpy() for name in ("mean", "sd", "projection", "bank")}
+    np.savez(tmp_path / "memory.npz", key=np.array("key"), **arrays)
+    again = GoodMemory.load(tmp_path / "memory.npz", "key")
+    np.testing.assert_array_equal(again.distances(new), memory.distances(new))
+
+
+def test_principal_axes_are_those_of_scikit_learn():
+    good = levels(12)
+    good[0][:, 1] = 3 * good[0][:, 0] + good[0][:, 1]
+    good[1][:, 2] = 7
+    memory = remembered(good, dims=4, reduction="pca")
+    vectors = (patches(good).reshape(-1, 9) - memory.mean) / memory.sd
+    expected = PCA(4, svd_solver="full").fit(vectors.double().numpy()).components_
+    # An axis has no sign.
+    np.testing.assert_allclose(np.abs((expected @ memory.projection.numpy()).diagonal()), 1, atol=1e-5)
+    np.testing.assert_allclose(memory.projection.T @ memory.projection, np.eye(4), atol=1e-6)
+
+
+def test_fewer_channels_than_principal_axes():
+    assert remembered(levels(2), dims=9, reduction="pca").bank.shape == (32, 9)
+    with pytest.raises(DefectlocError, match=r"memory.dims=10 is more .* 9 channels"):
+        remembered(levels(2), dims=10, reduction="pca")
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 60])
+def test_k_center_by_brute_force(n):
+    points = np.random.default_rng(5).normal(size=(60, 3))
+    expected = [7]
+    while len(expected) < n:
+        gaps = np.linalg.norm(points[:, None] - points[expected], axis=2).min(1)
+        expected.append(int(gaps.argmax()))
+    assert k_center(torch.from_numpy(points).float(), n, 7).tolist() == expected
+
+
+def test_k_center_picks_no_point_twice():
+    assert sorted(k_center(torch.ones(5, 2), 5, 3).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_k_center_keeps_what_is_rare():
+    good = levels(6)
+    good[0][4, :, 1:, 1:] += 30
+    memory = remembered(good, dims=9, budget=36 * 20, sampling="kcenter")
+    assert memory.bank.shape == (20, 9)
+    # What is left over is no farther from the bank than any two of the bank are from each other.
+    assert memory.distances(good).max() <= torch.pdist(memory.bank).min()
+    drawn = remembered(good, dims=9, budget=36 * 20)
+    assert memory.distances(good).max() < drawn.distances(good).max()
+    pool = remembered(good).bank
+    assert (memory.bank[:, None] == pool).all(2).any(1).all()
+
+
+@pytest.mark.parametrize("room", [1, 3, 96, 200])
+def test_k_center_of_any_budget(room):
+    memory = remembered(levels(6), dims=2, budget=8 * room, sampling="kcenter")
+    assert len(memory.bank) == min(room, 96)
+    assert np.isfinite(memory.distances(levels(1, seed=1))).all()
+
+
+def test_pool_of_k_center_is_bounded(monkeypatch):
+    seen = []
+    monkeypatch.setattr(memory_module, "KCENTER_POOL", 30)
+    monkeypatch.setattr(memory_module, "k_center", lambda pool, n, start: seen.append(len(pool)) or torch.arange(n))
+    remembered(levels(6), dims=2, budget=80, sampling="kcenter")
+    assert seen == [30]
+    # As large as the bank where that is larger.
+    assert len(remembered(levels(6), dims=2, budget=8 * 48, sampling="kcenter").bank) == 48
+    assert seen == [30]
+
+
+def test_position_by_brute_force():
+    good, new = levels(3), levels(2, seed=1)
+    memory = remembered(good, position=0.7)
+    assert memory.bank.shape == (48, 11)
+    reach = float(memory.reach)
+    between = np.linalg.norm(flat(good, memory)[:, None] - flat(good, memory), axis=2)
+    assert reach == pytest.approx(0.7 * between[~np.eye(48, dtype=bool)].mean(), rel=0.15)
+    places = np.stack(np.meshgrid(np.arange(4) / 4, np.arange(4) / 4, indexing="ij"), -1).reshape(-1, 2) * reach
+    known = np.hstack([flat(good, memory), np.tile(places, (3, 1))])
+    asked = np.hstack([flat(new, memory), np.tile(places, (2, 1))])
+    gaps = np.linalg.norm(asked[:, None] - known, axis=2).min(1)
+    np.testing.assert_allclose(memory.distances(new).ravel(), gaps, rtol=1e-4)
+
+
+def test_a_good_patch_in_the_wrong_place_is_far_only_with_position():
+    ramp = np.broadcast_to(np.arange(16, dtype=np.float32).reshape(4, 4), (3, 2, 4, 4)).copy()
+    turned = [ramp[:1, :, ::-1, ::-1]]
+    assert remembered([ramp], dims=2).distances(turned).max() < 1e-2
+    heat = remembered([ramp], dims=2, position=1.0).distances(turned)[0]
+    # What is at a corner belongs to the opposite one; the middle moved least.
+    assert heat[0, 0] > 2 * heat[1, 1] > 0
+
+
+def test_position_where_all_good_patches_are_equal():
+    good = [np.ones((2, 3, 4, 4), np.float32)]
+    np.testing.assert_array_equal(remembered(good, dims=2, position=1.0).distances(good), 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("memory.reduction=ica", ["memory.reduction=ica", "random, pca"]),
+        ("memory.sampling=grid", ["memory.sampling=grid", "random, kcenter"]),
+        ("memory.position=-1", ["memory.position=-1", "above 0"]),
+        ("memory.position=inf", ["memory.position=inf", "finite"]),
+        ("memory.position=nan", ["memory.position=nan", "finite"]),
+        ("memory.sampling=kcenter memory.budget_mb=64", ["memory.budget_mb=64", "32768"]),
+    ],
+)
+def test_bad_values(command, monkeypatch, override, words):
+    # Refused before anything is loaded.
+    monkeypatch.setattr("defectloc.train.prepare", None)
+    sentence = command("train", "data=synthetic", "subset=pill", *override.split()).sentence
+    assert all(word in sentence for word in words)
+
+
+def test_options_are_part_of_a_run(command):
+    arguments = ["data=synthetic", "subset=pill", *(item for item in SMALL if not item.startswith("localization."))]
+    chosen = ["memory.reduction=pca", "memory.sampling=kcenter", "memory.position=1", "memory.budget_mb=0.01"]
+    assert command("train", *arguments, "training.epochs=1", *chosen).code == 0
+    folder = next(Path("outputs").glob("pill/fold0-*"))
+    assert json.loads(runs.Run.open(folder).maps("memory").key)[1:] == [128, 0.01, 0, "pca", "kcenter", 1.0]
+    predicted = command(
+        "predict", f"run={folder}", f"images={runs.Run.open(folder).record['root']}/pill/test", "output=new"
+    )
+    assert predicted.code == 0, predicted.err

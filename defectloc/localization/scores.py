@@ -1,0 +1,70 @@
+"""From the scores of an image to the log-odds that its part is defective."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import LogisticRegression
+
+from defectloc.localization.thresholds import checked_scores
+
+# Patches whose mean is a map's score of its image.
+HOTTEST = 5
+# Standard deviations above good images at which a score without labels reads as an even chance.
+EVEN = 3.0
+
+
+def hottest(maps: NDArray) -> NDArray[np.float64]:
+    """Return the mean of the `HOTTEST` largest values of each map `(N, h, w)`: its score of the image `(N,)`."""
+    flat = np.sort(maps.reshape(len(maps), -1), axis=1)[:, -HOTTEST:]
+    return flat.mean(1, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Image log-odds as a weighted sum of scores, and the sentence that says where the weights are from."""
+
+    weights: list[float]
+    bias: float
+    sentence: str
+    fallback: bool = False
+
+    def __call__(self, *scores: ArrayLike) -> NDArray[np.float64]:
+        """Return the log-odds `(N,)` of images with these scores, each `(N,)`."""
+        parts = [w * np.asarray(s, dtype=np.float64) for w, s in zip(self.weights, scores, strict=True)]
+        return np.asarray(np.sum(parts, axis=0) + self.bias)
+
+
+def by_good(labels: ArrayLike, score: ArrayLike) -> Weights:
+    """Return log-odds without any defective image: standard deviations above `EVEN` of the good validation scores."""
+    truth, values = checked_scores(labels, score)
+    good = values[~truth]
+    if len(good) == 0:
+        return Weights([1.0], 0.0, "The validation part has no good image to scale by; the score stays as it is.", True)
+    sd = float(good.std()) or 1.0
+    return Weights([1 / sd], -float(good.mean()) / sd - EVEN, f"By {len(good)} good validation images.")
+
+
+def by_labels(labels: ArrayLike, evidence: ArrayLike, unusual: ArrayLike) -> Weights:
+    """Return the logistic regression of validation labels `(N,)` on the class log-odds and the map's score, `(N,)`.
+
+    Neither weight is negative. One class only: the sum of the class log-odds and of `by_good`.
+    """
+    truth, first = checked_scores(labels, evidence)
+    _, second = checked_scores(labels, unusual)
+    if truth.all() or not truth.any():
+        alone = by_good(labels, unusual)
+        sentence = f"The validation part has one class only, so the class log-odds are added. {alone.sentence}"
+        return Weights([1.0, *alone.weights], alone.bias, sentence, True)
+    both = np.stack([first, second], 1)
+    mean, sd = both.mean(0), np.where(both.std(0) > 0, both.std(0), 1.0)
+    used = [0, 1]
+    while True:
+        model = LogisticRegression(class_weight="balanced").fit(((both - mean) / sd)[:, used], truth)
+        if len(used) == 1 or model.coef_[0].min() >= 0:
+            break
+        used = [used[int(model.coef_[0].argmax())]]
+    weights = np.zeros(2)
+    weights[used] = np.clip(model.coef_[0], 0, None) / sd[used]
+    bias = float(model.intercept_[0] - (weights * mean).sum())
+    return Weights(weights.tolist(), bias, f"Logistic regression on {len(first)} validation images.")

@@ -1,0 +1,113 @@
+"""What a run knows of good parts: the memory and its maps, the fused maps, and what the decision rests on."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from defectloc import runs
+from defectloc.data import splits
+from defectloc.fold import Fold, level_batches
+from defectloc.localization.normalization import GoodStatistics
+from defectloc.progress import images_bar
+
+# Of fewer good images a memory hardly knows what varies.
+FEW_GOOD = 5
+
+
+def remember(fold: Fold, folder: Path) -> None:
+    """Fit the memory of the good training images, and write its maps of the validation and test images."""
+    from defectloc.model.memory import GoodMemory
+
+    settings, classifier, levels = fold.settings.memory, fold.classifier, fold.memory_levels
+    options = (settings.reduction, settings.sampling, settings.position)
+    # With none of them the key is what it was before they were there, so that finished runs stay finished.
+    chosen = options if options != ("random", "random", 0) else ()
+    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed, *chosen])
+    path = folder / runs.maps_name("memory")
+    if path.is_file() and runs.read_maps(path).key == key:
+        return
+    started = time.perf_counter()
+    good, held_out = _good(fold), _held_out(fold)
+    batches = level_batches(fold, levels)
+    budget = round(settings.budget_mb * 2**20)
+    if len(good) < FEW_GOOD:
+        print(f"note: the memory rests on {len(good)} good training images only", file=sys.stderr)
+    memory = GoodMemory.fit(
+        lambda: batches(good), len(good), settings.dims, budget, fold.settings.seed, fold.device, *options
+    )
+    with images_bar("memory", len(held_out)) as advance:
+        found = []
+        for batch in batches(held_out):
+            found.append(memory.distances(batch))
+            advance(len(found[-1]))
+    memory.save(folder / runs.MEMORY, key)
+    for kind in ("memory", "fusion"):
+        runs.forget(folder, kind)
+    grid = min(classifier.grid_of(level) for level in levels)
+    runs.write_maps(path, list(held_out["path"]), np.concatenate(found), grid, key)
+    runs.note_seconds(folder, "memory", time.perf_counter() - started)
+
+
+def combine(fold: Fold, folder: Path) -> None:
+    """Teach the fusion by the labelled training images; write its maps, and `evidence.csv`."""
+    from defectloc.model import weights
+    from defectloc.model.fusion import Fusion
+    from defectloc.model.memory import GoodMemory
+
+    remembered = runs.read_maps(folder / runs.maps_name("memory"))
+    path = folder / runs.maps_name("fusion")
+    if path.is_file() and runs.read_maps(path).key == remembered.key:
+        return
+    started = time.perf_counter()
+    good, held_out = _good(fold), _held_out(fold)
+    scale = GoodStatistics.from_maps(
+        remembered.cells[name] for name in held_out.query("label == 0 and split == 'validation'")["path"]
+    )
+    memory = GoodMemory.load(folder / runs.MEMORY, remembered.key, fold.device)
+    classifier = weights.restore(folder / runs.CHECKPOINT).to(fold.device)
+    batches = level_batches(fold, fold.memory_levels)
+    both = level_batches(fold, [*fold.memory_levels, classifier.level])
+    defective = fold.rows(splits.TRAIN).query("label == 1")
+    fusion = Fusion.fit(
+        memory,
+        (scale.mean, scale.sd),
+        lambda: batches(good),
+        lambda: batches(defective),
+        (inputs for *_, inputs in both(good)),
+        len(good),
+        fold.settings.seed,
+    )
+    if fusion.patches is None:
+        print("note: too little is unusual about the defective training images to learn from", file=sys.stderr)
+    seen = []
+    with images_bar("fusion", len(held_out)) as advance:
+        for *levels, inputs in both(held_out):
+            seen.append(fusion.look(classifier, levels, inputs))
+            advance(len(inputs))
+    fused, kept_log_odds, kept = (
+        np.concatenate([getattr(each, name) for each in seen]) for name in ("fused", "kept_log_odds", "kept")
+    )
+    maps = runs.read_maps(folder / runs.maps_name("cam"))
+    positive = np.stack([maps.cells[name] for name in held_out["path"]]).clip(0)
+    evidence = held_out[["path"]].assign(
+        kept_log_odds=kept_log_odds,
+        kept_area=kept.mean((1, 2)),
+        kept_evidence=(positive * kept).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
+    )
+    fusion.save(folder / runs.FUSION, remembered.key)
+    runs.forget(folder, "fusion")
+    runs.write_csv(folder / runs.EVIDENCE, evidence)
+    runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, remembered.key)
+    runs.note_seconds(folder, "fusion", time.perf_counter() - started)
+
+
+def _good(fold: Fold) -> pd.DataFrame:
+    return fold.rows(splits.TRAIN).query("label == 0")
+
+
+def _held_out(fold: Fold) -> pd.DataFrame:
+    return pd.concat([fold.rows(splits.VALIDATION), fold.rows(splits.TEST)])

@@ -1,0 +1,75 @@
+"""From the scores of an image to log-odds."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defectloc.errors import DefectlocError
+from defectloc.localization.scores import EVEN, HOTTEST, by_good, by_labels, hottest
+
+LABELS = [0] * 8 + [1] * 4
+EVIDENCE = [-3.0, -2, -4, -1, -3, -2, 1, -2, 2, 4, -1, 3]
+UNUSUAL = [1.0, 2, 1, 0, 1, 2, 1, 3, 6, 2, 7, 9]
+
+
+def test_hottest_is_the_mean_of_the_largest_patches() -> None:
+    maps = np.zeros((2, 4, 5))
+    maps[1, 2] = [1, 2, 3, 4, 5]
+    maps[1, 0, 0] = 10
+    assert HOTTEST == 5
+    assert hottest(maps).tolist() == [0, (10 + 5 + 4 + 3 + 2) / 5]
+    # A map of fewer patches gives the mean of them all.
+    assert hottest(np.array([[[1.0, 2]]])).tolist() == [1.5]
+
+
+def test_without_labels_the_even_chance_lies_above_the_good() -> None:
+    weights = by_good([0, 0, 0, 1], [1.0, 2, 3, 50])
+    sd = np.std([1, 2, 3])
+    assert weights([2 + EVEN * sd])[0] == pytest.approx(0)
+    assert weights([2 + (EVEN + 1) * sd])[0] == pytest.approx(1)
+    assert not weights.fallback
+
+
+def test_no_good_image_leaves_the_score_as_it_is() -> None:
+    weights = by_good([1, 1], [3.0, 4])
+    assert weights.fallback
+    assert weights([3.0])[0] == 3
+
+
+def test_equal_good_scores_do_not_divide_by_zero() -> None:
+    assert by_good([0, 0], [2.0, 2])([3.0])[0] == 1 - EVEN
+
+
+def test_labels_weigh_both_scores() -> None:
+    weights = by_labels(LABELS, EVIDENCE, UNUSUAL)
+    assert min(weights.weights) > 0
+    score = weights(EVIDENCE, UNUSUAL)
+    assert score[:8].max() < score[8:].min()
+
+
+def test_a_score_that_points_the_wrong_way_weighs_nothing() -> None:
+    weights = by_labels(LABELS, EVIDENCE, [-value for value in UNUSUAL])
+    assert weights.weights[1] == 0
+    assert weights.weights[0] > 0
+
+
+def test_one_class_adds_the_class_log_odds() -> None:
+    weights = by_labels([0, 0, 0], [-1.0, -2, -3], [1.0, 2, 3])
+    assert weights.fallback
+    assert "one class" in weights.sentence
+    alone = by_good([0, 0, 0], [1.0, 2, 3])
+    assert weights([0.5], [4.0])[0] == pytest.approx(0.5 + alone([4.0])[0])
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9), st.booleans()), min_size=2, max_size=20))
+def test_no_weight_is_negative(rows: list[tuple[float, float, bool]]) -> None:
+    first, second, labels = (list(column) for column in zip(*rows, strict=True))
+    weights = by_labels([int(label) for label in labels], first, second)
+    assert min(weights.weights) >= 0
+    assert np.isfinite(weights(first, second)).all()
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(DefectlocError, match="NaN"):
+        by_labels([0, 1], [np.nan, 1], [0, 1])
