@@ -58,8 +58,8 @@ def _check_cache(settings: CacheSettings) -> None:
 
 
 def _check_explain(settings: ExplainSettings) -> None:
-    _check_localization(settings.localization, DecisionConfig())
-    _check_fixed(settings.localization, DecisionConfig())
+    _check_localization(settings.localization, DecisionConfig(score="class"))
+    _check_fixed(settings.localization, DecisionConfig(score="class"))
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")

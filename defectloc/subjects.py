@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from defectloc.data.images import read_image
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Grid
-from defectloc.runs import CATALOG, CHECKPOINT, MEMORY, Run, maps_name
+from defectloc.runs import CATALOG, CHECKPOINT, FUSION, MEMORY, Run, maps_name
 
 if TYPE_CHECKING:
     from defectloc.attribution.subject import RunMap, Subject
@@ -70,25 +69,39 @@ def subject_of(settings: ExplainSettings, run: Run | None) -> "Subject":
 def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
     """Give the maps of a run that are made of more than its network, under the names of their methods."""
     from defectloc.attribution.subject import RunMap
+    from defectloc.model.fusion import Fusion
+    from defectloc.model.memory import GoodMemory
 
-    found: dict[str, RunMap] = {}
-    if (run.folder / maps_name("memory")).is_file() and (run.folder / MEMORY).is_file():
-        found["memory"] = RunMap(*_memory(run, device))
+    def there(kind: str, name: str) -> bool:
+        return (run.folder / maps_name(kind)).is_file() and (run.folder / name).is_file()
+
+    if not there("memory", MEMORY):
+        return {}
+    remembered = run.maps("memory")
+    memory = GoodMemory.load(run.folder / MEMORY, remembered.key, device)
+    levels, grid = json.loads(remembered.key)[0], Grid(*remembered.grid)
+
+    def arrays(network: Any, images: Any, names: list[str]) -> list[np.ndarray]:
+        found = network.levels(images, names)
+        return [found[name].float().contiguous().cpu().numpy() for name in names]
+
+    def distances(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
+        return memory.distances(arrays(network, images, levels)), grid
+
+    found = {"memory": RunMap(_digest(run.folder / MEMORY), distances)}
+    if there("fusion", FUSION):
+        fusion = Fusion.load(run.folder / FUSION, remembered.key, memory)
+
+        def fused(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
+            *own, inputs = arrays(network, images, [*levels, network.level])
+            return fusion.look(network, own, inputs).fused, grid
+
+        found["fusion"] = RunMap(_digest(run.folder / MEMORY) + _digest(run.folder / FUSION), fused)
     return found
 
 
-def _memory(run: Run, device: str) -> tuple[str, Callable[[Any, Any], tuple[np.ndarray, Grid]]]:
-    from defectloc.model.memory import GoodMemory
-
-    maps = run.maps("memory")
-    memory = GoodMemory.load(run.folder / MEMORY, maps.key, device)
-    levels, grid = json.loads(maps.key)[0], Grid(*maps.grid)
-
-    def distances(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
-        found = network.levels(images, levels)
-        return memory.distances([found[name].float().contiguous().cpu().numpy() for name in levels]), grid
-
-    return hashlib.sha256((run.folder / MEMORY).read_bytes()).hexdigest(), distances
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def root_of(settings: ExplainSettings, run: Run) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import files_below, write_image
+from conftest import SYNTHETIC, files_below, write_image
 from PIL import Image
 
 from defectloc.config import ExplainSettings
@@ -152,20 +152,20 @@ def test_images_of_ones_own(run, explain, tmp_path):
     assert found["maps"].shape == (1, 8, 8)
 
 
-def test_memory_of_a_run(finished, command, tmp_path):
-    """As the run's own, for one image; its features were rounded on their way through the store."""
-    from conftest import SYNTHETIC
-
+def test_memory_and_fusion_of_a_run(command, tmp_path):
+    """As the run's own; its features were rounded on their way through the store."""
     own = [a for a in SYNTHETIC if not a.startswith("localization.")]
-    assert command("train", *own, "localization.map=memory", f"outputs={tmp_path / 'o'}").code == 0
+    assert command("train", *own, "localization.map=fusion", f"outputs={tmp_path / 'o'}").code == 0
     folder = next((tmp_path / "o" / "pill").glob("fold0-*"))
     run = Run.open(folder)
-    outcome = command("explain", f"run={folder}", "method=memory", "n=2", *FEW)
-    assert outcome.code == 0, outcome.err
-    found, maps = content(run, "memory-all"), run.maps("memory")
-    assert found["grid"].tolist() == list(maps.grid)
-    for path, heat in zip(found["paths"], found["maps"], strict=True):
-        np.testing.assert_allclose(heat, maps.cells[path], rtol=0.05, atol=0.05 * float(heat.max()))
+    for method in ("memory", "fusion"):
+        outcome = command("explain", f"run={folder}", f"method={method}", "n=2", *FEW)
+        assert outcome.code == 0, outcome.err
+        found, maps = content(run, f"{method}-all"), run.maps(method)
+        assert found["grid"].tolist() == list(maps.grid)
+        for path, heat in zip(found["paths"], found["maps"], strict=True):
+            wanted = maps.cells[path]
+            np.testing.assert_allclose(heat, wanted, rtol=0.05, atol=0.05 * float(wanted.max()))
 
 
 @pytest.mark.parametrize(
