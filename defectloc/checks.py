@@ -41,8 +41,8 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, ExplainSettings):
         _check_explain(settings)
     if isinstance(settings, EvaluateSettings):
-        _check_localization(settings.localization, DecisionConfig())
-        _check_fixed(settings.localization, DecisionConfig())
+        _check_localization(settings.localization, DecisionConfig(score="class"))
+        _check_fixed(settings.localization, DecisionConfig(score="class"))
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_fixed(settings.localization, settings.decision)
     return settings
