@@ -58,8 +58,6 @@ class Method:
     packages: tuple[str, ...] = ()
     # 'always'; 'given': only where the user names one; 'never'
     layer: str = "never"
-    # whether the sign of a value says for or against the class
-    signed: bool = False
     # the keys of `attribution` that change its maps
     uses: tuple[str, ...] = ()
 
@@ -77,7 +75,7 @@ _of_layer = partial(Method, ACTIVATION, layer="always")
 _of_pixels = partial(Method, GRADIENT, packages=("captum",))
 
 METHODS: dict[str, Method] = {
-    "cam": _of_layer(lambda c: activation.cam(c.question, c.at, c.image), signed=True),
+    "cam": _of_layer(lambda c: activation.cam(c.question, c.at, c.image)),
     **{name: _of_layer(partial(_by_gradient, name)) for name in activation.WEIGHTINGS},
     "scorecam": _of_layer(lambda c: activation.scorecam(c.question, c.at, c.image, c.config), uses=("score_channels",)),
     "ablationcam": _of_layer(lambda c: activation.ablationcam(c.question, c.at, c.image, c.config)),
@@ -86,7 +84,7 @@ METHODS: dict[str, Method] = {
     "guided-backprop": _of_pixels(lambda c: pixels.guided_backprop(c.question, c.image)),
     "guided-gradcam": _of_pixels(_guided_gradcam, layer="always"),
     "integrated-gradients": _of_pixels(
-        lambda c: pixels.integrated_gradients(c.question, c.image, c.config), signed=True, uses=("steps",)
+        lambda c: pixels.integrated_gradients(c.question, c.image, c.config), uses=("steps",)
     ),
     "smoothgrad": _of_pixels(
         lambda c: pixels.smoothgrad(c.question, c.image, c.config, c.seed), uses=("smooth_samples", "noise")
@@ -95,28 +93,24 @@ METHODS: dict[str, Method] = {
         GRADIENT,
         lambda c: expected_gradients(c.question, c.layer, c.image, c.config, c.seed),
         layer="given",
-        signed=True,
         uses=("expected_samples", "background", "noise"),
     ),
     "occlusion": Method(
         PERTURBATION,
         lambda c: perturbation.occlusion(c.question, c.image, c.config),
         ("captum",),
-        signed=True,
         uses=("window", "stride"),
     ),
     "lime": Method(
         PERTURBATION,
         lambda c: lime(c.question, c.image, c.config, c.seed),
         ("captum", "skimage"),
-        signed=True,
         uses=("lime_samples", "lime_hide", "superpixels", "n_superpixels"),
     ),
     "shap-partition": Method(
         PERTURBATION,
         lambda c: shap_partition(c.question, c.image, c.config, c.seed),
         ("shap",),
-        signed=True,
         uses=("shap_evaluations", "shap_masker"),
     ),
     "rise": Method(
@@ -128,7 +122,6 @@ METHODS: dict[str, Method] = {
         INSIDE,
         lambda c: contributions(c.question, c.at, c.image, c.config),
         layer="always",
-        signed=True,
         uses=("shown_channels",),
     ),
     # Their maps are the subject's `run_maps`.
