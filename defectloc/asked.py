@@ -62,6 +62,8 @@ def prepare(settings: ExplainSettings) -> Asked:
         near = difflib.get_close_matches(settings.colormap, list(colormaps), 1, 0.4) or ["inferno"]
         raise DefectlocError(f"colormap={settings.colormap} is none of Matplotlib's; take for example {near[0]}.")
     run = None if settings.run is None else Run.open(settings.run)
+    if run is not None:
+        run.require_classes()
     if settings.images is not None:
         base, images = images_of(settings.images)
     elif run is not None:

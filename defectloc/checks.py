@@ -41,8 +41,16 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, ExplainSettings):
         _check_explain(settings)
     if isinstance(settings, EvaluateSettings):
-        _check_localization(settings.localization, DecisionConfig(score="class"))
-        _check_fixed(settings.localization, DecisionConfig(score="class"))
+        _check_localization(settings.localization, DecisionConfig())
+        _check_fixed(settings.localization, DecisionConfig())
+    if isinstance(settings, TrainSettings) and settings.data.n_defective == 0:
+        asked = {"localization.map": settings.localization.map, "decision.score": str(settings.decision.score)}
+        for key, value in asked.items():
+            if value != "memory":
+                raise DefectlocError(
+                    f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
+                    "to tell the classes apart; use localization.map=memory."
+                )
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_fixed(settings.localization, settings.decision)
     return settings
@@ -58,8 +66,8 @@ def _check_cache(settings: CacheSettings) -> None:
 
 
 def _check_explain(settings: ExplainSettings) -> None:
-    _check_localization(settings.localization, DecisionConfig(score="class"))
-    _check_fixed(settings.localization, DecisionConfig(score="class"))
+    _check_localization(settings.localization, DecisionConfig())
+    _check_fixed(settings.localization, DecisionConfig())
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
@@ -118,6 +126,8 @@ def _check_data(data: DataConfig) -> None:
         _positive("data.limit", data.limit)
     if data.n_defective is not None and data.split != "official":
         raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training part.")
+    if data.n_defective is not None and data.n_defective < 0:
+        raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
 
 
 def _check_train(settings: TrainSettings) -> None:

@@ -135,8 +135,8 @@ class LocalizationConfig:
 class DecisionConfig:
     """From a score to good or defective."""
 
-    # null: the map's own, which is class for cam
-    score: str | None = None
+    # class | memory | fusion; null: the map's own, which is class for cam
+    score: str | None = "class"
     threshold_from: str = "fixed"
     threshold: float = 0.5
     # with threshold_from=validation: neither for balanced accuracy, one for that limit, both for a review band

@@ -10,6 +10,7 @@ import pandas as pd
 from defectloc.config import DecisionConfig, LocalizationConfig
 from defectloc.data.images import read_image
 from defectloc.figures.curves import draw_history, draw_thresholds
+from defectloc.figures.evidence import Evidence, draw_evidence
 from defectloc.figures.sheet import Panel, draw_sheet
 from defectloc.heat import RunMaps
 from defectloc.localize import boxes_of, decide
@@ -23,6 +24,10 @@ UNITS = {
 }
 # A sheet with more is too long to look at.
 SHEET_IMAGES = 60
+# Those whose decision rests least on what is unusual.
+EVIDENCE_IMAGES = 4
+# In standard deviations of good parts.
+UNUSUAL_SCALE = (2.0, 10.0)
 CURVE = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
 
 
@@ -35,7 +40,7 @@ def draw_run(
 ) -> Path:
     """Draw `history.png` and `thresholds.png` once per run, `test.png` for these settings; returns the last."""
     figures = run.folder / "figures"
-    if not (figures / "history.png").is_file():
+    if run.has_classes and not (figures / "history.png").is_file():
         draw_history(pd.read_csv(run.folder / HISTORY), figures / "history.png")
     folder = run.folder / "localization" / metrics["localization"]
     maps = RunMaps(run, localization.map, root)
@@ -46,6 +51,8 @@ def draw_run(
         if len(curve):
             title = f"{metrics['subset']}, fold {metrics['fold']}: boxes on the test images by threshold"
             draw_thresholds(curve, chosen, title, figures / "thresholds.png")
+    if metrics.get("evidence") and not (figures / "evidence.png").is_file():
+        _draw_evidence(run, root, metrics, figures / "evidence.png")
     _draw_test(maps, metrics, folder, figures / "test.png")
     return figures / "test.png"
 
@@ -88,6 +95,27 @@ def _draw_test(maps: RunMaps, metrics: dict[str, Any], folder: Path, path: Path)
     every = np.concatenate([maps.cells[path].ravel() for path in test["path"]])
     scale = (float(np.quantile(np.concatenate(good), 0.5)), float(np.quantile(every, 0.995)))
     draw_sheet(groups, scale, UNITS[maps.kind], f"{metrics['subset']}, fold {metrics['fold']}", path)
+
+
+def _draw_evidence(run: Run, root: Path | None, metrics: dict[str, Any], path: Path) -> None:
+    """Draw the defects found whose log-odds fall most once all that is not unusual is replaced by good parts."""
+    of_class, memory = RunMaps(run, "cam", root), RunMaps(run, "memory", root)
+    found = of_class.part("test").query("label == 1 and log_odds > 0")
+    if found.empty:
+        return
+    fall = (found["log_odds"] - found["kept_log_odds"]).sort_values(ascending=False, kind="stable")
+    rows = []
+    for row in found.loc[fall.index[:EVIDENCE_IMAGES]].itertuples():
+        image = read_image(of_class.root / row.path)
+        maps = of_class.heat(row), memory.normalized(row, "good")
+        rows.append(Evidence(image, of_class.mask(row), *maps, row.log_odds, row.kept_log_odds))
+    hot = float(np.quantile(np.concatenate([each.class_map.ravel() for each in rows]), 0.99))
+    share = metrics["evidence"]["still_found"]
+    title = (
+        f"{metrics['subset']}, fold {metrics['fold']}: {share:.0%} of {len(found)} defects found stay found "
+        "by what is unusual alone"
+    )
+    draw_evidence(rows, ((0.0, max(hot, 1e-6)), UNUSUAL_SCALE), title, path)
 
 
 def _panel(maps: RunMaps, row: Any, boxes: pd.DataFrame) -> Panel:

@@ -53,6 +53,7 @@ class Inspector:
         maps = run.maps(self.localization.map)
         self.grid = Grid(*maps.grid)
         self._trunk = trunk_of(self.classifier, device, run.record["precision"])
+        self._has_classes = run.has_classes
         self._memory: GoodMemory | None = None
         self._fusion: Fusion | None = None
         self._levels: list[str] = []
@@ -76,6 +77,8 @@ class Inspector:
         found = self._trunk([resize(image, self.image_size) for image in images], [level, *self._levels])
         maps = {"cam": maps_of(self.classifier, torch.from_numpy(found[level]))}
         log_odds = maps["cam"].astype(np.float64).mean((1, 2))
+        if not self._has_classes:
+            log_odds = np.full(len(images), np.nan)
         levels = [found[name] for name in self._levels]
         kept = log_odds
         if self._fusion is not None:
@@ -90,7 +93,7 @@ class Inspector:
         elif self.score == "memory":
             scores = weights(hottest(maps["memory"]))
         else:
-            scores = weights(kept, hottest(maps["fusion"]))
+            scores = weights(log_odds, kept, hottest(maps["fusion"]))
         return list(zip(maps[self.localization.map], log_odds.tolist(), scores.tolist(), strict=True))
 
     def inspect(

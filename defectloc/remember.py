@@ -100,6 +100,7 @@ def combine(fold: Fold, folder: Path) -> None:
     )
     fusion.save(folder / runs.FUSION, remembered.key)
     runs.forget(folder, "fusion")
+    (folder / "figures" / "evidence.png").unlink(missing_ok=True)
     runs.write_csv(folder / runs.EVIDENCE, evidence)
     runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, remembered.key)
     runs.note_seconds(folder, "fusion", time.perf_counter() - started)

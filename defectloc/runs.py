@@ -128,10 +128,24 @@ class Run:
             raise DefectlocError(f"{path} cannot be read as the record of a run.") from error
         if version != FORMAT:
             raise DefectlocError(f"run={folder} has format {version}, this version reads {FORMAT}; fit it again.")
-        for name in (CHECKPOINT, CATALOG, PREDICTIONS, maps_name("cam")):
+        run = cls(folder, record)
+        for name in (CHECKPOINT, CATALOG, PREDICTIONS, maps_name("cam" if run.has_classes else "memory")):
             if not (folder / name).is_file():
                 raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
-        return cls(folder, record)
+        return run
+
+    @property
+    def has_classes(self) -> bool:
+        """Tell whether a classifier was fitted; without a defective training image none is."""
+        return bool(self.record["epochs"])
+
+    def require_classes(self) -> None:
+        """Raise DefectlocError where no classifier was fitted."""
+        if not self.has_classes:
+            raise DefectlocError(
+                f"run={self.folder} was fitted without a defective image, so it has no class map and no class score; "
+                "use localization.map=memory decision.score=memory."
+            )
 
     def images(self) -> pd.DataFrame:
         """Give the rows of `predictions.csv` with `mask_path`, `height` and `width` of `catalog.csv`.
@@ -141,7 +155,8 @@ class Run:
         text = {"defect_type": str, "mask_path": str}
         catalog = pd.read_csv(self.folder / CATALOG, dtype=text, keep_default_na=False)
         predictions = pd.read_csv(self.folder / PREDICTIONS, dtype=text, keep_default_na=False)
-        predictions = predictions.astype({"log_odds": float, "probability": float})
+        for name in ("log_odds", "probability"):
+            predictions[name] = pd.to_numeric(predictions[name]).astype(float)
         images = predictions.merge(catalog[["path", "mask_path", "height", "width"]], on="path", how="left")
         evidence = self.folder / EVIDENCE
         # Written before the maps, which alone tell that it is whole and of this memory.
@@ -152,6 +167,8 @@ class Run:
     def maps(self, kind: str) -> Maps:
         """Read the maps of one kind; raises DefectlocError for a kind that the run does not have."""
         path = self.folder / maps_name(kind)
+        if kind != "memory":
+            self.require_classes()
         if not path.is_file():
             raise DefectlocError(
                 f"run={self.folder} has no maps of localization.map={kind}; 'defectloc train' with that key makes them."

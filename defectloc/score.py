@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, pointing_game
+from defectloc.evaluation.evidence import evidence_scores, is_suspicious
 from defectloc.evaluation.image import bootstrap_intervals, image_scores, scores_by_defect_type
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.heat import RunMaps
@@ -39,6 +40,7 @@ def test_scores(maps: RunMaps, images: pd.DataFrame, boxes: pd.DataFrame) -> dic
         **image_scores(*arguments),
         **map_scores(maps),
         **box_scores(maps, test, boxes),
+        "evidence": evidence(maps),
         "share_to_review": float((test["verdict"] == "review").mean()) if "verdict" in test else None,
         "intervals_95": {name: i and list(i) for name, i in bootstrap_intervals(*arguments).items()},
         "by_defect_type": types.to_dict("records"),
@@ -55,6 +57,28 @@ def validation_scores(maps: RunMaps, images: pd.DataFrame, boxes: pd.DataFrame) 
     return {name: image[name] for name in ("balanced_accuracy", "auroc")} | {
         name: box[name] for name in ("box_f1_30", "box_f1_50")
     }
+
+
+def evidence(maps: RunMaps) -> dict[str, Any] | None:
+    """Score what the class decision rests on in the test images; None for a run without a fusion."""
+    if "kept_log_odds" not in maps.images:
+        return None
+    of_class = RunMaps(maps.run, "cam", maps.root)
+    test = of_class.part("test")
+    shares = []
+    for row in test.itertuples():
+        mask = of_class.mask(row) if row.label and row.log_odds > 0 else None
+        heat = None if mask is None else of_class.heat(row).clip(0)
+        shares.append(np.nan if heat is None else float(heat[mask].sum() / max(heat.sum(), 1e-9)))
+    scores = evidence_scores(test.assign(on_defect=shares))
+    if is_suspicious(scores):
+        print(
+            f"WARNING: the network judges by something other than the defect: of {scores['n_found']} defective test "
+            f"images that it finds, {scores['still_found']:.0%} stay defective once all that is not unusual is "
+            "replaced by good parts (figures/evidence.png). Do the photographs differ by light, background or session?",
+            file=sys.stderr,
+        )
+    return scores
 
 
 def map_scores(maps: RunMaps) -> dict[str, Any]:

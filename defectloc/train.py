@@ -1,6 +1,7 @@
 """`python -m defectloc.train`: fit one fold (or find it already fitted), predict, localise, score."""
 
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -30,7 +31,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
         if not (folder / runs.RECORD).is_file():
             _fit(fold, folder)
         if not (folder / runs.PREDICTIONS).is_file():
-            _predict(fold, folder)
+            _predict(fold, folder, bool(fold.rows(splits.TRAIN)["label"].any()))
         if fold.wants("memory"):
             remember(fold, folder)
         if fold.wants("fusion"):
@@ -48,27 +49,21 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
 
 
 def _fit(fold: Fold, folder: Path) -> None:
-    from defectloc.data.module import FoldData
+    """Fit the classifier, unless there is no defective image to learn from, and write the record of the run."""
     from defectloc.model import weights
-    from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+    from defectloc.model.fit import balanced_weights
 
-    settings, training = fold.settings, fold.settings.training
-    started = time.perf_counter()
-    train, validation = (
-        dataset(fold, part, augmented=part == splits.TRAIN) for part in (splits.TRAIN, splits.VALIDATION)
-    )
-    stored = time.perf_counter()
-    labels = list(fold.rows(splits.TRAIN)["label"])
-    given = training.class_weights
+    settings, labels = fold.settings, list(fold.rows(splits.TRAIN)["label"])
+    given = settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
-    module = DefectClassifier(fold.classifier, training, class_weights, settings.seed)
-    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
-    tell_source(fold)
-    unfinished = folder / ".fit"
-    fit(module, data, unfinished, fold.device, fold.precision)
-    fitted = time.perf_counter()
+    history: list[dict[str, float | int | None]] = []
+    seconds = {"features": 0.0, "fit": 0.0}
+    if any(labels):
+        history, seconds = _fit_classifier(fold, folder / ".fit", class_weights)
+    else:
+        print("no defective training image: the memory of good parts works alone", file=sys.stderr)
     weights.save(folder / runs.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
-    runs.write_csv(folder / runs.HISTORY, pd.DataFrame(module.history))
+    runs.write_csv(folder / runs.HISTORY, pd.DataFrame(history))
     sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     heights, widths = zip(*sizes, strict=True)
     runs.write_csv(folder / runs.CATALOG, fold.catalog.assign(height=heights, width=widths))
@@ -87,23 +82,51 @@ def _fit(fold: Fold, folder: Path) -> None:
             "device": fold.device,
             "precision": fold.precision,
             "n_train": len(labels),
-            "epochs": len(module.history),
-            "seconds": {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)},
+            "epochs": len(history),
+            "seconds": seconds,
             "versions": {name: version(name) for name in ("defectloc", "torch", "torchvision", "pytorch-lightning")},
         },
     )
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(folder / ".fit", ignore_errors=True)
 
 
-def _predict(fold: Fold, folder: Path) -> None:
-    """Write maps and log-odds of the validation and test images; the log-odds are the means of the maps."""
+def _fit_classifier(
+    fold: Fold, unfinished: Path, class_weights: list[float]
+) -> tuple[list[dict[str, float | int | None]], dict[str, float]]:
+    """Fit tail and head; gives the history by epoch and the seconds of features and fit."""
+    from defectloc.data.module import FoldData
+    from defectloc.model.fit import DefectClassifier, fit
+
+    settings, training = fold.settings, fold.settings.training
+    started = time.perf_counter()
+    train, validation = (
+        dataset(fold, part, augmented=part == splits.TRAIN) for part in (splits.TRAIN, splits.VALIDATION)
+    )
+    stored = time.perf_counter()
+    module = DefectClassifier(fold.classifier, training, class_weights, settings.seed)
+    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
+    tell_source(fold)
+    fit(module, data, unfinished, fold.device, fold.precision)
+    fitted = time.perf_counter()
+    return module.history, {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)}
+
+
+def _predict(fold: Fold, folder: Path, has_classes: bool) -> None:
+    """Write maps and log-odds of the validation and test images; the log-odds are the means of the maps.
+
+    Without a classifier there are no maps, and the log-odds are not known.
+    """
     from defectloc.data.module import loader
     from defectloc.model import weights
     from defectloc.model.predict import maps_of
 
     started = time.perf_counter()
-    classifier = weights.restore(folder / runs.CHECKPOINT).to(fold.device)
     images = pd.concat([fold.rows(splits.VALIDATION), fold.rows(splits.TEST)])
+    table = images[["path", "split", "label", "defect_type"]]
+    if not has_classes:
+        runs.write_csv(folder / runs.PREDICTIONS, table.assign(log_odds=np.nan, probability=np.nan))
+        return
+    classifier = weights.restore(folder / runs.CHECKPOINT).to(fold.device)
     held_out = dataset(fold, splits.VALIDATION, splits.TEST)
     batches = loader(held_out, fold.settings.features.batch_size, None, fold.settings.features.workers)
     maps = np.concatenate([maps_of(classifier, inputs) for inputs, _ in batches])
@@ -112,7 +135,6 @@ def _predict(fold: Fold, folder: Path) -> None:
     shutil.rmtree(folder / "localization", ignore_errors=True)
     runs.write_maps(folder / runs.maps_name("cam"), list(images["path"]), maps, classifier.grid)
     runs.note_seconds(folder, "predict", time.perf_counter() - started)
-    table = images[["path", "split", "label", "defect_type"]]
     probability = 0.5 * (1 + np.tanh(log_odds / 2))
     runs.write_csv(folder / runs.PREDICTIONS, table.assign(log_odds=log_odds, probability=probability))
 

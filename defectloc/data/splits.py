@@ -23,7 +23,9 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
     if data.validation > 0:
         rows = np.flatnonzero(~is_test)
         part.iloc[_validation(catalog.iloc[rows], rows, data)] = VALIDATION
-    for label, name in ((0, "good"), (1, "defective")):
+    # Without a labelled defect the memory of good parts works alone.
+    needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
+    for label, name in needed:
         if not ((part == TRAIN) & (catalog["label"] == label)).any():
             hint = " (data.n_defective=N moves N defects of the test part there)" if data.split == "official" else ""
             raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
@@ -102,6 +104,9 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
         n_parts = min(max(2, round(1 / data.validation)), n_groups, int(rest["label"].value_counts().max()))
         parts = StratifiedGroupKFold(n_parts, shuffle=True, random_state=data.split_seed)
         return rows[next(iter(parts.split(rest, rest["label"], rest["group"])))[1]]
+    # The only image of a class is for learning from.
+    several = (rest["label"].map(rest["label"].value_counts()) > 1).to_numpy()
+    rest, rows = rest[several], rows[several]
     strata = rest["defect_type"].astype(str)
     # A type with one image left cannot stand on both sides; there its class is enough.
     alone = strata.map(strata.value_counts()) < 2
@@ -109,7 +114,7 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
     n = max(1, round(data.validation * len(rest)))
     if strata.nunique() > min(n, len(rest) - n) or strata.value_counts().min() < 2:
         strata = rest["label"].astype(str)
-    if strata.value_counts().min() < 2 or not 2 <= n <= len(rest) - 2:
+    if not 2 <= n <= len(rest) - 2:
         raise DefectlocError(
             f"data.validation={data.validation} cannot be set aside from {len(rest)} training images; "
             "add images or use data.validation=0."

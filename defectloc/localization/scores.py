@@ -12,12 +12,29 @@ from defectloc.localization.thresholds import checked_scores
 HOTTEST = 5
 # Standard deviations above good images at which a score without labels reads as an even chance.
 EVEN = 3.0
+# Defects found from which on the classifier can be trusted at all.
+FEWEST = 5
 
 
 def hottest(maps: NDArray) -> NDArray[np.float64]:
     """Return the mean of the `HOTTEST` largest values of each map `(N, h, w)`: its score of the image `(N,)`."""
     flat = np.sort(maps.reshape(len(maps), -1), axis=1)[:, -HOTTEST:]
     return flat.mean(1, dtype=np.float64)
+
+
+def trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike) -> float:
+    """Return how far the class log-odds may be believed, 0 to 1, by what stays of them on validation images `(N,)`.
+
+    Of the defective images that the classifier finds, let a share s stay defective once all that is not unusual is
+    replaced by good parts: max(0, 2 s - 1), so that a network which judges by something else in half of them has no
+    say. 0 where fewer than `FEWEST` are found.
+    """
+    truth, before = checked_scores(labels, log_odds)
+    _, after = checked_scores(labels, kept)
+    found = truth & (before > 0)
+    if found.sum() < FEWEST:
+        return 0.0
+    return max(0.0, 2 * float((after[found] > 0).mean()) - 1)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         for row in metrics["by_defect_type"]
         if row["label"]
     ]
+    evidence = metrics.get("evidence")
+    if evidence and evidence["still_found"] is not None:
+        rows.append(("found by what is unusual alone", f"{evidence['still_found']:.0%} of {evidence['n_found']}", ""))
     if metrics["share_to_review"] is not None:
         rows.append(("sent to a human", f"{metrics['share_to_review']:.1%}", ""))
     print_scores(f"{metrics['subset']}, fold {metrics['fold']}: {metrics['n_test']} test images", metrics, tuple(rows))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.scores import EVEN, HOTTEST, by_good, by_labels, hottest
+from defectloc.localization.scores import EVEN, HOTTEST, by_good, by_labels, hottest, trust
 
 LABELS = [0] * 8 + [1] * 4
 EVIDENCE = [-3.0, -2, -4, -1, -3, -2, 1, -2, 2, 4, -1, 3]
@@ -73,3 +73,14 @@ def test_no_weight_is_negative(rows: list[tuple[float, float, bool]]) -> None:
 def test_nan_is_refused() -> None:
     with pytest.raises(DefectlocError, match="NaN"):
         by_labels([0, 1], [np.nan, 1], [0, 1])
+
+
+@pytest.mark.parametrize(("stay", "expected"), [(10, 1.0), (8, 0.6), (5, 0.0), (1, 0.0)])
+def test_trust_by_what_stays(stay: int, expected: float) -> None:
+    labels, log_odds = [1] * 10 + [0] * 3 + [1], [2.0] * 10 + [-1] * 3 + [-2]
+    kept = [1.0] * stay + [-1.0] * (10 - stay) + [5.0] * 3 + [5.0]
+    assert trust(labels, log_odds, kept) == pytest.approx(expected)
+
+
+def test_few_defects_found_earn_no_trust() -> None:
+    assert trust([1] * 4 + [0], [2.0] * 4 + [-1], [2.0] * 4 + [-1]) == 0
