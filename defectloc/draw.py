@@ -27,7 +27,7 @@ SHEET_IMAGES = 60
 # Those whose decision rests least on what is unusual.
 EVIDENCE_IMAGES = 4
 # In standard deviations of good parts.
-UNUSUAL_SCALE = (2.0, 10.0)
+UNUSUAL_SCALE = (1.0, 6.0)
 CURVE = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
 
 
@@ -112,8 +112,8 @@ def _draw_evidence(run: Run, root: Path | None, metrics: dict[str, Any], path: P
     hot = float(np.quantile(np.concatenate([each.class_map.ravel() for each in rows]), 0.99))
     share = metrics["evidence"]["still_found"]
     title = (
-        f"{metrics['subset']}, fold {metrics['fold']}: {share:.0%} of {len(found)} defects found stay found "
-        "by what is unusual alone"
+        f"{metrics['subset']}, fold {metrics['fold']}: of {len(found)} defects that the class map's log-odds find, "
+        f"{share:.0%} are found\nonce all that is not unusual is replaced by good parts; the largest falls:"
     )
     draw_evidence(rows, ((0.0, max(hot, 1e-6)), UNUSUAL_SCALE), title, path)
 

@@ -23,7 +23,7 @@ SMALL = [
     "threads=1",
     "device=cpu",
     "figures=false",
-    # tests/test_memory_map.py has the default
+    # tests/test_fusion_map.py has the default
     "localization.map=cam",
     "localization.normalization=minmax",
     "localization.threshold=0.8",

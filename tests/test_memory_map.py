@@ -11,18 +11,19 @@ from conftest import SMALL
 from defectloc import runs
 
 FIT = [argument for argument in SMALL if not argument.startswith("localization.")]
-ARGUMENTS = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1"]
+MEMORY = ["localization.map=memory", "localization.normalization=good", "localization.threshold=5"]
+ARGUMENTS = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", *MEMORY]
 
 
 @pytest.fixture
 def folder(command) -> Path:
-    """A run with the default localization."""
+    """A run with boxes from the memory."""
     outcome = command("train", *ARGUMENTS)
     assert outcome.code == 0, outcome.err
     return next(Path("outputs").glob("pill/fold0-*"))
 
 
-def test_default_localization_is_by_memory(folder):
+def test_maps_boxes_and_store(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["localization"].startswith("memory-good-")
     maps = runs.Run.open(folder).maps("memory")
@@ -82,4 +83,4 @@ def test_a_level_that_is_trained_is_refused_before_the_fit(command):
 def test_run_without_a_memory_says_what_to_do(command):
     assert command("train", *ARGUMENTS, "localization.map=cam", "localization.threshold=1").code == 0
     folder = next(Path("outputs").glob("pill/fold0-*"))
-    assert "no maps of localization.map=memory" in command("localize", f"run={folder}").sentence
+    assert "no maps of localization.map=memory" in command("localize", f"run={folder}", *MEMORY).sentence

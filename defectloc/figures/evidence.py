@@ -37,9 +37,9 @@ def draw_evidence(
             one.set_axis_off()
         verdict = "still defective" if row.kept_log_odds > 0 else "then good"
         names = [
-            "photograph, true defect outlined",
-            f"log-odds {row.log_odds:.1f}; of the unusual alone {row.kept_log_odds:.1f}: {verdict}",
-            "what is unusual to the memory",
+            "photograph, true defect outlined" if row.mask is not None else "photograph",
+            f"class map: {row.log_odds:.1f}, by the unusual alone {row.kept_log_odds:.1f} ({verdict})",
+            "memory: what is unusual",
         ]
         for one, name in zip(axes, names, strict=True):
             one.set_title(name, fontsize=9)

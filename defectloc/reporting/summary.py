@@ -28,6 +28,8 @@ SCORES = [
     "box_f1_30",
     "box_f1_50",
     "false_boxes_per_good_image",
+    "evidence.still_found",
+    "evidence.on_defect",
     "validation.balanced_accuracy",
     "validation.box_f1_30",
     "validation.box_f1_50",
@@ -88,6 +90,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
         "max_box_acc_v2": "MaxBoxAccV2",
         "box_f1_30": "box F1 0.3",
         "box_f1_50": "box F1 0.5",
+        "evidence.still_found": "found by what is unusual",
     }
     for name, title in names.items():
         if table[name].notna().any():
