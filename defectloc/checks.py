@@ -1,5 +1,6 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +12,7 @@ from defectloc.config import (
     DataSettings,
     DecisionConfig,
     EvaluateSettings,
+    ExplainSettings,
     LocalizationConfig,
     LocalizeSettings,
     MemoryConfig,
@@ -36,6 +38,8 @@ def typed(config: DictConfig) -> Any:
         _check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
         _check_localization(settings.localization, settings.decision)
+    if isinstance(settings, ExplainSettings):
+        _check_explain(settings)
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization, DecisionConfig())
@@ -61,6 +65,36 @@ def _check_cache(settings: CacheSettings) -> None:
         raise DefectlocError("limit_gb goes by the last use over all keys; give it without key and unused_days.")
 
 
+def _check_explain(settings: ExplainSettings) -> None:
+    _check_localization(settings.localization, DecisionConfig())
+    _check_fixed(settings.localization, DecisionConfig())
+    _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
+    if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
+        raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
+    _one_of("attribution.lime_hide", settings.attribution.lime_hide, ("blur", "mean"))
+    _one_of("attribution.superpixels", settings.attribution.superpixels, ("slic", "quickshift"))
+    _one_of("attribution.shap_masker", settings.attribution.shap_masker, ("blur", "inpaint"))
+    if settings.seed < 0:
+        raise DefectlocError(f"seed={settings.seed} must not be negative.")
+    for key in ("n", "threads", "columns"):
+        if getattr(settings, key) is not None:
+            _positive(key, getattr(settings, key))
+    for key, value in vars(settings.attribution).items():
+        if not isinstance(value, str) and key != "noise":
+            _positive(f"attribution.{key}", value)
+    if settings.attribution.noise < 0:
+        raise DefectlocError(f"attribution.noise={settings.attribution.noise} must not be negative.")
+    for key in ("cheap", "perturbation", "faithfulness_steps"):
+        _positive(f"comparison.{key}", getattr(settings.comparison, key))
+    for key in ("faithfulness", "sanity"):
+        if getattr(settings.comparison, key) < 0:
+            raise DefectlocError(f"comparison.{key} must not be negative.")
+    for key in ("opacity", "photo_opacity"):
+        value = getattr(settings, key)
+        if value is not None and not 0 <= value <= 1:
+            raise DefectlocError(f"{key}={value} must lie in [0, 1].")
+
+
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise DefectlocError(f"{key}={value} is not known; choose one of {', '.join(allowed)}.")
@@ -69,6 +103,13 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 def _positive(key: str, value: float) -> None:
     if not value > 0:
         raise DefectlocError(f"{key}={value} must be greater than 0.")
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _check_data(data: DataConfig) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "localize": "boxes and scores of a finished run again, with other settings",
     "evaluate": "the same scores for anybody's heat maps",
     "predict": "new images by a finished run",
+    "explain": "where the network looks, by many methods; compare them",
     "summarize": "all runs: mean and sd over folds",
     "overview": "a look at the data before training",
     "cache": "what the feature store holds; prune",

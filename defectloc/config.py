@@ -256,6 +256,89 @@ class DataSettings(Settings):
     data: DataConfig = field(default_factory=DataConfig)
 
 
+@dataclass
+class TorchvisionConfig:
+    """A published classifier of torchvision, explained without a run; no name: none."""
+
+    name: str | None = None
+    # imagenet, or a file
+    weights: str = "imagenet"
+    # only there to be refused by name: networks to be fitted have it
+    trainable_from: str | None = None
+
+
+@dataclass
+class AttributionConfig:
+    """What a method of attribution may spend, and what it is made of."""
+
+    # images through the network at once, without and with gradients; they bound the memory
+    chunk: int = 16
+    gradient_chunk: int = 8
+    # images along the way from nothing to the image; noisy copies; pairs of background image and place on the way
+    steps: int = 24
+    smooth_samples: int = 24
+    expected_samples: int = 48
+    background: int = 8
+    # standard deviation of the noise, in grey levels of 0..255
+    noise: float = 20.0
+    # side and step of the grey square, as shares of the image
+    window: float = 0.143
+    stride: float = 0.0715
+    lime_samples: int = 200
+    lime_hide: str = "blur"
+    superpixels: str = "slic"
+    n_superpixels: int = 60
+    shap_evaluations: int = 200
+    shap_masker: str = "blur"
+    rise_masks: int = 400
+    rise_cells: int = 7
+    # of Score-CAM: the channels with the strongest activations
+    score_channels: int = 64
+    # on either side of the figure of channels
+    shown_channels: int = 4
+
+
+@dataclass
+class CompareConfig:
+    """On how many images `compare=true` measures; the images of a smaller number are the first of a larger one."""
+
+    methods: list[str] = field(default_factory=list)
+    # of each class
+    cheap: int = 25
+    perturbation: int = 10
+    faithfulness: int = 10
+    faithfulness_steps: int = 20
+    sanity: int = 3
+
+
+@dataclass
+class ExplainSettings(Settings):
+    """`python -m defectloc.explain`."""
+
+    run: str | None = None
+    model: TorchvisionConfig = field(default_factory=TorchvisionConfig)
+    method: str = "gradcam"
+    images: str | None = None
+    root: str | None = None
+    output: str | None = None
+    n: int | None = None
+    select: str = "all"
+    seed: int = 0
+    target: str | None = None
+    layer: str | None = None
+    compare: bool = False
+    threads: int | None = None
+    device: str = "auto"
+    scale: str = "sheet"
+    colormap: str = "inferno"
+    opacity: float = 0.65
+    photo_opacity: float | None = None
+    columns: int = 3
+    attribution: AttributionConfig = field(default_factory=AttributionConfig)
+    comparison: CompareConfig = field(default_factory=CompareConfig)
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+
+
 SETTINGS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "localize": LocalizeSettings,
@@ -265,6 +348,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,
+    "explain": ExplainSettings,
     "fetch": DataSettings,
 }
 

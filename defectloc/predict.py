@@ -87,7 +87,8 @@ class Inspector:
             kept = seen.kept_log_odds
         elif self._memory is not None:
             maps["memory"] = self._memory.distances(levels)
-        weights = Weights(self.calibration["score_weights"], self.calibration["score_bias"], "")
+        # Runs from before there were other scores than the class.
+        weights = Weights(self.calibration.get("score_weights", [1.0]), self.calibration.get("score_bias", 0.0), "")
         if self.score == "class":
             scores = weights(log_odds)
         elif self.score == "memory":

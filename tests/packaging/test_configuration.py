@@ -55,6 +55,9 @@ def options():
         yield command, None
         for group in groups_of(command):
             for path in sorted((config.directory() / group).glob("*.yaml")):
+                # No network to be fitted.
+                if path.stem == "torchvision" and command != "explain":
+                    continue
                 yield command, f"{group}={path.stem}"
 
 

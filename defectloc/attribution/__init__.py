@@ -1,0 +1,1 @@
+"""Where a network looks, by many methods behind one interface: images in, maps out."""

@@ -1,0 +1,198 @@
+"""All methods by name, behind one interface: images in, maps out."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from defectloc.attribution import class_activation as activation
+from defectloc.attribution import perturbation, pixels
+from defectloc.attribution.channels import contributions
+from defectloc.attribution.expected_gradients import expected_gradients
+from defectloc.attribution.fullgrad import fullgrad
+from defectloc.attribution.partition import shap_partition
+from defectloc.attribution.subject import Question, Subject, find_layer, grid_of, undisturbed
+from defectloc.attribution.superpixels import lime
+from defectloc.config import AttributionConfig
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Grid
+
+Parts = dict[str, np.ndarray]
+PIXELS = Grid(1, 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image `(1, 3, S, S)`, the question about it, and what a method may need to answer."""
+
+    question: Question
+    image: torch.Tensor
+    config: AttributionConfig
+    seed: int
+    layer: nn.Module | None
+
+    @property
+    def at(self) -> nn.Module:
+        """The layer, for methods that cannot do without."""
+        assert self.layer is not None
+        return self.layer
+
+    def grid(self, cells: int) -> Grid:
+        """Where the cells of a map lie: at the pixels, or at the layer."""
+        if self.layer is None or cells == self.image.shape[-1]:
+            return PIXELS
+        return grid_of(self.question.subject, self.layer, cells)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is run, and what is known of it before; without a function the run itself has the map."""
+
+    family: str
+    run: Callable[[Case], torch.Tensor | tuple[torch.Tensor, Parts]] | None = None
+    # of the extra `explain`
+    packages: tuple[str, ...] = ()
+    # 'always'; 'given': only where the user names one; 'never'
+    layer: str = "never"
+    # the keys of `attribution` that change its maps
+    uses: tuple[str, ...] = ()
+
+
+def _by_gradient(name: str, case: Case) -> torch.Tensor:
+    return activation.by_gradient(name, case.question, case.at, case.image)
+
+
+def _guided_gradcam(case: Case) -> torch.Tensor:
+    return pixels.guided_gradcam(case.question, case.at, case.image, case.grid)
+
+
+ACTIVATION, GRADIENT, PERTURBATION, INSIDE, OURS = "class activation", "gradient", "perturbation", "inside", "ours"
+_of_layer = partial(Method, ACTIVATION, layer="always")
+_of_pixels = partial(Method, GRADIENT, packages=("captum",))
+
+METHODS: dict[str, Method] = {
+    "cam": _of_layer(lambda c: activation.cam(c.question, c.at, c.image)),
+    **{name: _of_layer(partial(_by_gradient, name)) for name in activation.WEIGHTINGS},
+    "scorecam": _of_layer(lambda c: activation.scorecam(c.question, c.at, c.image, c.config), uses=("score_channels",)),
+    "ablationcam": _of_layer(lambda c: activation.ablationcam(c.question, c.at, c.image, c.config)),
+    "fullgrad": Method(ACTIVATION, lambda c: fullgrad(c.question, c.image)),
+    "saliency": _of_pixels(lambda c: pixels.saliency(c.question, c.image)),
+    "guided-backprop": _of_pixels(lambda c: pixels.guided_backprop(c.question, c.image)),
+    "guided-gradcam": _of_pixels(_guided_gradcam, layer="always"),
+    "integrated-gradients": _of_pixels(
+        lambda c: pixels.integrated_gradients(c.question, c.image, c.config), uses=("steps",)
+    ),
+    "smoothgrad": _of_pixels(
+        lambda c: pixels.smoothgrad(c.question, c.image, c.config, c.seed), uses=("smooth_samples", "noise")
+    ),
+    "expected-gradients": Method(
+        GRADIENT,
+        lambda c: expected_gradients(c.question, c.layer, c.image, c.config, c.seed),
+        layer="given",
+        uses=("expected_samples", "background", "noise"),
+    ),
+    "occlusion": Method(
+        PERTURBATION,
+        lambda c: perturbation.occlusion(c.question, c.image, c.config),
+        ("captum",),
+        uses=("window", "stride"),
+    ),
+    "lime": Method(
+        PERTURBATION,
+        lambda c: lime(c.question, c.image, c.config, c.seed),
+        ("captum", "skimage"),
+        uses=("lime_samples", "lime_hide", "superpixels", "n_superpixels"),
+    ),
+    "shap-partition": Method(
+        PERTURBATION,
+        lambda c: shap_partition(c.question, c.image, c.config, c.seed),
+        ("shap",),
+        uses=("shap_evaluations", "shap_masker"),
+    ),
+    "rise": Method(
+        PERTURBATION,
+        lambda c: perturbation.rise(c.question, c.image, c.config, c.seed),
+        uses=("rise_masks", "rise_cells"),
+    ),
+    "channels": Method(
+        INSIDE,
+        lambda c: contributions(c.question, c.at, c.image, c.config),
+        layer="always",
+        uses=("shown_channels",),
+    ),
+    # Their maps are the subject's `run_maps`.
+    "memory": Method(OURS),
+    "fusion": Method(OURS),
+}
+
+
+@dataclass
+class Attribution:
+    """Maps `(N, h, w)` float32, where their cells lie in the network's input, and what else a method gives."""
+
+    maps: np.ndarray
+    grid: Grid
+    # images that went through the network, per image explained
+    evaluations: float
+    # of each image
+    parts: list[Parts] = field(default_factory=list)
+
+
+def check(name: str, subject: Subject | None = None) -> None:
+    """Raise DefectlocError for an unknown method (with a list), one that is not installed, or not in the run."""
+    if name not in METHODS:
+        raise DefectlocError(f"method={name} is not known; choose one of {', '.join(METHODS)}.")
+    missing = [package for package in METHODS[name].packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise DefectlocError(f"method={name} needs the package {missing[0]}; type: pip install 'defectloc[explain]'.")
+    if METHODS[name].run is None and subject is not None and name not in subject.run_maps:
+        raise DefectlocError(
+            f"method={name} needs a run that has such maps; 'defectloc train' with localization.map={name} makes them."
+        )
+
+
+def attribute(
+    name: str,
+    subject: Subject,
+    images: torch.Tensor,
+    targets: list[int],
+    config: AttributionConfig,
+    seeds: list[int],
+    layer: str | None = None,
+) -> Attribution:
+    """Explain images `(N, 3, S, S)` in 0..255, each for the class that `targets` names, by one method.
+
+    What is drawn at random for an image is a function of that image's own of the `seeds`. `layer` is a name or an
+    index, None the last before pooling. The network is as before afterwards. Raises DefectlocError for what `check`
+    refuses, and for a layer that does not fit.
+    """
+    check(name, subject)
+    method = METHODS[name]
+    wanted = method.layer == "always" or (method.layer == "given" and layer is not None)
+    found = find_layer(subject, layer)[1] if wanted else None
+    maps, parts, grid, evaluations = [], [], PIXELS, 0
+    for image, target, seed in zip(images.to(subject.device).split(1), targets, seeds, strict=True):
+        question = Question(subject, target)
+        case = Case(question, image, config, seed, found)
+        with undisturbed(subject.network):
+            heat, grid, part = _answer(name, case)
+        maps.append(heat)
+        parts.append(part)
+        evaluations += question.evaluations
+    return Attribution(np.concatenate(maps), grid, evaluations / len(images), parts)
+
+
+def _answer(name: str, case: Case) -> tuple[np.ndarray, Grid, Parts]:
+    method, subject = METHODS[name], case.question.subject
+    if method.run is None:
+        with torch.no_grad():
+            own, grid = subject.run_maps[name].maps(subject.network, case.image)
+        case.question.evaluations += 1
+        return own.astype(np.float32), grid, {}
+    answer = method.run(case)
+    heat, parts = answer if isinstance(answer, tuple) else (answer, {})
+    return heat.detach().float().cpu().numpy(), case.grid(heat.shape[-1]), parts

@@ -1,0 +1,181 @@
+"""Every method on every backbone: maps of the promised shape, and a network that is as it was."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from asked import CUTS, FEW, SIZE, photographs, subject_of
+from torch import nn
+
+from defectloc.attribution import methods, subject
+from defectloc.attribution.methods import METHODS, attribute
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Grid
+
+NAMES = [name for name, method in METHODS.items() if method.run is not None]
+CELLS = {"vgg16": (4, Grid(16, 7.5)), "resnet50": (2, Grid(32, 0)), "densenet121": (2, Grid(32, 14))}
+
+
+def installed(name):
+    for package in METHODS[name].packages:
+        pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def asked(request):
+    return subject_of(request.param)
+
+
+def state_of(network: nn.Module):
+    """All that a method might leave behind in a network."""
+    tables = [name for name in vars(nn.Module()) if name.endswith("hooks")]
+    return {
+        "weights": {name: value.clone() for name, value in network.state_dict().items()},
+        "modes": [module.training for module in network.modules()],
+        "gradients": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
+        "wanted": [p.requires_grad for p in network.parameters()],
+        "hooks": [len(getattr(module, table)) for module in network.modules() for table in tables],
+    }
+
+
+def assert_untouched(network, before):
+    after = state_of(network)
+    for name, value in before.pop("weights").items():
+        assert torch.equal(after["weights"][name], value), name
+    after.pop("weights")
+    for old, new in zip(before.pop("gradients"), after.pop("gradients"), strict=True):
+        assert (old is None and new is None) or torch.equal(old, new)
+    assert after == before
+    assert sum(before["hooks"]) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_method_gives_maps_and_leaves_the_network_as_it_was(asked, name):
+    installed(name)
+    network = asked.network
+    network.train()
+    network.head.bias.grad = torch.ones(2)
+    before = state_of(network)
+    found = attribute(name, asked, photographs(2), [1, 0], FEW, [0, 1])
+    assert_untouched(network, before)
+    cells, grid = CELLS[network.backbone]
+    is_coarse = METHODS[name].layer == "always" and name != "guided-gradcam"
+    assert found.maps.shape == ((2, cells, cells) if is_coarse else (2, SIZE, SIZE))
+    assert found.grid == (grid if is_coarse else Grid(1, 0))
+    assert found.maps.dtype == np.float32
+    assert np.isfinite(found.maps).all()
+    assert np.ptp(found.maps) > 0
+    assert found.evaluations >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exception_leaves_the_network_as_it_was(name, monkeypatch):
+    installed(name)
+    asked = subject_of("densenet121")
+    before = state_of(asked.network)
+
+    def broken(*_):
+        raise RuntimeError("no memory left")
+
+    # Far behind, so that all hooks have been set.
+    monkeypatch.setattr(asked.network.head, "forward", broken)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        attribute(name, asked, photographs(), [1], FEW, [0], layer="denseblock3" if name == "layercam" else None)
+    monkeypatch.undo()
+    assert_untouched(asked.network, before)
+
+
+@pytest.mark.parametrize("name", ["scorecam", "rise", "smoothgrad", "lime", "expected-gradients", "shap-partition"])
+def test_same_seed_same_map(name):
+    installed(name)
+    asked = subject_of("densenet121")
+    random_state, draws = np.random.get_state(), torch.get_rng_state()
+    maps = [attribute(name, asked, photographs(), [1], FEW, [seed]).maps for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(maps[0], maps[1])
+    if name not in ("scorecam", "shap-partition"):  # nothing is drawn, or only where values tie
+        assert not np.array_equal(maps[0], maps[2])
+    assert (np.random.get_state()[1] == random_state[1]).all()
+    assert np.random.get_state()[2] == random_state[2]
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+def test_an_image_has_the_same_map_in_any_company():
+    asked = subject_of("densenet121")
+    both = attribute("rise", asked, photographs(2), [1, 0], FEW, [3, 4]).maps
+    alone = attribute("rise", asked, photographs(2)[1:], [0], FEW, [4]).maps
+    np.testing.assert_array_equal(both[1:], alone)
+
+
+@pytest.mark.parametrize(
+    "name", ["scorecam", "ablationcam", "integrated-gradients", "smoothgrad", "expected-gradients", "rise", "lime"]
+)
+def test_chunks_bound_the_memory_and_change_no_result(name):
+    installed(name)
+    asked, maps = subject_of("densenet121"), []
+    for chunk in (64, 3):
+        config = replace(FEW, chunk=chunk, gradient_chunk=chunk)
+        sizes = []
+        handle = asked.network.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        maps.append(attribute(name, asked, photographs(), [1], config, [0]).maps)
+        handle.remove()
+        assert max(sizes) <= chunk
+    scale = np.abs(maps[0]).max()
+    np.testing.assert_allclose(maps[0] / scale, maps[1] / scale, atol=1e-4)
+
+
+def test_layers_by_name_index_and_part():
+    asked = subject_of("vgg16")
+    for layer, cells in (("conv4_3", 8), ("0", 64), ("-1", 4), ("conv3_1.conv", 16)):
+        found = attribute("layercam", asked, photographs(), [1], FEW, [0], layer=layer)
+        assert found.maps.shape == (1, cells, cells)
+    assert attribute("layercam", asked, photographs(), [1], FEW, [0], "conv4_3").grid == Grid(8, 3.5)
+
+
+@pytest.mark.parametrize("layer", ["conv9", "17", "-18", "fc"])
+def test_unknown_layer_lists_those_there_are(layer):
+    with pytest.raises(DefectlocError, match=r"0 conv1_1, 1 conv1_2, 2 pool1.*16 conv5_3"):
+        attribute("gradcam", subject_of("vgg16"), photographs(), [1], FEW, [0], layer=layer)
+
+
+def test_layer_that_gives_no_map():
+    asked = subject_of("densenet121")
+    asked.network.tail.relu5 = nn.Sequential(asked.network.tail.relu5, nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(DefectlocError, match="not convolutional"):
+        attribute("gradcam", asked, photographs(), [1], FEW, [0], layer="relu5.1")
+
+
+def test_layer_that_is_used_several_times():
+    with pytest.raises(DefectlocError, match="several times"):
+        attribute("gradcam", subject_of("resnet50"), photographs(), [1], FEW, [0], layer="layer4.2.relu")
+
+
+def test_unknown_method_lists_all():
+    with pytest.raises(DefectlocError, match="cam, gradcam, gradcam"):
+        attribute("grandcam", subject_of("densenet121"), photographs(), [1], FEW, [0])
+
+
+def test_method_whose_extra_is_not_installed(monkeypatch):
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(DefectlocError, match=r"captum; type: pip install 'defectloc\[explain\]'"):
+        methods.check("saliency")
+
+
+def test_run_map_that_the_subject_does_not_have():
+    asked = subject_of("densenet121")
+    with pytest.raises(DefectlocError, match=r"localization\.map=memory"):
+        attribute("memory", asked, photographs(), [1], FEW, [0])
+    asked.run_maps["memory"] = subject.RunMap("", lambda _, images: (images[:, 0, ::8, ::8].numpy(), Grid(8, 3.5)))
+    found = attribute("memory", asked, photographs(), [1], FEW, [0])
+    np.testing.assert_array_equal(found.maps, photographs()[:, 0, ::8, ::8])
+    assert found.grid == Grid(8, 3.5)
+
+
+def test_inner_layer_behind_a_bypass():
+    """DenseNet joins a layer's output with earlier maps, which replacing it has to survive."""
+    asked = subject_of("densenet121")
+    layer = "denseblock4.denselayer3"
+    found = attribute("ablationcam", asked, photographs(), [1], FEW, [0], layer=layer)
+    assert found.maps.shape == (1, 2, 2)
+    inner = subject.find_layer(asked, layer)[1]
+    assert not inner._forward_hooks
