@@ -23,8 +23,8 @@ LEVELS = {
     "resnet50": ("layer2", "layer3"),
     "densenet121": ("denseblock2", "denseblock3"),
 }
-# Distances of this many patches at once.
-CHUNK = 4096
+# Distances of this many patches at once, so that their table stays in the processor's cache.
+CHUNK = 256
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding.
 SMALLEST_SD = 1e-6
 
@@ -71,7 +71,7 @@ class GoodMemory:
         """
         self.mean, self.sd, self.projection, self.bank = mean, sd, projection, bank
         self.reach = torch.zeros((), device=bank.device) if reach is None else reach
-        self._squares = bank.square().sum(1)
+        self._squares, self._columns = bank.square().sum(1), bank.T.contiguous()
 
     @classmethod
     def fit(
@@ -155,7 +155,7 @@ class GoodMemory:
         nearest = []
         for chunk in projected.split(CHUNK):
             # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
-            nearest.append((self._squares - 2 * chunk @ self.bank.T).amin(1) + chunk.square().sum(1))
+            nearest.append(torch.addmm(self._squares, chunk, self._columns, alpha=-2).amin(1) + chunk.square().sum(1))
         return torch.cat(nearest).clamp_min(0).sqrt().reshape(shape).cpu().numpy()
 
     def save(self, path: Path, key: str) -> None:
