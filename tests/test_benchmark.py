@@ -29,6 +29,7 @@ SMOKE = [
 
 
 @pytest.mark.filterwarnings("ignore:defect types")
+@pytest.mark.slow
 def test_smoke_run(command):
     outcome = command("benchmark", *SMOKE)
     assert outcome.code == 0, outcome.err

@@ -15,7 +15,7 @@ NONE = [*OFFICIAL, "data.n_defective=0", "localization.map=memory", "localizatio
 @pytest.fixture
 def alone(command) -> Path:
     """A run without any defective training image."""
-    outcome = command("train", *NONE, "figures=true")
+    outcome = command("train", *NONE)
     assert outcome.code == 0, outcome.err
     assert "memory of good parts works alone" in outcome.err
     return next(Path("outputs").glob("pill/fold0-*"))
@@ -31,6 +31,10 @@ def test_without_a_labelled_defect_the_memory_decides(alone):
     assert pd.read_csv(alone / "predictions.csv")["log_odds"].isna().all()
     notes = json.loads((alone / "localization" / metrics["localization"] / "calibration.json").read_text())
     assert "good validation images" in notes["score_from"]
+
+
+def test_figures_without_a_class_map(alone, command):
+    assert command("train", *NONE, "figures=true").code == 0
     assert (alone / "figures" / "test.png").is_file()
 
 
