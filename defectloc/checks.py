@@ -44,16 +44,21 @@ def typed(config: DictConfig) -> Any:
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization, DecisionConfig())
     if isinstance(settings, TrainSettings) and settings.data.n_defective == 0:
-        asked = {"localization.map": settings.localization.map, "decision.score": str(settings.decision.score)}
-        for key, value in asked.items():
-            if value != "memory":
-                raise DefectlocError(
-                    f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
-                    "to tell the classes apart; use localization.map=memory."
-                )
+        _check_unlabelled(settings)
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_fixed(settings.localization, settings.decision)
+        _check_map_of_fixed(settings.localization, settings.decision)
     return settings
+
+
+def _check_unlabelled(settings: TrainSettings) -> None:
+    asked = {"localization.map": settings.localization.map, "decision.score": str(settings.decision.score)}
+    for key, value in asked.items():
+        if value != "memory":
+            raise DefectlocError(
+                f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
+                "to tell the classes apart; use localization.map=memory."
+            )
 
 
 def _check_cache(settings: CacheSettings) -> None:
@@ -198,9 +203,20 @@ def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> 
         "localization.normalization=good": localization.normalization == "good",
         f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
         "decision.calibrate=true": decision.calibrate,
+    }
+    _refuse_without_validation(chosen)
+
+
+def _check_map_of_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:
+    """Memory and labels come to one scale, and scores to log-odds, on the validation part."""
+    made = {
         "localization.map=fusion": localization.map == "fusion",
         f"decision.score={decision.score}": decision.score != "class",
     }
+    _refuse_without_validation(made)
+
+
+def _refuse_without_validation(chosen: dict[str, bool]) -> None:
     for key, needs_validation in chosen.items():
         if needs_validation:
             raise DefectlocError(

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from defectloc import cli
-from defectloc.asked import Asked, Case, explain_all, prepare
 from defectloc.config import ExplainSettings
+from defectloc.explaining.asked import Asked, Case, explain_all, prepare
 from defectloc.files import atomic
 
 
@@ -14,13 +14,13 @@ def run(settings: ExplainSettings) -> Path:
     """Explain images by one method, or compare methods; returns the folder of what was written."""
     asked = prepare(settings)
     if settings.compare:
-        from defectloc.comparison import compare
+        from defectloc.explaining.comparison import compare
 
         return compare(asked, settings)
     cases = explain_all(asked, settings)
     folder = asked.output / f"{settings.method}-{settings.select}"
     _write(folder / "explanations.npz", cases, asked, settings)
-    from defectloc.explained import draw
+    from defectloc.explaining.pictures import draw
 
     sheet = draw(cases, asked, settings, folder)
     print(f"maps: {folder / 'explanations.npz'}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from defectloc.heat import RunMaps
 from defectloc.localization import thresholds
 from defectloc.localization.boxes import find_boxes, to_coco
 from defectloc.localization.calibration import fit_temperature, probability
-from defectloc.localization.scores import Weights, by_good, by_labels, hottest, trust
+from defectloc.localization.scores import Weights, by_good, by_trust, hottest
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import Run, write_csv, write_json
 from defectloc.score import test_scores, validation_scores
@@ -135,18 +135,9 @@ def _score(run: Run, images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd
     if kind == "memory":
         weights = by_good(labels, hot[held_out])
         return pd.Series(weights(hot), index=images.index), weights
-    kept = images["kept_log_odds"]
-    share = trust(labels, images.loc[held_out, "log_odds"], kept[held_out])
-    evidence = share * images["log_odds"] + (1 - share) * kept
-    if share == 0:
-        # What is left of evidence that lies elsewhere is still moved by it.
-        evidence = 0 * kept
-    weights = by_labels(labels, evidence[held_out], hot[held_out])
-    of_class, of_map = weights.weights
-    # One sum of three, as it is applied to new images.
-    parts = [share * of_class, (1 - share) * of_class * (share > 0), of_map]
-    weights = replace(weights, weights=parts, sentence=f"{weights.sentence} Trust in the class: {share:.2f}.")
-    return pd.Series(weights(images["log_odds"], kept, hot), index=images.index), weights
+    log_odds, kept = images["log_odds"], images["kept_log_odds"]
+    weights = by_trust(labels, log_odds[held_out], kept[held_out], hot[held_out])
+    return pd.Series(weights(log_odds, kept, hot), index=images.index), weights
 
 
 def _threshold(maps: RunMaps, localization: LocalizationConfig) -> thresholds.Chosen:

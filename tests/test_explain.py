@@ -12,11 +12,11 @@ from PIL import Image
 
 from defectloc.config import ExplainSettings
 from defectloc.errors import DefectlocError
-from defectloc.explained import _scale
+from defectloc.explaining.pictures import _scale
+from defectloc.explaining.selection import images_of, select
+from defectloc.explaining.targets import Answer, targets_of
 from defectloc.localization.maps import Grid, upsample
 from defectloc.runs import Run
-from defectloc.selection import images_of, select
-from defectloc.targets import Answer, targets_of
 
 FEW = [
     "threads=1",

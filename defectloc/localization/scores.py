@@ -85,3 +85,17 @@ def by_labels(labels: ArrayLike, evidence: ArrayLike, unusual: ArrayLike) -> Wei
     weights[used] = np.clip(model.coef_[0], 0, None) / sd[used]
     bias = float(model.intercept_[0] - (weights * mean).sum())
     return Weights(weights.tolist(), bias, f"Logistic regression on {len(first)} validation images.")
+
+
+def by_trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike, unusual: ArrayLike) -> Weights:
+    """Return `by_labels` of the map's score and of the class evidence as far as `trust` goes; three weights, in order.
+
+    What stays of evidence that lies elsewhere is still moved by it, so without trust neither counts.
+    """
+    share = trust(labels, log_odds, kept)
+    parts = np.array([share, 1 - share if share > 0 else 0])
+    evidence = parts[0] * np.asarray(log_odds, dtype=np.float64) + parts[1] * np.asarray(kept, dtype=np.float64)
+    whole = by_labels(labels, evidence, unusual)
+    of_class, of_map = whole.weights
+    sentence = f"{whole.sentence} Trust in the class: {share:.2f}."
+    return Weights([*(of_class * parts).tolist(), of_map], whole.bias, sentence, whole.fallback)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.scores import EVEN, HOTTEST, by_good, by_labels, hottest, trust
+from defectloc.localization.scores import EVEN, HOTTEST, by_good, by_labels, by_trust, hottest, trust
 
 LABELS = [0] * 8 + [1] * 4
 EVIDENCE = [-3.0, -2, -4, -1, -3, -2, 1, -2, 2, 4, -1, 3]
@@ -84,3 +84,19 @@ def test_trust_by_what_stays(stay: int, expected: float) -> None:
 
 def test_few_defects_found_earn_no_trust() -> None:
     assert trust([1] * 4 + [0], [2.0] * 4 + [-1], [2.0] * 4 + [-1]) == 0
+
+
+def test_without_trust_neither_kind_of_class_evidence_counts() -> None:
+    log_odds = [4.0 if label else -4.0 for label in LABELS]
+    weights = by_trust(LABELS, log_odds, EVIDENCE, UNUSUAL)
+    assert weights.weights[:2] == [0, 0]
+    assert weights.weights[2] > 0
+
+
+def test_trusted_evidence_is_shared_between_both_kinds() -> None:
+    labels = [0] * 10 + [1] * 10
+    log_odds = [-4.0] * 10 + [4.0] * 10
+    kept = [-4.0] * 10 + [3.0] * 8 + [-1.0] * 2
+    first, second, third = by_trust(labels, log_odds, kept, range(20)).weights
+    assert first / (first + second) == pytest.approx(0.6)
+    assert third > 0

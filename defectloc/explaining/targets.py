@@ -8,8 +8,8 @@ import numpy as np
 
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
+from defectloc.explaining.subjects import ANOMALY, GOOD, Decision
 from defectloc.localization.calibration import probability
-from defectloc.subjects import ANOMALY, GOOD, Decision
 
 if TYPE_CHECKING:
     from defectloc.attribution.subject import Subject

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from defectloc.asked import Asked, Case, boxes_of, heat_of
 from defectloc.config import ExplainSettings
 from defectloc.data.images import read_mask
+from defectloc.explaining.asked import Asked, Case, boxes_of, heat_of
+from defectloc.explaining.selection import UNKNOWN
 from defectloc.figures.contact import (
     Explained,
     Legend,
@@ -18,7 +19,6 @@ from defectloc.figures.contact import (
     red_and_blue,
 )
 from defectloc.figures.heat_styles import for_and_against, heat_on, superpixels_on
-from defectloc.selection import UNKNOWN
 
 # Maps on which 0 is neither for nor against, and distances.
 LOG_ODDS, RUN_MAPS = ("cam", "channels"), ("memory", "fusion")

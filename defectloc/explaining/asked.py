@@ -12,15 +12,15 @@ from matplotlib import colormaps
 from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
 from defectloc.errors import DefectlocError
-from defectloc.kept import Explanation, Maker
+from defectloc.explaining.kept import Explanation, Maker
+from defectloc.explaining.selection import images_of, select, test_images
+from defectloc.explaining.subjects import Decision, decision_of, root_of, subject_of
+from defectloc.explaining.targets import Answer, answer, targets_of
 from defectloc.localization.maps import upsample
 from defectloc.localization.normalization import normalize
 from defectloc.localize import boxes_on
 from defectloc.progress import images_bar
 from defectloc.runs import Run
-from defectloc.selection import images_of, select, test_images
-from defectloc.subjects import Decision, decision_of, root_of, subject_of
-from defectloc.targets import Answer, answer, targets_of
 
 if TYPE_CHECKING:
     from defectloc.attribution.subject import Subject

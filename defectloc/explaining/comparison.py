@@ -11,24 +11,24 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from defectloc.asked import Asked, Case, boxes_of, heat_of
 from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.box import BoxScores, pointing_game
 from defectloc.evaluation.pixel import PixelScores
+from defectloc.explaining.asked import Asked, Case, boxes_of, heat_of
+from defectloc.explaining.kept import Maker
+from defectloc.explaining.targets import answer
 from defectloc.figures.comparison import draw_comparison
 from defectloc.files import write_text
 from defectloc.heat import RunMaps
-from defectloc.kept import Maker
 from defectloc.localization.boxes import CORNERS, boxes_of_mask
 from defectloc.localization.maps import upsample
 from defectloc.progress import images_bar
 from defectloc.reporting.attribution import shown, summary
 from defectloc.reporting.summary import markdown
 from defectloc.runs import write_csv, write_json
-from defectloc.targets import answer
 
 if TYPE_CHECKING:
     from defectloc.attribution.subject import Subject
