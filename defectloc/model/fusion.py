@@ -54,18 +54,20 @@ class Fusion:
         `scale` is (mean, sd) of the distances on good validation images.
         """
         mean, sd = scale
-        suspects = ((levels, (memory.distances(levels) - mean) / sd) for levels in defective())
-        patches = PatchClassifier.fit(memory, good(), suspects, n_good, seed)
+        vectors = map(memory.standardized, defective())
+        suspects = ((some, (memory.nearest(some) - mean) / sd) for some in vectors)
+        patches = PatchClassifier.fit(map(memory.standardized, good()), suspects, n_good, seed)
         return cls(memory, mean, sd, patches, GoodReference.fit(inputs, n_good, seed, str(memory.bank.device)))
 
     def look(self, classifier: Classifier, levels: Arrays, inputs: np.ndarray) -> Seen:
         """Look at images by their levels and the tail's inputs `(N, C, h', w')`."""
-        distances = self.memory.distances(levels)
+        vectors = self.memory.standardized(levels)
+        distances = self.memory.nearest(vectors)
         unusual = (distances - self.mean) / self.sd
         fused = unusual.clip(0)
         if self.patches is not None:
             # Unusual, times the probability that it is a defect.
-            fused = fused * 0.5 * (1 + np.tanh(self.patches.log_odds(self.memory, levels) / 2))
+            fused = fused * 0.5 * (1 + np.tanh(self.patches.log_odds(vectors) / 2))
         return Seen(distances, fused, *self.reference.kept(classifier, inputs, unusual))
 
     def save(self, path: Path, key: str) -> None:
@@ -76,7 +78,7 @@ class Fusion:
                 file,
                 key=np.array(key),
                 scale=np.array([self.mean, self.sd]),
-                weights=np.zeros(0) if taught is None else taught.weights.cpu().numpy(),
+                weights=np.zeros(0) if taught is None else taught.weights.numpy(),
                 bias=np.array(0.0 if taught is None else taught.bias),
                 bank=self.reference.bank.half().cpu().numpy(),
             )
@@ -90,7 +92,7 @@ class Fusion:
                 if str(content["key"]) != key:
                     raise KeyError("key")
                 mean, sd = content["scale"].tolist()
-                weights = torch.from_numpy(content["weights"]).to(device)
+                weights = torch.from_numpy(content["weights"])
                 taught = PatchClassifier(weights, float(content["bias"])) if len(weights) else None
                 reference = GoodReference(torch.from_numpy(content["bank"]).to(device).float())
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

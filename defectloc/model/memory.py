@@ -146,7 +146,10 @@ class GoodMemory:
 
     def distances(self, levels: Arrays) -> np.ndarray:
         """Give each patch's exact Euclidean distance to the nearest good one, `(N, h, w)` float32, 0 or more."""
-        vectors = self.standardized(levels)
+        return self.nearest(self.standardized(levels))
+
+    def nearest(self, vectors: torch.Tensor) -> np.ndarray:
+        """Give the `distances` of standardised patch vectors `(N, h, w, C)`."""
         shape = vectors.shape[:3]
         projected = vectors.reshape(-1, vectors.shape[-1]) @ self.projection
         if self.bank.shape[1] > self.projection.shape[1]:

@@ -38,24 +38,24 @@ def scale(memory: GoodMemory) -> tuple[float, float]:
 
 def taught(memory: GoodMemory, channel: int = 0) -> PatchClassifier | None:
     mean, sd = scale(memory)
-    bad = [spoiled(N, 1, channel)]
-    return PatchClassifier.fit(memory, [[level(N, 0)]], [(bad, (memory.distances(bad) - mean) / sd)], N, seed=0)
+    good, bad = (memory.standardized([values]) for values in (level(N, 0), spoiled(N, 1, channel)))
+    return PatchClassifier.fit([good], [(bad, (memory.nearest(bad) - mean) / sd)], N, seed=0)
 
 
 def test_patches_learn_what_is_unusual_about_the_labelled(memory):
     model = taught(memory)
     assert model is not None
-    same = model.log_odds(memory, [spoiled(4, 2)])
-    other = model.log_odds(memory, [spoiled(4, 2, channel=9)])
+    same = model.log_odds(memory.standardized([spoiled(4, 2)]))
+    other = model.log_odds(memory.standardized([spoiled(4, 2, channel=9)]))
     assert same[:, 2:4, 3:5].mean() > 0 > same[:, 4:, :2].mean()
     # As unusual, but no labelled image showed it.
     assert other[:, 2:4, 3:5].mean() < same[:, 2:4, 3:5].mean() - 2
 
 
 def test_nothing_unusual_teaches_nothing(memory):
-    good = [level(N, 0)]
+    good, other = (memory.standardized([level(N, seed)]) for seed in (0, 1))
     quiet = np.zeros((N, SIZE, SIZE), np.float32)
-    assert PatchClassifier.fit(memory, [good], [([level(N, 1)], quiet)], N, seed=0) is None
+    assert PatchClassifier.fit([good], [(other, quiet)], N, seed=0) is None
     assert FEWEST > 0
 
 
