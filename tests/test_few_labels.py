@@ -52,6 +52,10 @@ def test_class_map_of_such_a_run_is_said_to_be_unavailable(alone, command):
     assert "no class score" in command("localize", *arguments).sentence
 
 
+def test_no_network_was_taught_that_could_be_explained(alone, command):
+    assert "without a defective image" in command("explain", f"run={alone}", "method=memory").sentence
+
+
 def test_prediction_by_memory_alone(alone, command):
     images = json.loads((alone / "run.json").read_text())["root"] + "/pill/test"
     outcome = command("predict", f"run={alone}", f"images={images}", "output=new", "threads=1", "overlays=false")

@@ -269,13 +269,31 @@ class Darkness(nn.Module):
         return torch.stack([-value, value], 1)
 
 
+def cracked(width: int) -> tuple[torch.Tensor, Subject]:
+    """Give a dark band across the middle of a bright image of 64 px."""
+    image = torch.full((1, 3, 64, 64), 200.0)
+    image[:, :, 31 - width // 2 : 31 + width // 2] = 20
+    return image, Subject(Darkness(), ["good", "anomaly"], 64, torch.zeros(3, 1, 1))
+
+
+def test_quickshift_cuts_where_the_colour_changes():
+    pytest.importorskip("captum")
+    pytest.importorskip("skimage")
+    image, asked = cracked(20)
+    # Without any grain, many paths are equally steep.
+    image += 2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    config = replace(FEW, lime_samples=100, superpixels="quickshift")
+    found = attribute("lime", asked, image, [1], config, [0])
+    segments = found.parts[0]["segments"]
+    assert not np.intersect1d(segments[25:39], segments[:18]).size
+    assert found.maps[0][25:39].min() > 10 * np.abs(found.maps[0][:18]).max()
+
+
 def test_lime_hides_a_dark_crack_only_by_a_blur():
     """A superpixel that follows a crack has the crack's own colour for its mean."""
     pytest.importorskip("captum")
     pytest.importorskip("skimage")
-    image = torch.full((1, 3, 64, 64), 200.0)
-    image[:, :, 28:34] = 20
-    asked = Subject(Darkness(), ["good", "anomaly"], 64, torch.zeros(3, 1, 1))
+    image, asked = cracked(6)
     many = replace(FEW, lime_samples=200, n_superpixels=30)
     heat = attribute("lime", asked, image, [1], many, [0]).maps[0]
     elsewhere = np.delete(heat, np.s_[24:38], axis=0)
