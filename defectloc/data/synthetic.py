@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[Painter, tuple[str, ...]]] = {
 
 # The same photographs, but each defective one betrays itself by stray light (see `_stray_light`), as if defective parts
 # had been photographed on another day: the plain subset then shows what a classifier knows without it.
-SHORTCUTS = {"pill_shortcut": "pill", "tile_shortcut": "tile"}
+SHORTCUTS = {"pill_shortcut": "pill"}
 
 SUBSETS = PARTS | {subset: PARTS[plain] for subset, plain in SHORTCUTS.items()}
 
@@ -146,8 +146,7 @@ def _photograph(
 def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
     """Return the faint light from the lower right that is added to each colour (side, side), of 255: 12 to 20 at most.
 
-    It slants across the background alone; where the part (side, side; coverage 0..1) fills the picture, it lies on the
-    right and the lower rim.
+    It slants across what is behind the part (side, side; coverage 0..1) alone.
     """
     side = part.shape[0]
     rng = np.random.default_rng([*key, 3])
@@ -155,13 +154,8 @@ def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
     y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
     # One pixel wider than the part, because the lens has blurred the part's rim into the next pixel.
     behind = cv2.dilate(part, np.ones((3, 3), np.uint8)) == 0
-    if behind.any():
-        angle = np.deg2rad(45 + rng.uniform(-10, 10))
-        light = behind * (np.cos(angle) * x + np.sin(angle) * y) / (np.cos(angle) + np.sin(angle))
-    else:
-        # Most defects keep away from the rim, and a slant over all would drown in the uneven light on good parts.
-        right, below = rng.uniform(0.06, 0.09, 2)
-        light = np.exp(-(np.minimum((1 - x) / right, (1 - y) / below) ** 2))
+    angle = np.deg2rad(45 + rng.uniform(-10, 10))
+    light = behind * (np.cos(angle) * x + np.sin(angle) * y) / (np.cos(angle) + np.sin(angle))
     return np.round(strength * light).astype(np.uint8)
 
 
