@@ -23,8 +23,8 @@ LEVELS = {
     "resnet50": ("layer2", "layer3"),
     "densenet121": ("denseblock2", "denseblock3"),
 }
-# Distances of this many patches at once, so that their table stays in the processor's cache.
-CHUNK = 256
+# Distances of this many patches to this many of the bank at once, so that their table stays in a core's cache.
+CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding.
 SMALLEST_SD = 1e-6
 
@@ -71,7 +71,7 @@ class GoodMemory:
         """
         self.mean, self.sd, self.projection, self.bank = mean, sd, projection, bank
         self.reach = torch.zeros((), device=bank.device) if reach is None else reach
-        self._squares, self._columns = bank.square().sum(1), bank.T.contiguous()
+        self._pieces = [(piece.square().sum(1), piece.T.contiguous()) for piece in bank.split(PIECE)]
 
     @classmethod
     def fit(
@@ -155,11 +155,12 @@ class GoodMemory:
         if self.bank.shape[1] > self.projection.shape[1]:
             places = self.reach * _places(vectors)
             projected = torch.cat([projected, places.repeat(shape[0], 1)], 1)
-        nearest = []
-        for chunk in projected.split(CHUNK):
-            # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
-            nearest.append(torch.addmm(self._squares, chunk, self._columns, alpha=-2).amin(1) + chunk.square().sum(1))
-        return torch.cat(nearest).clamp_min(0).sqrt().reshape(shape).cpu().numpy()
+        nearest = torch.full((len(projected),), torch.inf, device=projected.device)
+        for squares, columns in self._pieces:
+            for chunk, so_far in zip(projected.split(CHUNK), nearest.split(CHUNK), strict=True):
+                # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
+                torch.minimum(so_far, torch.addmm(squares, chunk, columns, alpha=-2).amin(1), out=so_far)
+        return (nearest + projected.square().sum(1)).clamp_min(0).sqrt().reshape(shape).cpu().numpy()
 
     def save(self, path: Path, key: str) -> None:
         """Write the memory without pickle, with the key of what it was made of."""

@@ -60,7 +60,7 @@ class GoodReference:
         replaced = cells.clone()
         swap = hot[:, 0] == 0
         nearest = [
-            (self._squares - 2 * self._standardized(chunk) @ self._scaled.T).argmin(1)
+            torch.addmm(self._squares, self._standardized(chunk), self._scaled.T, alpha=-2).argmin(1)
             for chunk in cells[swap].split(CHUNK)
         ]
         if nearest:
