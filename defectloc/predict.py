@@ -62,7 +62,7 @@ class Inspector:
             key = run.maps("memory").key
             self._memory, self._levels = GoodMemory.load(run.folder / runs.MEMORY, key, device), json.loads(key)[0]
             if "fusion" in asked:
-                self._fusion = Fusion.load(run.folder / runs.FUSION, key, self._memory)
+                self._fusion = Fusion.load(run.folder / runs.FUSION, run.maps("fusion").key, self._memory)
         hot = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
 

@@ -16,6 +16,8 @@ from defectloc.progress import images_bar
 
 # Of fewer good images a memory hardly knows what varies.
 FEW_GOOD = 5
+# Raised when the code changes what a fusion gives.
+FUSION_VERSION = 2
 
 
 def remember(fold: Fold, folder: Path) -> None:
@@ -60,13 +62,13 @@ def combine(fold: Fold, folder: Path) -> None:
 
     remembered = runs.read_maps(folder / runs.maps_name("memory"))
     path = folder / runs.maps_name("fusion")
-    if path.is_file() and runs.read_maps(path).key == remembered.key:
+    key = f"{remembered.key} {FUSION_VERSION}"
+    if path.is_file() and runs.read_maps(path).key == key:
         return
     started = time.perf_counter()
     good, held_out = _good(fold), _held_out(fold)
-    scale = GoodStatistics.from_maps(
-        remembered.cells[name] for name in held_out.query("label == 0 and split == 'validation'")["path"]
-    )
+    of_good = [remembered.cells[name] for name in held_out.query("label == 0 and split == 'validation'")["path"]]
+    scale = GoodStatistics.from_maps(of_good)
     memory = GoodMemory.load(folder / runs.MEMORY, remembered.key, fold.device)
     classifier = weights.restore(folder / runs.CHECKPOINT).to(fold.device)
     batches = level_batches(fold, fold.memory_levels)
@@ -75,6 +77,7 @@ def combine(fold: Fold, folder: Path) -> None:
     fusion = Fusion.fit(
         memory,
         (scale.mean, scale.sd),
+        np.stack(of_good),
         lambda: batches(good),
         lambda: batches(defective),
         (inputs for *_, inputs in both(good)),
@@ -98,11 +101,11 @@ def combine(fold: Fold, folder: Path) -> None:
         kept_area=kept.mean((1, 2)),
         kept_evidence=(positive * kept).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
     )
-    fusion.save(folder / runs.FUSION, remembered.key)
+    fusion.save(folder / runs.FUSION, key)
     runs.forget(folder, "fusion")
     (folder / "figures" / "evidence.png").unlink(missing_ok=True)
     runs.write_csv(folder / runs.EVIDENCE, evidence)
-    runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, remembered.key)
+    runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, key)
     runs.note_seconds(folder, "fusion", time.perf_counter() - started)
 
 

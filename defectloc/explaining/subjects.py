@@ -90,7 +90,7 @@ def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
 
     found = {"memory": RunMap(_digest(run.folder / MEMORY), distances)}
     if there("fusion", FUSION):
-        fusion = Fusion.load(run.folder / FUSION, remembered.key, memory)
+        fusion = Fusion.load(run.folder / FUSION, run.maps("fusion").key, memory)
 
         def fused(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
             *own, inputs = arrays(network, images, [*levels, network.level])

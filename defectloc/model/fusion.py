@@ -43,6 +43,7 @@ class Fusion:
         cls,
         memory: GoodMemory,
         scale: tuple[float, float],
+        held_out: np.ndarray,
         good: Batches,
         defective: Batches,
         inputs: Iterable[np.ndarray],
@@ -51,12 +52,13 @@ class Fusion:
     ) -> "Fusion":
         """Learn from the levels of good and of defective training images, and the tail's `inputs` of the good ones.
 
-        `scale` is (mean, sd) of the distances on good validation images.
+        `scale` is (mean, sd) of the distances `held_out` `(N, h, w)` on good validation images.
         """
         mean, sd = scale
         vectors = map(memory.standardized, defective())
         suspects = ((some, (memory.nearest(some) - mean) / sd) for some in vectors)
-        patches = PatchClassifier.fit(map(memory.standardized, good()), suspects, n_good, seed)
+        quiet = (held_out - mean) / sd
+        patches = PatchClassifier.fit(map(memory.standardized, good()), suspects, quiet, n_good, seed)
         return cls(memory, mean, sd, patches, GoodReference.fit(inputs, n_good, seed, str(memory.bank.device)))
 
     def look(self, classifier: Classifier, levels: Arrays, inputs: np.ndarray) -> Seen:
@@ -64,10 +66,9 @@ class Fusion:
         vectors = self.memory.standardized(levels)
         distances = self.memory.nearest(vectors)
         unusual = (distances - self.mean) / self.sd
-        fused = unusual.clip(0)
-        if self.patches is not None:
-            # Unusual, times the probability that it is a defect.
-            fused = fused * 0.5 * (1 + np.tanh(self.patches.log_odds(vectors) / 2))
+        # Unusual, times the probability that it is a defect: an even chance where the labels teach nothing.
+        log_odds = 0.0 if self.patches is None else self.patches.log_odds(vectors)
+        fused = unusual.clip(0) * 0.5 * (1 + np.tanh(log_odds / 2))
         return Seen(distances, fused, *self.reference.kept(classifier, inputs, unusual))
 
     def save(self, path: Path, key: str) -> None:
@@ -80,6 +81,7 @@ class Fusion:
                 scale=np.array([self.mean, self.sd]),
                 weights=np.zeros(0) if taught is None else taught.weights.numpy(),
                 bias=np.array(0.0 if taught is None else taught.bias),
+                trust=np.array(0.0 if taught is None else taught.trust),
                 bank=self.reference.bank.half().cpu().numpy(),
             )
 
@@ -93,7 +95,8 @@ class Fusion:
                     raise KeyError("key")
                 mean, sd = content["scale"].tolist()
                 weights = torch.from_numpy(content["weights"])
-                taught = PatchClassifier(weights, float(content["bias"])) if len(weights) else None
+                bias, trust = float(content["bias"]), float(content["trust"])
+                taught = PatchClassifier(weights, bias, trust) if len(weights) else None
                 reference = GoodReference(torch.from_numpy(content["bank"]).to(device).float())
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DefectlocError(f"{path} cannot be read as this run's fusion; fit it again.") from error

@@ -24,36 +24,42 @@ class PatchClassifier:
     finds unusual are taken for defects (multiple instances with selected witnesses, as in Andrews et al., "Support
     Vector Machines for Multiple-Instance Learning", NIPS 2002), all patches of good images are not. What all images of
     a class share, such as their light, is not unusual enough to be learnt from.
+
+    What is unusual on good images as well teaches the wrong thing. So the log-odds count as far as the examples can be
+    trusted: by 2 s - 1, with s the share of the unusual patches of defective images that good ones do not have too.
     """
 
-    def __init__(self, weights: torch.Tensor, bias: float) -> None:
-        """Weights `(C,)` of the standardised features."""
-        self.weights, self.bias = weights, bias
+    def __init__(self, weights: torch.Tensor, bias: float, trust: float = 1.0) -> None:
+        """Weights `(C,)` of the standardised features; trust in [0, 1]."""
+        self.weights, self.bias, self.trust = weights, bias, trust
 
     @classmethod
     def fit(
         cls,
         good: Iterable[torch.Tensor],
         defective: Iterable[tuple[torch.Tensor, np.ndarray]],
+        held_out: np.ndarray,
         n_good: int,
         seed: int,
     ) -> "PatchClassifier | None":
         """Learn from batches `(N, h, w, C)` of good images, and of defective ones with how unusual `(N, h, w)` each is.
 
-        How unusual is in standard deviations of good parts' distances. Deterministic in `seed`. None where fewer than
-        `FEWEST` patches are unusual.
+        How unusual is in standard deviations of good parts' distances; `held_out` `(N, h, w)` says it of good images
+        that nothing was learnt from. Deterministic in `seed`. None where fewer than `FEWEST` patches are unusual.
         """
         generator = torch.Generator().manual_seed(seed)
         quota = max(1, MOST // max(n_good, 1))
-        cold, hot = [], []
+        cold, hot, n_seen = [], [], 0
         for vectors in good:
             for image in vectors.flatten(1, 2):
                 cold.append(image[torch.randperm(len(image), generator=generator)[:quota].to(image.device)].cpu())
         for vectors, unusual in defective:
             hot.append(vectors.cpu()[torch.from_numpy(unusual > HOT)])
+            n_seen += unusual.size
         if sum(map(len, hot)) < FEWEST or not cold:
             return None
         found = torch.cat(hot)
+        false_share = float((held_out > HOT).mean()) * n_seen / len(found)
         if len(found) > MOST:
             found = found[torch.randperm(len(found), generator=generator)[:MOST]]
         values = torch.cat([*cold, found]).numpy()
@@ -61,8 +67,9 @@ class PatchClassifier:
         # Both classes weigh the same, whatever share of the patches is hot.
         model = LogisticRegression(C=0.5 / PENALTY / len(values), class_weight="balanced", max_iter=ROUNDS, tol=1e-3)
         model.fit(values, labels)
-        return cls(torch.from_numpy(model.coef_[0]).float(), float(model.intercept_[0]))
+        trust = max(0.0, 2 * (1 - false_share) - 1)
+        return cls(torch.from_numpy(model.coef_[0]).float(), float(model.intercept_[0]), trust)
 
     def log_odds(self, vectors: torch.Tensor) -> np.ndarray:
-        """Give the log-odds `(N, h, w)` float32 of each patch of `(N, h, w, C)`."""
-        return (vectors @ self.weights.to(vectors.device) + self.bias).cpu().numpy()
+        """Give the log-odds `(N, h, w)` float32 of each patch of `(N, h, w, C)`, as far as they are trusted."""
+        return (self.trust * (vectors @ self.weights.to(vectors.device) + self.bias)).cpu().numpy()

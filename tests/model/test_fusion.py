@@ -39,7 +39,7 @@ def scale(memory: GoodMemory) -> tuple[float, float]:
 def taught(memory: GoodMemory, channel: int = 0) -> PatchClassifier | None:
     mean, sd = scale(memory)
     good, bad = (memory.standardized([values]) for values in (level(N, 0), spoiled(N, 1, channel)))
-    return PatchClassifier.fit([good], [(bad, (memory.nearest(bad) - mean) / sd)], N, seed=0)
+    return PatchClassifier.fit([good], [(bad, (memory.nearest(bad) - mean) / sd)], np.zeros((N, SIZE, SIZE)), N, seed=0)
 
 
 def test_patches_learn_what_is_unusual_about_the_labelled(memory):
@@ -55,7 +55,7 @@ def test_patches_learn_what_is_unusual_about_the_labelled(memory):
 def test_nothing_unusual_teaches_nothing(memory):
     good, other = (memory.standardized([level(N, seed)]) for seed in (0, 1))
     quiet = np.zeros((N, SIZE, SIZE), np.float32)
-    assert PatchClassifier.fit([good], [(other, quiet)], N, seed=0) is None
+    assert PatchClassifier.fit([good], [(other, quiet)], quiet, N, seed=0) is None
     assert FEWEST > 0
 
 
@@ -117,6 +117,7 @@ def fitted(memory: GoodMemory, classifier: Classifier) -> Fusion:
     return Fusion.fit(
         memory,
         scale(memory),
+        memory.distances([level(N, 7)]),
         lambda: [[level(N, 0)]],
         lambda: [[spoiled(N, 1)]],
         [inputs(classifier, 4, 0)],
@@ -136,11 +137,26 @@ def test_map_is_hot_where_unusual_and_taught(memory, classifier):
     assert column in (2, 3, 4, 5)
 
 
-def test_without_what_labels_teach_the_map_is_the_memorys(memory, classifier):
+@pytest.mark.parametrize(("share", "expected"), [(0, 1), (0.25, 0.5), (0.5, 0), (1, 0)])
+def test_what_good_images_have_too_is_no_example(memory, share, expected):
+    """A share of the patches that are unusual on defective images is as unusual on good ones."""
+    good, bad = (memory.standardized([values]) for values in (level(N, 0), level(N, 1)))
+    unusual = np.zeros((N, SIZE, SIZE))
+    unusual[:, :2] = 9
+    held_out = np.zeros((N, 12))
+    held_out[:, : round(4 * share)] = 9
+    model = PatchClassifier.fit([good], [(bad, unusual)], held_out, N, seed=0)
+    assert model is not None
+    assert model.trust == pytest.approx(expected)
+    full = PatchClassifier(model.weights, model.bias)
+    np.testing.assert_allclose(model.log_odds(bad), model.trust * full.log_odds(bad), rtol=1e-6)
+
+
+def test_without_what_labels_teach_the_chances_are_even(memory, classifier):
     fusion = fitted(memory, classifier)
     alone = Fusion(memory, fusion.mean, fusion.sd, None, fusion.reference)
     seen = alone.look(classifier, [spoiled(2, 3)], inputs(classifier, 2, 2))
-    np.testing.assert_allclose(seen.fused, ((seen.distances - fusion.mean) / fusion.sd).clip(0))
+    np.testing.assert_allclose(seen.fused, ((seen.distances - fusion.mean) / fusion.sd).clip(0) / 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("learnt", [True, False])
