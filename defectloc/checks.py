@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
     KCENTER_POOL,
+    AttributionConfig,
     CacheSettings,
     DataConfig,
     DataSettings,
@@ -76,19 +77,14 @@ def _check_explain(settings: ExplainSettings) -> None:
     _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
     if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
-    _one_of("attribution.lime_hide", settings.attribution.lime_hide, ("blur", "mean"))
-    _one_of("attribution.superpixels", settings.attribution.superpixels, ("slic", "quickshift"))
-    _one_of("attribution.shap_masker", settings.attribution.shap_masker, ("blur", "inpaint"))
+    _check_attribution(settings.attribution)
+    if settings.compare and (settings.n, settings.target, settings.select) != (None, None, "all"):
+        raise DefectlocError("compare=true draws its own images, for the anomaly; give neither n, select nor target.")
     if settings.seed < 0:
         raise DefectlocError(f"seed={settings.seed} must not be negative.")
     for key in ("n", "threads", "columns"):
         if getattr(settings, key) is not None:
             _positive(key, getattr(settings, key))
-    for key, value in vars(settings.attribution).items():
-        if not isinstance(value, str) and key != "noise":
-            _positive(f"attribution.{key}", value)
-    if settings.attribution.noise < 0:
-        raise DefectlocError(f"attribution.noise={settings.attribution.noise} must not be negative.")
     for key in ("cheap", "perturbation", "faithfulness_steps"):
         _positive(f"comparison.{key}", getattr(settings.comparison, key))
     for key in ("faithfulness", "sanity"):
@@ -98,6 +94,20 @@ def _check_explain(settings: ExplainSettings) -> None:
         value = getattr(settings, key)
         if value is not None and not 0 <= value <= 1:
             raise DefectlocError(f"{key}={value} must lie in [0, 1].")
+
+
+def _check_attribution(attribution: AttributionConfig) -> None:
+    _one_of("attribution.lime_hide", attribution.lime_hide, ("blur", "mean"))
+    _one_of("attribution.superpixels", attribution.superpixels, ("slic", "quickshift"))
+    _one_of("attribution.shap_masker", attribution.shap_masker, ("blur", "inpaint"))
+    for key, value in vars(attribution).items():
+        if not isinstance(value, str) and key != "noise":
+            _positive(f"attribution.{key}", value)
+    for key in ("window", "stride"):
+        if getattr(attribution, key) > 1:
+            raise DefectlocError(f"attribution.{key}={getattr(attribution, key)} must be at most 1.")
+    if attribution.noise < 0:
+        raise DefectlocError(f"attribution.noise={attribution.noise} must not be negative.")
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -182,6 +192,8 @@ def _check_train(settings: TrainSettings) -> None:
 
 
 def _check_memory(memory: MemoryConfig) -> None:
+    if "image" in memory.levels:
+        raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     _positive("memory.dims", memory.dims)
     _positive("memory.budget_mb", memory.budget_mb)
     _one_of("memory.reduction", memory.reduction, ("random", "pca"))

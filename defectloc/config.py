@@ -115,7 +115,7 @@ class MemoryConfig:
 
 @dataclass
 class LocalizationConfig:
-    """From a map to boxes."""
+    """From a map to boxes; the values here are those of `evaluate` and of the case study, `train`'s are in `conf/`."""
 
     map: str = "cam"
     normalization: str = "minmax"

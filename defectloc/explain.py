@@ -1,5 +1,6 @@
 """`python -m defectloc.explain`: where did the network look? One picture, by one of many methods; or all compared."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,11 @@ def run(settings: ExplainSettings) -> Path:
 
         return compare(asked, settings)
     cases = explain_all(asked, settings)
-    folder = asked.output / f"{settings.method}-{settings.select}"
+    given = [settings.method, settings.select, settings.target, settings.layer]
+    folder = asked.output / "-".join(str(part).replace("/", "_") for part in given if part is not None)
+    # Pictures of images that were drawn by another seed must not stay among these.
+    for pictures in ("single", "channels"):
+        shutil.rmtree(folder / pictures, ignore_errors=True)
     _write(folder / "explanations.npz", cases, asked, settings)
     from defectloc.explaining.pictures import draw
 

@@ -15,6 +15,7 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.images import read_image
+from defectloc.errors import DefectlocError
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +83,11 @@ def prepare(settings: TrainSettings) -> Fold:
         precision = "bfloat16" if device == "cuda" else "float32"
     fold = Fold(settings, root, catalog, classifier, digest, device, precision)
     classifier.require(fold.memory_levels)
+    scaled = fold.wants("fusion") or settings.localization.normalization == "good"
+    if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
+        raise DefectlocError(
+            "the validation part has no good image to bring maps to scale by; add good images, or use localization=cam."
+        )
     return fold
 
 

@@ -39,8 +39,9 @@ def post_process(
     maps = RunMaps(run, localization.map, root)
     if (folder / "metrics.json").is_file():
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        # Masks may have come, or gone, since.
-        if metrics["n_masks"] == maps.n_masks:
+        # Masks may have come, or gone, since, and a fusion may have been made.
+        has_evidence = metrics.get("evidence") is not None
+        if metrics["n_masks"] == maps.n_masks and has_evidence == ("kept_log_odds" in maps.images):
             return metrics
     started = time.perf_counter()
     images, notes = decide(run, decision)

@@ -25,6 +25,7 @@ from defectloc.localization.normalization import GoodStatistics, normalize
 from defectloc.localization.scores import Weights, hottest
 from defectloc.localize import BOX_COLUMNS, boxes_on
 from defectloc.progress import images_bar
+from defectloc.remember import recall, recall_fusion
 
 
 class Inspector:
@@ -33,8 +34,6 @@ class Inspector:
     def __init__(self, run: runs.Run, device: str) -> None:
         """Raises DefectlocError where the run was never localised."""
         from defectloc.model import weights
-        from defectloc.model.fusion import Fusion
-        from defectloc.model.memory import GoodMemory
         from defectloc.model.predict import trunk_of
 
         record = run.folder / "metrics.json"
@@ -54,15 +53,13 @@ class Inspector:
         self.grid = Grid(*maps.grid)
         self._trunk = trunk_of(self.classifier, device, run.record["precision"])
         self._has_classes = run.has_classes
-        self._memory: GoodMemory | None = None
-        self._fusion: Fusion | None = None
+        self._memory = self._fusion = None
         self._levels: list[str] = []
         asked = {self.localization.map, self.score}
         if asked & {"memory", "fusion"}:
-            key = run.maps("memory").key
-            self._memory, self._levels = GoodMemory.load(run.folder / runs.MEMORY, key, device), json.loads(key)[0]
+            self._memory, self._levels = recall(run, device)
             if "fusion" in asked:
-                self._fusion = Fusion.load(run.folder / runs.FUSION, run.maps("fusion").key, self._memory)
+                self._fusion = recall_fusion(run, self._memory)
         hot = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(hot, 0.995)), 1e-6))
 

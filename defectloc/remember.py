@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,10 @@ from defectloc.data import splits
 from defectloc.fold import Fold, level_batches
 from defectloc.localization.normalization import GoodStatistics
 from defectloc.progress import images_bar
+
+if TYPE_CHECKING:
+    from defectloc.model.fusion import Fusion
+    from defectloc.model.memory import GoodMemory
 
 # Of fewer good images a memory hardly knows what varies.
 FEW_GOOD = 5
@@ -46,9 +51,11 @@ def remember(fold: Fold, folder: Path) -> None:
         for batch in batches(held_out):
             found.append(memory.distances(batch))
             advance(len(found[-1]))
-    memory.save(folder / runs.MEMORY, key)
+    # First, since what is left of a break must not pass for a finished memory.
     for kind in ("memory", "fusion"):
         runs.forget(folder, kind)
+    memory.save(folder / runs.MEMORY, key)
+    runs.note_digest(folder, runs.MEMORY)
     grid = min(classifier.grid_of(level) for level in levels)
     runs.write_maps(path, list(held_out["path"]), np.concatenate(found), grid, key)
     runs.note_seconds(folder, "memory", time.perf_counter() - started)
@@ -101,12 +108,30 @@ def combine(fold: Fold, folder: Path) -> None:
         kept_area=kept.mean((1, 2)),
         kept_evidence=(positive * kept).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
     )
-    fusion.save(folder / runs.FUSION, key)
     runs.forget(folder, "fusion")
+    fusion.save(folder / runs.FUSION, key)
+    runs.note_digest(folder, runs.FUSION)
     (folder / "figures" / "evidence.png").unlink(missing_ok=True)
     runs.write_csv(folder / runs.EVIDENCE, evidence)
     runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, key)
     runs.note_seconds(folder, "fusion", time.perf_counter() - started)
+
+
+def recall(run: runs.Run, device: str) -> "tuple[GoodMemory, list[str]]":
+    """Load a run's memory, and name the trunk's levels that it takes."""
+    from defectloc.model.memory import GoodMemory
+
+    run.require_whole(runs.MEMORY)
+    key = run.maps("memory").key
+    return GoodMemory.load(run.folder / runs.MEMORY, key, device), json.loads(key)[0]
+
+
+def recall_fusion(run: runs.Run, memory: "GoodMemory") -> "Fusion":
+    """Load what a run added to its memory."""
+    from defectloc.model.fusion import Fusion
+
+    run.require_whole(runs.FUSION)
+    return Fusion.load(run.folder / runs.FUSION, run.maps("fusion").key, memory)
 
 
 def _good(fold: Fold) -> pd.DataFrame:

@@ -94,6 +94,7 @@ def read_maps(path: Path) -> Maps:
 def forget(folder: Path, kind: str) -> None:
     """Remove a kind of maps and all boxes and scores, since those may rest on it; nothing where there are none yet."""
     if (folder / maps_name(kind)).is_file():
+        (folder / "metrics.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "localization", ignore_errors=True)
         (folder / maps_name(kind)).unlink()
 
@@ -103,6 +104,18 @@ def note_seconds(folder: Path, stage: str, seconds: float) -> None:
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     record["seconds"][stage] = round(seconds, 3)
     write_json(folder / RECORD, record)
+
+
+def note_digest(folder: Path, name: str) -> None:
+    """Add the SHA-256 of a file of the run to its record."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record.setdefault("digests", {})[name] = _digest(folder / name)
+    write_json(folder / RECORD, record)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,12 @@ class Run:
                 f"run={self.folder} was fitted without a defective image, so it has no class map and no class score; "
                 "use localization.map=memory decision.score=memory."
             )
+
+    def require_whole(self, name: str) -> None:
+        """Raise DefectlocError where a file is not what the run wrote; runs of before had no digests."""
+        wanted, path = self.record.get("digests", {}).get(name), self.folder / name
+        if wanted and path.is_file() and _digest(path) != wanted:
+            raise DefectlocError(f"{path} is not the file that the run wrote; fit it again.")
 
     def images(self) -> pd.DataFrame:
         """Give the rows of `predictions.csv` with `mask_path`, `height` and `width` of `catalog.csv`.

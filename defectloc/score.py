@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, pointing_game
-from defectloc.evaluation.evidence import evidence_scores, is_suspicious
+from defectloc.evaluation.evidence import evidence_scores
 from defectloc.evaluation.image import bootstrap_intervals, image_scores, scores_by_defect_type
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.heat import RunMaps
@@ -70,15 +70,7 @@ def evidence(maps: RunMaps) -> dict[str, Any] | None:
         mask = of_class.mask(row) if row.label and row.log_odds > 0 else None
         heat = None if mask is None else of_class.heat(row).clip(0)
         shares.append(np.nan if heat is None else float(heat[mask].sum() / max(heat.sum(), 1e-9)))
-    scores = evidence_scores(test.assign(on_defect=shares))
-    if is_suspicious(scores):
-        print(
-            f"WARNING: the network judges by something other than the defect: of {scores['n_found']} defective test "
-            f"images that it finds, {scores['still_found']:.0%} stay defective once all that is not unusual is "
-            "replaced by good parts (figures/evidence.png). Do the photographs differ by light, background or session?",
-            file=sys.stderr,
-        )
-    return scores
+    return evidence_scores(test.assign(on_defect=shares))
 
 
 def map_scores(maps: RunMaps) -> dict[str, Any]:

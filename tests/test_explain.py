@@ -91,10 +91,10 @@ def test_methods_with_pictures_of_their_own(run, explain, method):
     for package in ("captum", "shap", "skimage"):
         pytest.importorskip(package)
     explain(f"method={method}", "n=2", "select=good", "target=predicted", "scale=image", "colormap=jet")
-    folder = run.folder / "explain" / f"{method}-good"
+    folder = run.folder / "explain" / f"{method}-good-predicted"
     assert (folder / "sheet.png").is_file()
     assert (folder / "channels").is_dir() == (method == "channels")
-    assert content(run, f"{method}-good")["labels"].tolist() == [0, 0]
+    assert content(run, folder.name)["labels"].tolist() == [0, 0]
 
 
 def test_what_was_explained_is_not_explained_again(run, explain):
@@ -133,19 +133,35 @@ def test_a_break_keeps_what_is_finished(run, explain, monkeypatch):
     assert len(calls) == 2
 
 
-def test_a_damaged_map_is_made_anew(run, explain):
+@pytest.mark.parametrize("kind", ["cut", "empty", "flipped"])
+def test_a_damaged_map_is_made_anew(run, explain, kind):
     explain("method=gradcam", "n=1")
     (kept,) = (run.folder / "explain" / "maps").rglob("*.npz")
-    whole = content(run, "gradcam-all")["maps"]
-    kept.write_bytes(kept.read_bytes()[:100])
+    whole, good = content(run, "gradcam-all")["maps"], kept.read_bytes()
+    # Within the compressed numbers.
+    flipped = good[:60] + bytes(255 - byte for byte in good[60:80]) + good[80:]
+    kept.write_bytes({"cut": good[:100], "empty": b"", "flipped": flipped}[kind])
     explain("method=gradcam", "n=1")
     np.testing.assert_array_equal(content(run, "gradcam-all")["maps"], whole)
+
+
+def test_pictures_of_another_question_do_not_mix(run, explain):
+    explain("method=gradcam", "n=2")
+    explain("method=gradcam", "n=2", "target=good")
+    explain("method=gradcam", "n=2", "seed=1")
+    folder = run.folder / "explain"
+    assert content(run, "gradcam-all-good")["targets"].tolist() == ["good"] * 2
+    drawn = {
+        path.relative_to(folder / "gradcam-all" / "single").as_posix().removesuffix(".png")
+        for path in (folder / "gradcam-all" / "single").rglob("*.png")
+    }
+    assert drawn == set(content(run, "gradcam-all")["paths"])
 
 
 def test_images_of_ones_own(run, explain, tmp_path):
     photo = write_image(tmp_path / "new photos" / "a, [b].png", seed=1, size=50)
     explain("method=layercam", f"images={photo}", "layer=conv3_3", "target=good")
-    found = content(run, "layercam-all")
+    found = content(run, "layercam-all-good-conv3_3")
     assert found["paths"].tolist() == ["a, [b].png"]
     assert found["labels"].tolist() == [-1]
     assert found["targets"].tolist() == ["good"]
@@ -175,6 +191,9 @@ def test_memory_and_fusion_of_a_run(command, tmp_path):
         (["method=fusion"], ["localization.map=fusion"]),
         (["method=gradcam", "layer=conv9_9"], ["conv9_9", "conv5_3"]),
         (["method=gradcam", "layer=99"], ["out of range", "16 conv5_3"]),
+        (["method=rise", "layer=conv5_3"], ["works without a layer"]),
+        (["attribution.window=1.5"], ["at most 1"]),
+        (["compare=true", "n=3"], ["draws its own images"]),
         (["n=1000"], ["n=1000", "there are"]),
         (["n=0"], ["greater than 0"]),
         (["select=scratchy"], ["scratchy", "good"]),
@@ -229,7 +248,7 @@ def test_a_network_of_torchvision(command, tmp_path):
     typed = ["model=torchvision", "model.name=resnet18", "model.weights=none", f"images={tmp_path / 'photos'}"]
     outcome = command("explain", *typed, "target=top3", "outputs=o", "threads=1")
     assert outcome.code == 0, outcome.err
-    folder = Path("o") / "explain" / "resnet18" / "gradcam-all"
+    folder = Path("o") / "explain" / "resnet18" / "gradcam-all-top3"
     with np.load(folder / "explanations.npz") as file:
         assert file["paths"].tolist() == ["a.png"] * 3 + ["b.png"] * 3
         assert len(set(file["targets"][:3])) == 3
@@ -277,6 +296,14 @@ def test_compared_methods(run, explain):
     assert {p: p.stat().st_mtime_ns for p in (folder / "maps").rglob("*") if p.is_file()} == files
 
 
+def test_a_comparison_of_fewer_images_by_cheap_methods(run, explain):
+    """What all methods are compared on is then what the cheap ones explain."""
+    explain(*BUDGETS, "comparison.methods=[gradcam,rise]", "comparison.cheap=1")
+    table = pd.read_csv(run.folder / "explain" / "comparison.csv")
+    found = set(zip(table["method"], table["images"], strict=True))
+    assert found == {("gradcam", "1 + 1"), ("rise", "1 + 1"), ("rise", "2 + 2")}
+
+
 def test_scores_of_a_comparison_are_those_of_the_runs_map(run, explain):
     """All test images by the exact map, against the scores of the run itself."""
     n = run.images().query("split == 'test'")["label"].value_counts()
@@ -320,6 +347,10 @@ def test_labels_of_a_folder_come_from_its_names(tmp_path):
         write_image(tmp_path / name / "0.png")
     assert images_of(str(tmp_path))[1]["label"].tolist() == [0, 1, -1]
     assert images_of(str(tmp_path / "Positive"))[1]["label"].tolist() == [1]
+    # By where they are named, not by where a link leads.
+    (tmp_path / "linked" / "Not_Good").mkdir(parents=True)
+    (tmp_path / "linked" / "Not_Good" / "1.png").symlink_to(tmp_path / "somewhere" / "0.png")
+    assert images_of(str(tmp_path / "linked"))[1]["label"].tolist() == [1]
 
 
 def test_targets_by_word_index_and_name():

@@ -75,6 +75,37 @@ def test_another_memory_makes_another_fusion(folder, command):
     assert len(list((folder / "localization").iterdir())) == 1
 
 
+def test_what_is_kept_is_what_the_run_wrote(folder, command):
+    record = json.loads((folder / "run.json").read_text())
+    assert set(record["digests"]) == {"memory.npz", "fusion.npz"}
+    with np.load(folder / "fusion.npz") as content:
+        arrays = dict(content)
+    np.savez(folder / "fusion.npz", **arrays | {"bias": arrays["bias"] + 1})
+    images = f"images={record['root']}/pill/test/good"
+    sentence = command("predict", f"run={folder}", images, "output=new", "threads=1").sentence
+    assert "fusion.npz is not the file that the run wrote" in sentence
+
+
+def test_a_run_whose_maps_were_forgotten_is_not_localised(folder, command):
+    """As after a break between another memory and its boxes."""
+    runs.forget(folder, "fusion")
+    assert "was not localised yet" in command("predict", f"run={folder}", "images=.", "output=new").sentence
+
+
+def test_no_good_validation_image_is_told_before_the_fit(command):
+    """One good image is in the test fold, the other is trained on."""
+    few = ["data.n_good=1", "data.n_test_good=1", "n_folds=2", "localization.normalization=none"]
+    arguments = [a for a in ARGUMENTS if not a.startswith(("data.n_good", "data.n_test_good", "n_folds"))]
+    assert "no good image to bring maps to scale by" in command("train", *arguments, *few).sentence
+    assert not list(Path("outputs").glob("pill/fold0-*"))
+
+
+@pytest.mark.parametrize("level", ["conv3_3.pool", "conv3_3.pool0", "conv3_3.poolx", "image", "conv9_9"])
+def test_unknown_levels_are_told_before_the_fit(command, level):
+    assert level in command("train", *ARGUMENTS, f"memory.levels=[{level}]").sentence
+    assert not list(Path("outputs").glob("pill/fold0-*"))
+
+
 def test_the_same_twice(folder, command):
     assert command("train", *ARGUMENTS, "outputs=again").code == 0
     again = next(Path("again").glob("pill/fold0-*"))

@@ -27,6 +27,6 @@ def insertion_deletion(
     with undisturbed(question.subject.network):
         for start, end in ((blurred(image, 0.1), image), (image, blank)):
             seen = torch.cat([torch.where(ranks < count, end, start) for count in counts])
-            curve = question.in_chunks(seen, chunk, probability=True).double().cpu().numpy()
+            curve = question.in_chunks(seen, chunk, probability=True).cpu().double().numpy()
             areas.append(float(((curve[1:] + curve[:-1]) / 2).mean()))
     return areas[0], areas[1]

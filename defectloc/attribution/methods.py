@@ -142,13 +142,18 @@ class Attribution:
     parts: list[Parts] = field(default_factory=list)
 
 
-def check(name: str, subject: Subject | None = None) -> None:
-    """Raise DefectlocError for an unknown method (with a list), one that is not installed, or not in the run."""
+def check(name: str, subject: Subject | None = None, layer: str | None = None) -> None:
+    """Raise DefectlocError for an unknown method (with a list), one that is not installed, or not in the run.
+
+    Also for a layer where the method takes none.
+    """
     if name not in METHODS:
         raise DefectlocError(f"method={name} is not known; choose one of {', '.join(METHODS)}.")
     missing = [package for package in METHODS[name].packages if importlib.util.find_spec(package) is None]
     if missing:
         raise DefectlocError(f"method={name} needs the package {missing[0]}; type: pip install 'defectloc[explain]'.")
+    if layer is not None and METHODS[name].layer == "never":
+        raise DefectlocError(f"method={name} works without a layer; leave out layer={layer}.")
     if METHODS[name].run is None and subject is not None and name not in subject.run_maps:
         raise DefectlocError(
             f"method={name} needs a run that has such maps; 'defectloc train' with localization.map={name} makes them."

@@ -106,7 +106,8 @@ def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
         prefix, holder = ("features.", features) if isinstance(features, nn.Module) else ("", inner)
         stages = {prefix + name: module for name, module in holder.named_children()}
     shapes = _output_shapes(network, stages, image_size)
-    return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and min(shape[2:]) > 1}
+    # Images are square, and so are maps; transformers with windows put the channels last.
+    return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and shape[2] == shape[3] > 1}
 
 
 def find_layer(subject: Subject, wanted: str | None) -> tuple[str, nn.Module]:

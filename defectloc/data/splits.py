@@ -119,4 +119,10 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
             f"data.validation={data.validation} cannot be set aside from {len(rest)} training images; "
             "add images or use data.validation=0."
         )
-    return rows[train_test_split(np.arange(len(rest)), test_size=n, stratify=strata, random_state=data.split_seed)[1]]
+    positions = np.arange(len(rest))
+    chosen = train_test_split(positions, test_size=n, stratify=strata, random_state=data.split_seed)[1]
+    # Maps are brought to scale by good validation images, so of very few one is set aside all the same.
+    good = positions[(rest["label"] == 0).to_numpy()]
+    if len(good) and not np.isin(good, chosen).any():
+        chosen = np.append(chosen, np.random.default_rng(data.split_seed).choice(good))
+    return rows[chosen]

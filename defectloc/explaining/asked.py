@@ -73,7 +73,7 @@ def prepare(settings: ExplainSettings) -> Asked:
     from defectloc.attribution.methods import check
 
     if not settings.compare:
-        check(settings.method)
+        check(settings.method, layer=settings.layer)
         images = select(images, settings.select, settings.n, settings.seed)
     subject = subject_of(settings, run)
     if not settings.compare:

@@ -60,7 +60,7 @@ def compare(asked: Asked, settings: ExplainSettings) -> Path:
         cases = list(_explained(asked, maker, pd.concat([bad.head(n), good.head(n)])))
         measured = _tested(asked, settings, maker, stranger, cases) | _costs(cases)
         # On the images that all methods explained, and on all that this one did.
-        for size in (budget.perturbation, n):
+        for size in (min(budget.cheap, budget.perturbation), n):
             few = [case for case in cases if case.row.path in {*bad.head(size)["path"], *good.head(size)["path"]}]
             n_bad = sum(case.row.label for case in few)
             row = {"method": method, "family": family, "images": f"{n_bad} + {len(few) - n_bad}"}
@@ -118,26 +118,29 @@ def _tested(
     budget, size = settings.comparison, asked.subject.image_size
     defective = [case for case in cases if case.row.label == DEFECT]
     found: dict[str, list[float | None]] = {"insertion": [], "deletion": [], "sanity": []}
-    n_tests = max(budget.faithfulness, budget.sanity)
-    with images_bar(f"{maker.method}: tests", min(n_tests, len(defective))) as advance:
+    # Of images that all methods explain.
+    n_common = min(budget.cheap, budget.perturbation, len(defective))
+    n_faithful, n_sane = min(budget.faithfulness, n_common), min(budget.sanity, n_common)
+    n_tests = max(n_faithful, n_sane)
+    with images_bar(f"{maker.method}: tests", n_tests) as advance:
         for number, case in enumerate(defective[:n_tests]):
             heat = upsample(case.found.heat, (size, size), size, case.found.grid)
             name = f"{case.row.path.replace('/', '_')}-{budget.faithfulness_steps}.json"
             kept = asked.output / "maps" / maker.key / name
             before = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
             after = dict(before)
-            if number < budget.faithfulness and "insertion" not in after:
+            if number < n_faithful and "insertion" not in after:
                 question = Question(asked.subject, DEFECT)
                 image = resize(case.image, size)[None]
                 chunk, steps = settings.attribution.chunk, budget.faithfulness_steps
                 areas = insertion_deletion(question, image, heat, steps, chunk, settings.seed)
                 after |= dict(zip(("insertion", "deletion"), areas, strict=True))
-            if number < budget.sanity and "sanity" not in after:
+            if number < n_sane and "sanity" not in after:
                 after["sanity"] = change(case.found.heat, stranger.explain(case.image, DEFECT).heat)
             if after != before:
                 write_json(kept, after)
             for key, values in found.items():
-                if number < (budget.sanity if key == "sanity" else budget.faithfulness):
+                if number < (n_sane if key == "sanity" else n_faithful):
                     values.append(after[key])
             advance(1)
     return {key: _mean([value for value in values if value is not None]) for key, values in found.items()}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,5 +108,5 @@ def _read(path: Path) -> Explanation | None:
             parts = {name.removeprefix("part."): content[name] for name in content.files if name not in _OWN}
             seconds, evaluations = float(content["seconds"]), float(content["evaluations"])
             return Explanation(content["heat"], Grid(stride, offset), seconds, evaluations, parts)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

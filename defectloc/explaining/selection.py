@@ -40,8 +40,9 @@ def images_of(given: str) -> tuple[Path, pd.DataFrame]:
         base, found = path.parent, [path]
     rows = []
     for each in found:
-        name = each.resolve().parent.name
-        label = 0 if name.lower() in GOOD_NAMES else 1 if name.lower() in DEFECTIVE_NAMES else UNKNOWN
+        name = each.absolute().parent.name
+        known = name.lower().replace("_", "-")
+        label = 0 if known in GOOD_NAMES else 1 if known in DEFECTIVE_NAMES else UNKNOWN
         rows.append({"path": each.relative_to(base).as_posix(), "label": label, "defect_type": name})
     return base, pd.DataFrame(rows)
 

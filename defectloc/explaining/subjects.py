@@ -17,6 +17,7 @@ from defectloc.data.images import read_image
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Grid
+from defectloc.remember import recall, recall_fusion
 from defectloc.runs import CATALOG, CHECKPOINT, FUSION, MEMORY, Run, maps_name
 
 if TYPE_CHECKING:
@@ -69,33 +70,31 @@ def subject_of(settings: ExplainSettings, run: Run | None) -> "Subject":
 def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
     """Give the maps of a run that are made of more than its network, under the names of their methods."""
     from defectloc.attribution.subject import RunMap
-    from defectloc.model.fusion import Fusion
-    from defectloc.model.memory import GoodMemory
 
     def there(kind: str, name: str) -> bool:
         return (run.folder / maps_name(kind)).is_file() and (run.folder / name).is_file()
 
     if not there("memory", MEMORY):
         return {}
-    remembered = run.maps("memory")
-    memory = GoodMemory.load(run.folder / MEMORY, remembered.key, device)
-    levels, grid = json.loads(remembered.key)[0], Grid(*remembered.grid)
+    # Only a method that asks for them needs the files.
+    memory = functools.cache(lambda: recall(run, device))
+    fusion = functools.cache(lambda: recall_fusion(run, memory()[0]))
+    grid = Grid(*run.maps("memory").grid)
 
     def arrays(network: Any, images: Any, names: list[str]) -> list[np.ndarray]:
         found = network.levels(images, names)
         return [found[name].float().contiguous().cpu().numpy() for name in names]
 
     def distances(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
-        return memory.distances(arrays(network, images, levels)), grid
+        known, levels = memory()
+        return known.distances(arrays(network, images, levels)), grid
+
+    def fused(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
+        *own, inputs = arrays(network, images, [*memory()[1], network.level])
+        return fusion().look(network, own, inputs).fused, grid
 
     found = {"memory": RunMap(_digest(run.folder / MEMORY), distances)}
     if there("fusion", FUSION):
-        fusion = Fusion.load(run.folder / FUSION, run.maps("fusion").key, memory)
-
-        def fused(network: Any, images: Any) -> tuple[np.ndarray, Grid]:
-            *own, inputs = arrays(network, images, [*levels, network.level])
-            return fusion.look(network, own, inputs).fused, grid
-
         found["fusion"] = RunMap(_digest(run.folder / MEMORY) + _digest(run.folder / FUSION), fused)
     return found
 

@@ -30,9 +30,9 @@ def answer(subject: "Subject", image: np.ndarray, decision: Decision) -> Answer:
     from defectloc.attribution.subject import undisturbed
 
     with undisturbed(subject.network), torch.no_grad():
-        logits = subject.logits(resize(image, subject.image_size)[None])[0].double()
+        logits = subject.logits(resize(image, subject.image_size)[None])[0].cpu().double()
     if subject.classes != [GOOD, ANOMALY]:
-        chances = logits.softmax(0).cpu().numpy()
+        chances = logits.softmax(0).numpy()
         return Answer(chances, int(chances.argmax()))
     chance = float(probability(float(logits[1] - logits[0]), decision.temperature))
     return Answer(np.array([1 - chance, chance]), int(chance > decision.threshold))

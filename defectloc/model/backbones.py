@@ -126,16 +126,19 @@ def main_path(chain: "OrderedDict[str, nn.Module]") -> list[nn.Module]:
     ]
 
 
+PREPROCESSING = {
+    # RGB means of the Oxford networks, no division (torchvision, VGG16_Weights.IMAGENET1K_FEATURES).
+    "oxford": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+    "torchvision": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+
+
 class Normalize(nn.Module):
     """Bring RGB values of 0..255 to what a backbone was trained on; its constants are no part of a checkpoint."""
 
-    # RGB means of the Oxford networks, no division (torchvision, VGG16_Weights.IMAGENET1K_FEATURES).
-    OXFORD = ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0))
-    TORCHVISION = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-
-    def __init__(self, preprocessing: str) -> None:
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Of red, green and blue."""
         super().__init__()
-        mean, std = self.OXFORD if preprocessing == "oxford" else self.TORCHVISION
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         self.backbone, self.trainable_from, self.preprocessing = backbone, trainable_from, preprocessing
         self.level = names[cut - 1] if cut else "image"
         self.grid = backbones.grid(backbones.main_path(chain))
-        self.normalize = backbones.Normalize(preprocessing)
+        self.normalize = backbones.Normalize(*backbones.PREPROCESSING[preprocessing])
         self.trunk = nn.Sequential(OrderedDict((name, chain[name]) for name in names[:cut]))
         self.tail = nn.Sequential(OrderedDict((name, chain[name]) for name in names[cut:]))
         self.head = nn.Conv2d(_width(chain), 2, kernel_size=1)
@@ -67,7 +67,11 @@ class Classifier(nn.Module):
     def require(self, names: Sequence[str]) -> None:
         """Raise DefectlocError unless the trunk has all these stages."""
         there = [name for name, _ in self.trunk.named_children()]
-        missing = [name for name in names if name != "image" and name.partition(".pool")[0] not in there]
+        parts = [(name, *name.partition(".pool")) for name in names if name != "image"]
+        for name, _, pooled, factor in parts:
+            if pooled and not (factor.isdecimal() and int(factor) > 0):
+                raise DefectlocError(f"level {name} must end in a number of cells, such as .pool2.")
+        missing = [name for name, stage, *_ in parts if stage not in there]
         if missing:
             raise DefectlocError(
                 f"the frozen part of {self.backbone} has no stage '{missing[0]}' (model.trainable_from="

@@ -25,7 +25,8 @@ LEVELS = {
 }
 # Distances of this many patches to this many of the bank at once, so that their table stays in a core's cache.
 CHUNK, PIECE = 256, 1024
-# Below it a channel is the same on all good parts, and scaling would only amplify rounding.
+# Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
+# other channels found less on validation parts: what hardly varies on good parts tells the most.
 SMALLEST_SD = 1e-6
 
 Arrays = Sequence[np.ndarray]
@@ -99,10 +100,11 @@ class GoodMemory:
         for batch in images():
             vectors = patches(batch, device)
             n_patches = vectors.shape[1] * vectors.shape[2]
-            vectors = vectors.reshape(-1, vectors.shape[-1]).double()
-            total, squares = total.to(device) + vectors.sum(0), squares.to(device) + vectors.square().sum(0)
+            # On the CPU, since not every device counts in double precision.
+            vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
+            total, squares = total + vectors.sum(0), squares + vectors.square().sum(0)
             if reduction == "pca":
-                products = products.to(device) + vectors.T @ vectors
+                products = products + vectors.T @ vectors
             n += len(vectors)
         room = budget // (4 * (dims + 2 * (position > 0)))
         if n == 0 or room == 0:
@@ -117,10 +119,10 @@ class GoodMemory:
         generator = torch.Generator().manual_seed(seed)
         if reduction == "pca":
             covariance = (products / n - torch.outer(mean, mean)) / torch.outer(sd, sd)
-            projection = principal_axes(covariance.cpu(), dims).float().contiguous().to(device)
+            projection = principal_axes(covariance, dims).float().contiguous().to(device)
         else:
             projection = (torch.randn(len(mean), dims, generator=generator) / dims**0.5).to(device)
-        mean, sd = mean.float(), sd.float()
+        mean, sd = mean.float().to(device), sd.float().to(device)
         pool_size = max(room, KCENTER_POOL) if sampling == "kcenter" else room
         kept, places, quota = [], [], max(1, min(n_patches, pool_size // n_images))
         for batch in images():

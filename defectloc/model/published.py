@@ -37,14 +37,19 @@ def published(name: str, weights: str) -> tuple[nn.Module, list[str], int]:
         matrices = [value for value in state.values() if isinstance(value, torch.Tensor) and value.ndim == 2]
         if matrices and len(matrices[-1]) != len(classes):
             classes = [str(number) for number in range(len(matrices[-1]))]
-    network = models.get_model(name, weights=None, num_classes=len(classes))
+    # What torchvision sets by itself wherever it loads weights.
+    inception = name in ("googlenet", "inception_v3")
+    options = {"transform_input": True, "init_weights": False} if inception else {}
+    network = models.get_model(name, weights=None, num_classes=len(classes), **options)
     if state is not None:
         _load(network, state, f"model.weights={weights}", name)
     for module in network.modules():
         # Methods that look inside would see numbers that were overwritten.
         if hasattr(module, "inplace"):
             module.inplace = False
-    return nn.Sequential(Normalize("torchvision"), network).eval(), classes, size
+    usual = choice.transforms()
+    mean, sd = (tuple(255 * value for value in values) for values in (usual.mean, usual.std))
+    return nn.Sequential(Normalize(mean, sd), network).eval(), classes, size
 
 
 def _load(network: nn.Module, state: dict[str, Any], origin: str, name: str) -> None:

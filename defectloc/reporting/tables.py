@@ -1,9 +1,12 @@
 """Tables for the terminal."""
 
+import sys
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from defectloc.evaluation.evidence import is_suspicious
 
 TITLES = {
     "balanced_accuracy": "balanced accuracy",
@@ -44,7 +47,7 @@ def print_scores(title: str, scores: dict[str, Any], rows: tuple[tuple[str, str,
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print the table of one run."""
+    """Print the table of one run, and a warning where its network judges by something other than the defect."""
     confusion = metrics["confusion"]
     n_bad, n_good = confusion["tp"] + confusion["fn"], confusion["tn"] + confusion["fp"]
     rows = [
@@ -62,3 +65,10 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     if metrics["share_to_review"] is not None:
         rows.append(("sent to a human", f"{metrics['share_to_review']:.1%}", ""))
     print_scores(f"{metrics['subset']}, fold {metrics['fold']}: {metrics['n_test']} test images", metrics, tuple(rows))
+    if evidence and is_suspicious(evidence):
+        print(
+            f"WARNING: the network judges by something other than the defect: of {evidence['n_found']} defective test "
+            f"images that it finds, {evidence['still_found']:.0%} stay defective once all that is not unusual is "
+            "replaced by good parts (figures/evidence.png). Do the photographs differ by light, background or session?",
+            file=sys.stderr,
+        )

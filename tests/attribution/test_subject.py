@@ -89,6 +89,19 @@ def test_network_without_maps():
     assert list(layers(asked.network, 224)) == ["conv_proj"]
 
 
+def test_a_transformer_with_windows_has_no_convolutional_maps():
+    """Its stages put the channels last."""
+    with pytest.raises(DefectlocError, match="no convolutional maps"):
+        find_layer(published_subject("swin_t"), None)
+
+
+def test_networks_that_want_other_colours_get_them():
+    """The weights of GoogLeNet were made for other colours than torchvision's, which it is told by an option."""
+    assert published("googlenet", "none")[0][1].transform_input
+    shifted = published("efficientnet_v2_l", "none")[0][0]
+    assert shifted(torch.full((1, 3, 1, 1), 127.5)).abs().max() < 1e-6
+
+
 def test_published_preprocessing_is_torchvisions():
     network, _, size = published("resnet18", "none")
     weights = models.ResNet18_Weights.IMAGENET1K_V1

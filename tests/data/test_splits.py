@@ -119,6 +119,17 @@ def test_fewer_groups_than_folds():
         split(catalog)
 
 
+@pytest.mark.parametrize(("n_good", "n_folds"), [(4, 4), (4, 2), (3, 3), (6, 3)])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_of_few_good_images_one_is_for_validation(n_good, n_folds):
+    catalog = catalog_of(good=n_good, crack=20)
+    for fold in range(n_folds):
+        part = split(catalog, fold, n_folds)
+        of_good = part[catalog["label"] == 0]
+        assert (of_good == "validation").any()
+        assert (of_good == "train").any()
+
+
 @pytest.mark.parametrize("validation", [0.99, 0.001])
 def test_validation_that_cannot_be_set_aside(validation):
     with pytest.raises(DefectlocError, match=f"data.validation={validation} cannot be set aside"):
