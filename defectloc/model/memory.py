@@ -26,7 +26,7 @@ LEVELS = {
 # Distances of this many patches to this many of the bank at once, so that their table stays in a core's cache.
 CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
-# other channels found less on validation parts: what hardly varies on good parts tells the most.
+# other channels did better on some validation parts and worse on the real photographs (docs/localization.md).
 SMALLEST_SD = 1e-6
 
 Arrays = Sequence[np.ndarray]
