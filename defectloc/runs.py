@@ -106,6 +106,13 @@ def note_seconds(folder: Path, stage: str, seconds: float) -> None:
     write_json(folder / RECORD, record)
 
 
+def note_root(folder: Path, root: Path) -> None:
+    """Bring a run's record up to date where its data set was moved; the images are the same, or it were another run."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if record["root"] != str(root):
+        write_json(folder / RECORD, record | {"root": str(root)})
+
+
 def note_digest(folder: Path, name: str) -> None:
     """Add the SHA-256 of a file of the run to its record."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))

@@ -30,6 +30,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], runs.Run]:
     with lock(folder / ".lock", f"the same fold ({folder})"):
         if not (folder / runs.RECORD).is_file():
             _fit(fold, folder)
+        runs.note_root(folder, fold.root)
         if not (folder / runs.PREDICTIONS).is_file():
             _predict(fold, folder, bool(fold.rows(splits.TRAIN)["label"].any()))
         if fold.wants("memory"):

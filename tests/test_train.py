@@ -88,12 +88,30 @@ def test_checkpoint_is_plain_tensors_and_strings(finished):
     assert np.load(folder_of(finished) / "maps.npz", allow_pickle=False)["maps"].dtype == np.float32
 
 
+def test_finished_fit_of_a_data_set_that_was_moved(command, tmp_path):
+    """It is found again, with its masks, and later commands know where the images are."""
+    assert command("train", *SYNTHETIC).code == 0
+    folder = next(Path("outputs").glob("pill/fold0-*"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n_masks"] > 0
+    before = Path(json.loads((folder / "run.json").read_text())["root"])
+    before.rename(tmp_path / "moved")
+    rest = [a for a in SMALL if not a.startswith("data.") or a.startswith("data.image_size")]
+    arguments = ["data=mvtec", "subset=pill", f"data.root={tmp_path / 'moved'}", *rest]
+    assert command("train", *arguments, "localization.threshold=0.7").code == 0
+    assert json.loads((folder / "metrics.json").read_text())["n_masks"] == metrics["n_masks"]
+    assert command("localize", f"run={folder}", "localization=cam").code == 0
+    assert json.loads((folder / "metrics.json").read_text())["n_masks"] == metrics["n_masks"]
+    assert [path.name for path in Path("outputs").glob("pill/fold0-*")] == [folder.name]
+
+
 def test_finished_fit_is_found_again(command, outputs):
     folder = folder_of(outputs)
     before = state_of(folder)
     assert command("train", *SYNTHETIC, f"outputs={outputs}").code == 0
     changed = {name for name, state in state_of(folder).items() if before.get(name) != state}
-    assert changed <= {"metrics.json"}
+    # The fixture moved the data as well.
+    assert changed <= {"metrics.json", "run.json"}
 
 
 def test_threshold_sweep_fits_once(command, outputs):
@@ -101,7 +119,7 @@ def test_threshold_sweep_fits_once(command, outputs):
     before = state_of(folder)
     assert command("train", "-m", *SYNTHETIC, f"outputs={outputs}", "localization.threshold=0.5,0.6").code == 0
     after = state_of(folder)
-    assert {name for name in before if before[name] != after[name]} <= {"metrics.json"}
+    assert {name for name in before if before[name] != after[name]} <= {"metrics.json", "run.json"}
     names = {path.name for path in (folder / "localization").iterdir()}
     assert {name.rpartition("-")[0] for name in names} == {"cam-minmax-0.5", "cam-minmax-0.6", "cam-minmax-0.8"}
     assert json.loads((folder / "metrics.json").read_text())["localization"].startswith("cam-minmax-0.6")
