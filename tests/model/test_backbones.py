@@ -147,4 +147,6 @@ def test_preprocessing_as_torchvision_has_it():
     ):
         mean, std = torch.tensor(theirs.mean).view(3, 1, 1), torch.tensor(theirs.std).view(3, 1, 1)
         expected = (image / 255 - mean) / std
-        torch.testing.assert_close(backbones.Normalize(kind)(image.float()), expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(
+            backbones.Normalize(*backbones.PREPROCESSING[kind])(image.float()), expected, rtol=1e-4, atol=1e-3
+        )
