@@ -18,9 +18,8 @@ from defectloc.errors import DefectlocError
 from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, pointing_game
 from defectloc.evaluation.image import image_scores
 from defectloc.evaluation.pixel import PixelScores
-from defectloc.localization.boxes import boxes_of_mask
+from defectloc.localization.boxes import boxes_of_mask, boxes_on
 from defectloc.localization.normalization import normalize
-from defectloc.localize import boxes_on
 from defectloc.notes import say_once
 from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_scores

@@ -18,7 +18,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import write_text
 from defectloc.heat import RunMaps
 from defectloc.localization import thresholds
-from defectloc.localization.boxes import find_boxes, to_coco
+from defectloc.localization.boxes import boxes_on, to_coco
 from defectloc.localization.calibration import fit_temperature, probability
 from defectloc.localization.scores import Weights, by_good, by_trust, hottest
 from defectloc.reporting.tables import print_metrics
@@ -164,18 +164,6 @@ def _threshold(maps: RunMaps, localization: LocalizationConfig) -> thresholds.Ch
 def _tell(chosen: thresholds.Chosen) -> None:
     if chosen.fallback:
         print(f"note: {chosen.sentence}", file=sys.stderr)
-
-
-def boxes_on(heat: np.ndarray, localization: LocalizationConfig, threshold: float) -> pd.DataFrame:
-    """Find the boxes on a normalised map at native resolution as the configuration says."""
-    return find_boxes(
-        heat,
-        threshold,
-        localization.boxes,
-        min_area=localization.min_area,
-        max_boxes=localization.max_boxes,
-        merge_distance=localization.merge_distance,
-    )
 
 
 def boxes_of(maps: RunMaps, images: pd.DataFrame, localization: LocalizationConfig, threshold: float) -> pd.DataFrame:

@@ -18,12 +18,12 @@ from defectloc.data.images import find_images, is_image_name, read_image
 from defectloc.errors import DefectlocError
 from defectloc.figures.overlay import paint_boxes, paint_heat
 from defectloc.files import atomic, make_directory
-from defectloc.localization.boxes import to_coco
+from defectloc.localization.boxes import boxes_on, to_coco
 from defectloc.localization.calibration import probability
 from defectloc.localization.maps import Grid, upsample
 from defectloc.localization.normalization import GoodStatistics, normalize
 from defectloc.localization.scores import Weights, hottest
-from defectloc.localize import BOX_COLUMNS, boxes_on
+from defectloc.localize import BOX_COLUMNS
 from defectloc.progress import images_bar
 from defectloc.remember import recall, recall_fusion
 

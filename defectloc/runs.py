@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from defectloc.errors import DefectlocError
-from defectloc.files import atomic, write_text
+from defectloc.files import atomic, digest, write_text
 
 FORMAT = 1
 MEMORY, FUSION, EVIDENCE = "memory.npz", "fusion.npz", "evidence.csv"
@@ -101,9 +101,7 @@ def forget(folder: Path, kind: str) -> None:
 
 def note_seconds(folder: Path, stage: str, seconds: float) -> None:
     """Add the time of a stage to a run's record."""
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    record["seconds"][stage] = round(seconds, 3)
-    write_json(folder / RECORD, record)
+    _note(folder, "seconds", {stage: round(seconds, 3)})
 
 
 def note_root(folder: Path, root: Path) -> None:
@@ -115,14 +113,12 @@ def note_root(folder: Path, root: Path) -> None:
 
 def note_digest(folder: Path, name: str) -> None:
     """Add the SHA-256 of a file of the run to its record."""
+    _note(folder, "digests", {name: digest(folder / name)})
+
+
+def _note(folder: Path, key: str, more: dict[str, Any]) -> None:
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    record.setdefault("digests", {})[name] = _digest(folder / name)
-    write_json(folder / RECORD, record)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_json(folder / RECORD, record | {key: record.get(key, {}) | more})
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class Run:
     def require_whole(self, name: str) -> None:
         """Raise DefectlocError where a file is not what the run wrote; runs of before had no digests."""
         wanted, path = self.record.get("digests", {}).get(name), self.folder / name
-        if wanted and path.is_file() and _digest(path) != wanted:
+        if wanted and path.is_file() and digest(path) != wanted:
             raise DefectlocError(f"{path} is not the file that the run wrote; fit it again.")
 
     def images(self) -> pd.DataFrame:

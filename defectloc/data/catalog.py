@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from defectloc import files
 from defectloc.errors import DefectlocError
 
 COLUMNS = ["path", "label", "defect_type", "mask_path", "official_split", "group", "digest"]
@@ -54,15 +55,7 @@ def build(rows: Iterable[dict], root: Path, what: str) -> pd.DataFrame:
 def digests(paths: list[Path]) -> list[str]:
     """Compute the SHA-256 of each file's bytes, in parallel; raises DefectlocError for a missing file."""
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(_digest, paths))
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DefectlocError(f"{path} cannot be read ({error.strerror}).") from error
+        return list(pool.map(files.digest, paths))
 
 
 def draw(catalog: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:

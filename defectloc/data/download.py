@@ -1,7 +1,6 @@
 """Files from the network, whole and checked."""
 
 import contextlib
-import hashlib
 import http.client
 import ssl
 import sys
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from defectloc.errors import DefectlocError
+from defectloc.files import digest
 
 _SCHEMES = ("http", "https", "file")
 _CHUNK = 1 << 20
@@ -73,15 +73,6 @@ def download(url: str, path: Path, sha256: str, progress: bool = True, *, page: 
     except OSError as error:
         raise DefectlocError(f"{part} cannot be written ({error.strerror or error}).") from error
     return path
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 lower-case hexadecimal digits; raises DefectlocError if it is unreadable."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DefectlocError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ from defectloc.explaining.kept import Explanation, Maker
 from defectloc.explaining.selection import images_of, select, test_images
 from defectloc.explaining.subjects import Decision, decision_of, root_of, subject_of
 from defectloc.explaining.targets import Answer, answer, targets_of
+from defectloc.localization.boxes import boxes_on
 from defectloc.localization.maps import upsample
 from defectloc.localization.normalization import normalize
-from defectloc.localize import boxes_on
 from defectloc.progress import images_bar
 from defectloc.runs import Run
 

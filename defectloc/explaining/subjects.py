@@ -1,7 +1,6 @@
 """Who is asked to explain: the network of a run, or one of torchvision's."""
 
 import functools
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
+from defectloc.files import digest
 from defectloc.localization.maps import Grid
 from defectloc.remember import recall, recall_fusion
 from defectloc.runs import CATALOG, CHECKPOINT, FUSION, MEMORY, Run, maps_name
@@ -93,14 +93,10 @@ def _run_maps(run: Run, device: str) -> dict[str, "RunMap"]:
         *own, inputs = arrays(network, images, [*memory()[1], network.level])
         return fusion().look(network, own, inputs).fused, grid
 
-    found = {"memory": RunMap(_digest(run.folder / MEMORY), distances)}
+    found = {"memory": RunMap(digest(run.folder / MEMORY), distances)}
     if there("fusion", FUSION):
-        found["fusion"] = RunMap(_digest(run.folder / MEMORY) + _digest(run.folder / FUSION), fused)
+        found["fusion"] = RunMap(digest(run.folder / MEMORY) + digest(run.folder / FUSION), fused)
     return found
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def root_of(settings: ExplainSettings, run: Run) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import finite_map
 
@@ -139,6 +140,18 @@ def _frame(boxes: NDArray[np.int64], score: NDArray, mean: NDArray) -> pd.DataFr
     order = np.lexsort((boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1], -mean, -score))
     frame = pd.DataFrame(boxes[order], columns=CORNERS)
     return frame.assign(score=score[order], score_mean=mean[order])
+
+
+def boxes_on(heat: np.ndarray, localization: LocalizationConfig, threshold: float) -> pd.DataFrame:
+    """Find the boxes on a normalised map at native resolution as the configuration says."""
+    return find_boxes(
+        heat,
+        threshold,
+        localization.boxes,
+        min_area=localization.min_area,
+        max_boxes=localization.max_boxes,
+        merge_distance=localization.merge_distance,
+    )
 
 
 def to_coco(
