@@ -137,7 +137,7 @@ def _score(run: Run, images: pd.DataFrame, decision: DecisionConfig) -> tuple[pd
         weights = by_good(labels, hot[held_out])
         return pd.Series(weights(hot), index=images.index), weights
     log_odds, kept = images["log_odds"], images["kept_log_odds"]
-    weights = by_trust(labels, log_odds[held_out], kept[held_out], hot[held_out])
+    weights = by_trust(labels, log_odds[held_out], kept[held_out], hot[held_out], run.taught)
     return pd.Series(weights(log_odds, kept, hot), index=images.index), weights
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # Of fewer good images a memory hardly knows what varies.
 FEW_GOOD = 5
-# Raised when the code changes what a fusion gives.
-FUSION_VERSION = 2
+# Raised when the code changes what a memory or a fusion gives.
+MEMORY_VERSION = 2
+FUSION_VERSION = 3
 
 
 def remember(fold: Fold, folder: Path) -> None:
@@ -31,9 +32,7 @@ def remember(fold: Fold, folder: Path) -> None:
 
     settings, classifier, levels = fold.settings.memory, fold.classifier, fold.memory_levels
     options = (settings.reduction, settings.sampling, settings.position)
-    # With none of them the key is what it was before they were there, so that finished runs stay finished.
-    chosen = options if options != ("random", "random", 0) else ()
-    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed, *chosen])
+    key = json.dumps([levels, settings.dims, settings.budget_mb, fold.settings.seed, *options, MEMORY_VERSION])
     path = folder / runs.maps_name("memory")
     if path.is_file() and runs.read_maps(path).key == key:
         return
@@ -63,9 +62,12 @@ def remember(fold: Fold, folder: Path) -> None:
 
 def combine(fold: Fold, folder: Path) -> None:
     """Teach the fusion by the labelled training images; write its maps, and `evidence.csv`."""
+    import torch
+
     from defectloc.model import weights
     from defectloc.model.fusion import Fusion
     from defectloc.model.memory import GoodMemory
+    from defectloc.model.predict import maps_of
 
     remembered = runs.read_maps(folder / runs.maps_name("memory"))
     path = folder / runs.maps_name("fusion")
@@ -93,6 +95,11 @@ def combine(fold: Fold, folder: Path) -> None:
     )
     if fusion.patches is None:
         print("note: too little is unusual about the defective training images to learn from", file=sys.stderr)
+    found = still_found = 0
+    for *levels, inputs in both(defective):
+        before = maps_of(classifier, torch.from_numpy(inputs)).mean((1, 2)) > 0
+        found += int(before.sum())
+        still_found += int((fusion.look(classifier, levels, inputs).kept_log_odds[before] > 0).sum())
     seen = []
     with images_bar("fusion", len(held_out)) as advance:
         for *levels, inputs in both(held_out):
@@ -111,6 +118,7 @@ def combine(fold: Fold, folder: Path) -> None:
     runs.forget(folder, "fusion")
     fusion.save(folder / runs.FUSION, key)
     runs.note_digest(folder, runs.FUSION)
+    runs.note_taught(folder, found, still_found)
     (folder / "figures" / "evidence.png").unlink(missing_ok=True)
     runs.write_csv(folder / runs.EVIDENCE, evidence)
     runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, key)

@@ -116,6 +116,11 @@ def note_digest(folder: Path, name: str) -> None:
     _note(folder, "digests", {name: digest(folder / name)})
 
 
+def note_taught(folder: Path, found: int, still_found: int) -> None:
+    """Add how many defective training images the classifier finds, and how many of them by what is unusual alone."""
+    _note(folder, "taught", {"found": found, "still_found": still_found})
+
+
 def _note(folder: Path, key: str, more: dict[str, Any]) -> None:
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     write_json(folder / RECORD, record | {key: record.get(key, {}) | more})
@@ -154,6 +159,12 @@ class Run:
     def has_classes(self) -> bool:
         """Tell whether a classifier was fitted; without a defective training image none is."""
         return bool(self.record["epochs"])
+
+    @property
+    def taught(self) -> tuple[int, int]:
+        """Give what `note_taught` wrote; runs of before have none."""
+        noted = self.record.get("taught", {})
+        return noted.get("found", 0), noted.get("still_found", 0)
 
     def require_classes(self) -> None:
         """Raise DefectlocError where no classifier was fitted."""

@@ -22,19 +22,22 @@ def hottest(maps: NDArray) -> NDArray[np.float64]:
     return flat.mean(1, dtype=np.float64)
 
 
-def trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike) -> float:
+def trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike, taught: tuple[int, int] = (0, 0)) -> float:
     """Return how far the class log-odds may be believed, 0 to 1, by what stays of them on validation images `(N,)`.
 
     Of the defective images that the classifier finds, let a share s stay defective once all that is not unusual is
     replaced by good parts: max(0, 2 s - 1), so that a network which judges by something else in half of them has no
-    say. 0 where fewer than `FEWEST` are found.
+    say. `taught` adds training images, as the number found and of those the number that stays: they are many more,
+    and what a network judges by is the same on both. 0 where fewer than `FEWEST` of the validation images are found,
+    since a network that finds none of them knows its training images at most.
     """
     truth, before = checked_scores(labels, log_odds)
     _, after = checked_scores(labels, kept)
     found = truth & (before > 0)
     if found.sum() < FEWEST:
         return 0.0
-    return max(0.0, 2 * float((after[found] > 0).mean()) - 1)
+    stays = int((after[found] > 0).sum()) + taught[1]
+    return max(0.0, 2 * stays / (int(found.sum()) + taught[0]) - 1)
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,14 @@ def by_labels(labels: ArrayLike, evidence: ArrayLike, unusual: ArrayLike) -> Wei
     return Weights(weights.tolist(), bias, f"Logistic regression on {len(first)} validation images.")
 
 
-def by_trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike, unusual: ArrayLike) -> Weights:
+def by_trust(
+    labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike, unusual: ArrayLike, taught: tuple[int, int] = (0, 0)
+) -> Weights:
     """Return `by_labels` of the map's score and of the class evidence as far as `trust` goes; three weights, in order.
 
     What stays of evidence that lies elsewhere is still moved by it, so without trust neither counts.
     """
-    share = trust(labels, log_odds, kept)
+    share = trust(labels, log_odds, kept, taught)
     parts = np.array([share, 1 - share if share > 0 else 0])
     evidence = parts[0] * np.asarray(log_odds, dtype=np.float64) + parts[1] * np.asarray(kept, dtype=np.float64)
     whole = by_labels(labels, evidence, unusual)

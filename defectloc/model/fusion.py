@@ -55,19 +55,17 @@ class Fusion:
         `scale` is (mean, sd) of the distances `held_out` `(N, h, w)` on good validation images.
         """
         mean, sd = scale
-        vectors = map(memory.standardized, defective())
-        suspects = ((some, (memory.nearest(some) - mean) / sd) for some in vectors)
+        suspects = ((memory.standardized(some), (memory.distances(some) - mean) / sd) for some in defective())
         quiet = (held_out - mean) / sd
         patches = PatchClassifier.fit(map(memory.standardized, good()), suspects, quiet, n_good, seed)
         return cls(memory, mean, sd, patches, GoodReference.fit(inputs, n_good, seed, str(memory.bank.device)))
 
     def look(self, classifier: Classifier, levels: Arrays, inputs: np.ndarray) -> Seen:
         """Look at images by their levels and the tail's inputs `(N, C, h', w')`."""
-        vectors = self.memory.standardized(levels)
-        distances = self.memory.nearest(vectors)
+        distances = self.memory.distances(levels)
         unusual = (distances - self.mean) / self.sd
         # Unusual, times the probability that it is a defect: an even chance where the labels teach nothing.
-        log_odds = 0.0 if self.patches is None else self.patches.log_odds(vectors)
+        log_odds = 0.0 if self.patches is None else self.patches.log_odds(self.memory, levels)
         fused = unusual.clip(0) * 0.5 * (1 + np.tanh(log_odds / 2))
         return Seen(distances, fused, *self.reference.kept(classifier, inputs, unusual))
 

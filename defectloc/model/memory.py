@@ -37,15 +37,25 @@ def patches(levels: Arrays, device: str = "cpu") -> torch.Tensor:
 
     They lie on the grid of the largest level, to which smaller ones are interpolated.
     """
-    size = max((level.shape[2:] for level in levels), key=lambda shape: shape[0])
-    parts = []
-    for level in levels:
-        values = torch.from_numpy(np.ascontiguousarray(level)).to(device).float()
-        values = F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
-        if values.shape[2:] != size:
-            values = F.interpolate(values, size, mode="bilinear", align_corners=False)
-        parts.append(values)
+    size = _largest(levels)
+    parts = [_local_means(_tensor(level, device), size) for level in levels]
     return torch.cat(parts, 1).permute(0, 2, 3, 1)
+
+
+def _largest(levels: Arrays) -> tuple[int, int]:
+    height, width = max((level.shape[2:] for level in levels), key=lambda shape: shape[0])
+    return height, width
+
+
+def _tensor(level: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(level)).to(device).float()
+
+
+def _local_means(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    values = F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
+    if values.shape[2:] == size:
+        return values
+    return F.interpolate(values, size, mode="bilinear", align_corners=False)
 
 
 def _places(vectors: torch.Tensor) -> torch.Tensor:
@@ -96,9 +106,10 @@ class GoodMemory:
         budget holds no patch or there are fewer principal axes than `dims`.
         """
         n, total, squares, products = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
-        n_patches = 0
+        n_patches, channels = 0, []
         for batch in images():
             vectors = patches(batch, device)
+            channels = [level.shape[1] for level in batch]
             n_patches = vectors.shape[1] * vectors.shape[2]
             # On the CPU, since not every device counts in double precision.
             vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
@@ -115,13 +126,16 @@ class GoodMemory:
         mean = total / n
         sd = (squares / n - mean.square()).clamp_min(0).sqrt()
         sd = torch.where(sd > SMALLEST_SD, sd, torch.ones_like(sd))
+        # Each level counts alike, however many channels it has: the finer one has fewer.
+        weight = torch.cat([torch.full((c,), (len(mean) / len(channels) / c) ** 0.5) for c in channels])
         # On the CPU, since every device draws other numbers.
         generator = torch.Generator().manual_seed(seed)
         if reduction == "pca":
-            covariance = (products / n - torch.outer(mean, mean)) / torch.outer(sd, sd)
-            projection = principal_axes(covariance, dims).float().contiguous().to(device)
+            covariance = (products / n - torch.outer(mean, mean)) / torch.outer(sd / weight, sd / weight)
+            projection = principal_axes(covariance, dims).float()
         else:
-            projection = (torch.randn(len(mean), dims, generator=generator) / dims**0.5).to(device)
+            projection = torch.randn(len(mean), dims, generator=generator) / dims**0.5
+        projection = (weight[:, None] * projection).contiguous().to(device)
         mean, sd = mean.float().to(device), sd.float().to(device)
         pool_size = max(room, KCENTER_POOL) if sampling == "kcenter" else room
         kept, places, quota = [], [], max(1, min(n_patches, pool_size // n_images))
@@ -146,14 +160,26 @@ class GoodMemory:
         """Give the patch vectors `(N, h, w, C)` in standard deviations of good training patches."""
         return (patches(levels, str(self.bank.device)) - self.mean) / self.sd
 
+    def projected(self, levels: Arrays, matrix: torch.Tensor) -> torch.Tensor:
+        """Give the `standardized` patch vectors times a matrix `(C, D)`: `(N, h, w, D)`.
+
+        All of it is linear, so the means of neighbours are taken last, of D values instead of C.
+        """
+        size, channels, parts = _largest(levels), [level.shape[1] for level in levels], []
+        means, matrices = self.mean[:, None, None].split(channels), (matrix / self.sd[:, None]).split(channels)
+        for level, mean, each in zip(levels, means, matrices, strict=True):
+            values = _tensor(level, self.bank.device) - mean
+            mixed = torch.matmul(each.T, values.flatten(2)).unflatten(2, values.shape[2:])
+            parts.append(_local_means(mixed, size))
+        return torch.stack(parts).sum(0).permute(0, 2, 3, 1)
+
     def distances(self, levels: Arrays) -> np.ndarray:
         """Give each patch's exact Euclidean distance to the nearest good one, `(N, h, w)` float32, 0 or more."""
-        return self.nearest(self.standardized(levels))
+        return self.nearest(self.projected(levels, self.projection))
 
     def nearest(self, vectors: torch.Tensor) -> np.ndarray:
-        """Give the `distances` of standardised patch vectors `(N, h, w, C)`."""
-        shape = vectors.shape[:3]
-        projected = vectors.reshape(-1, vectors.shape[-1]) @ self.projection
+        """Give the `distances` of patch vectors `(N, h, w, D)` that are `projected` by `self.projection`."""
+        shape, projected = vectors.shape[:3], vectors.flatten(0, 2)
         if self.bank.shape[1] > self.projection.shape[1]:
             places = self.reach * _places(vectors)
             projected = torch.cat([projected, places.repeat(shape[0], 1)], 1)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from defectloc.model.memory import Arrays, GoodMemory
+
 # Standard deviations of good parts' distances beyond which a patch of a defective image counts as its defect.
 HOT = 4.0
 # Fewer hot patches teach nothing.
@@ -70,6 +72,7 @@ class PatchClassifier:
         trust = max(0.0, 2 * (1 - false_share) - 1)
         return cls(torch.from_numpy(model.coef_[0]).float(), float(model.intercept_[0]), trust)
 
-    def log_odds(self, vectors: torch.Tensor) -> np.ndarray:
-        """Give the log-odds `(N, h, w)` float32 of each patch of `(N, h, w, C)`, as far as they are trusted."""
-        return (self.trust * (vectors @ self.weights.to(vectors.device) + self.bias)).cpu().numpy()
+    def log_odds(self, memory: GoodMemory, levels: Arrays) -> np.ndarray:
+        """Give the log-odds `(N, h, w)` float32 of each patch of an image's levels, as far as they are trusted."""
+        sums = memory.projected(levels, self.weights[:, None].to(memory.bank.device))[..., 0]
+        return (self.trust * (sums + self.bias)).cpu().numpy()

@@ -10,7 +10,7 @@ from defectloc.model.classifier import Classifier, class_activation_map
 from defectloc.model.memory import CHUNK
 
 # Good cells that stand in.
-MOST = 4096
+MOST = 2048
 # Standard deviations of good parts' distances beyond which a patch is unusual.
 UNUSUAL = 3.0
 

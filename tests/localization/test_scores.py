@@ -83,7 +83,15 @@ def test_trust_by_what_stays(stay: int, expected: float) -> None:
 
 
 def test_few_defects_found_earn_no_trust() -> None:
-    assert trust([1] * 4 + [0], [2.0] * 4 + [-1], [2.0] * 4 + [-1]) == 0
+    few = [1] * 4 + [0], [2.0] * 4 + [-1], [2.0] * 4 + [-1]
+    assert trust(*few) == 0
+    assert trust(*few, taught=(90, 90)) == 0
+
+
+def test_training_images_count_as_validation_images_do() -> None:
+    found = [1] * 10, [2.0] * 10, [1.0] * 4 + [-1.0] * 6
+    assert trust(*found) == 0
+    assert trust(*found, taught=(30, 26)) == pytest.approx(2 * 30 / 40 - 1)
 
 
 def test_without_trust_neither_kind_of_class_evidence_counts() -> None:

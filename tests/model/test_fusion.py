@@ -38,15 +38,16 @@ def scale(memory: GoodMemory) -> tuple[float, float]:
 
 def taught(memory: GoodMemory, channel: int = 0) -> PatchClassifier | None:
     mean, sd = scale(memory)
-    good, bad = (memory.standardized([values]) for values in (level(N, 0), spoiled(N, 1, channel)))
-    return PatchClassifier.fit([good], [(bad, (memory.nearest(bad) - mean) / sd)], np.zeros((N, SIZE, SIZE)), N, seed=0)
+    good, bad = memory.standardized([level(N, 0)]), [spoiled(N, 1, channel)]
+    suspects = [(memory.standardized(bad), (memory.distances(bad) - mean) / sd)]
+    return PatchClassifier.fit([good], suspects, np.zeros((N, SIZE, SIZE)), N, seed=0)
 
 
 def test_patches_learn_what_is_unusual_about_the_labelled(memory):
     model = taught(memory)
     assert model is not None
-    same = model.log_odds(memory.standardized([spoiled(4, 2)]))
-    other = model.log_odds(memory.standardized([spoiled(4, 2, channel=9)]))
+    same = model.log_odds(memory, [spoiled(4, 2)])
+    other = model.log_odds(memory, [spoiled(4, 2, channel=9)])
     assert same[:, 2:4, 3:5].mean() > 0 > same[:, 4:, :2].mean()
     # As unusual, but no labelled image showed it.
     assert other[:, 2:4, 3:5].mean() < same[:, 2:4, 3:5].mean() - 2
@@ -148,8 +149,8 @@ def test_what_good_images_have_too_is_no_example(memory, share, expected):
     model = PatchClassifier.fit([good], [(bad, unusual)], held_out, N, seed=0)
     assert model is not None
     assert model.trust == pytest.approx(expected)
-    full = PatchClassifier(model.weights, model.bias)
-    np.testing.assert_allclose(model.log_odds(bad), model.trust * full.log_odds(bad), rtol=1e-6)
+    full = (bad @ model.weights + model.bias).numpy()
+    np.testing.assert_allclose(model.log_odds(memory, [level(N, 1)]), model.trust * full, atol=1e-4)
 
 
 def test_without_what_labels_teach_the_chances_are_even(memory, classifier):

@@ -55,6 +55,17 @@ def test_good_patches_are_at_distance_0_and_others_by_brute_force():
     np.testing.assert_allclose(memory.distances(new).ravel(), gaps, rtol=1e-4)
 
 
+def test_projected_patches_are_standardized_ones_times_a_matrix():
+    rng = np.random.default_rng(4)
+    # The second level is smaller, the first channel hardly varies beside its mean.
+    good = [rng.normal(size=(3, channels, side, side)).astype(np.float32) for channels, side in ((6, 8), (3, 4))]
+    good[0][:, 0] = 5 + 0.01 * good[0][:, 0]
+    memory = GoodMemory.fit(lambda: [good], 3, 9, 2**20, seed=0)
+    matrix = torch.from_numpy(rng.normal(size=(9, 5)).astype(np.float32))
+    expected = memory.standardized(good) @ matrix
+    np.testing.assert_allclose(memory.projected(good, matrix), expected, atol=2e-3)
+
+
 def test_a_changed_patch_is_the_hottest():
     good = levels(6)
     defect = [level[:1].copy() for level in good]
@@ -143,11 +154,13 @@ def test_options_are_deterministic_and_saved(tmp_path, options):
     np.testing.assert_array_equal(loaded.distances(new), first.distances(new))
 
 
-def test_without_options_the_distances_are_as_they_always_were():
+def test_each_level_counts_alike():
+    """One of 6 channels and one of 3, standardised: weights 3 / 4 and 3 / 2 of the squares."""
     good, new = levels(4), levels(2, seed=1)
     memory = remembered(good, dims=3, budget=12 * 9)
     generator = torch.Generator().manual_seed(0)
     projection = torch.randn(9, 3, generator=generator) / 3**0.5
+    projection *= torch.tensor([0.75] * 6 + [1.5] * 3).sqrt()[:, None]
     kept = []
     for image in patches(good).reshape(4, -1, 9):
         drawn = torch.randperm(16, generator=generator)[:2]
@@ -172,11 +185,13 @@ def test_principal_axes_are_those_of_scikit_learn():
     good[0][:, 1] = 3 * good[0][:, 0] + good[0][:, 1]
     good[1][:, 2] = 7
     memory = remembered(good, dims=4, reduction="pca")
-    vectors = (patches(good).reshape(-1, 9) - memory.mean) / memory.sd
+    weight = torch.tensor([0.75] * 6 + [1.5] * 3).sqrt()
+    vectors = (patches(good).reshape(-1, 9) - memory.mean) / memory.sd * weight
     expected = PCA(4, svd_solver="full").fit(vectors.double().numpy()).components_
+    axes = (memory.projection / weight[:, None]).numpy()
     # An axis has no sign.
-    np.testing.assert_allclose(np.abs((expected @ memory.projection.numpy()).diagonal()), 1, atol=1e-5)
-    np.testing.assert_allclose(memory.projection.T @ memory.projection, np.eye(4), atol=1e-6)
+    np.testing.assert_allclose(np.abs((expected @ axes).diagonal()), 1, atol=1e-5)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(4), atol=1e-6)
 
 
 def test_fewer_channels_than_principal_axes():
@@ -281,7 +296,7 @@ def test_options_are_part_of_a_run(command):
     chosen = ["memory.reduction=pca", "memory.sampling=kcenter", "memory.position=1", "memory.budget_mb=0.01"]
     assert command("train", *arguments, "training.epochs=1", *chosen).code == 0
     folder = next(Path("outputs").glob("pill/fold0-*"))
-    assert json.loads(runs.Run.open(folder).maps("memory").key)[1:] == [128, 0.01, 0, "pca", "kcenter", 1.0]
+    assert json.loads(runs.Run.open(folder).maps("memory").key)[1:-1] == [128, 0.01, 0, "pca", "kcenter", 1.0]
     predicted = command(
         "predict", f"run={folder}", f"images={runs.Run.open(folder).record['root']}/pill/test", "output=new"
     )
