@@ -57,6 +57,10 @@ def test_smoke_run(command):
     assert parts["difference to streaming", "streamed: log_odds"] == 0
     assert parts["difference to streaming", "float32 store: features"] < 1e-5
     assert parts["difference to streaming", "float16 store: features"] < 1e-3
+    assert parts["maps", "32 px, cam / cam"] == 1
+    assert parts["maps", "32 px, fusion / cam"] > 0
+    assert parts["maps", "32 px, memory.npz"] > 0
+    assert parts["maps", "32 px, stored for the memory, per image"] > 0
     assert {"machine", "trunk", "tail", "number of images", "image size", "prediction", "memory"} <= {
         part for part, _ in parts.index
     }

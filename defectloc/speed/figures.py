@@ -3,10 +3,13 @@
 import functools
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from defectloc import runs
 from defectloc.data import splits
 from defectloc.data.images import read_image
 from defectloc.data.module import FeatureDataset
@@ -95,6 +98,42 @@ def note_prediction(bench: Benchmark) -> None:
     spent = median_seconds(predict_all, 1)
     bench.note("prediction", "latency of one image, decoding to box", latency, "s", f"median of {3 * bench.what.steps}")
     bench.note("prediction", "throughput in batches of 8", len(paths) / spent, "images/s", f"{len(paths)} images")
+
+
+def note_maps(bench: Benchmark) -> None:
+    """Measure what an image costs with each map, from the decoded image to map and score, and what is stored for it."""
+    for size in bench.what.image_sizes:
+        bench.say(f"the maps at {size} px")
+        inspectors, stored = {}, {}
+        for kind in ("cam", "memory", "fusion"):
+            # The network's weights make no difference to the time, so one epoch is enough.
+            finished = bench.fitted(
+                data=replace(bench.settings.data, image_size=size),
+                training=replace(bench.settings.training, epochs=1),
+                localization=replace(bench.settings.localization, map=kind),
+                decision=replace(bench.settings.decision, score=kind if kind != "cam" else "class"),
+            )[1]
+            inspectors[kind], stored[kind] = Inspector(finished, bench.fold.device), bench.stored()
+        images = [read_image(bench.fold.root / path) for path in bench.fold.rows(splits.TEST)["path"].head(24)]
+        spent: dict[str, list[float]] = {kind: [] for kind in inspectors}
+        # In turn, so that what else the machine does meets all of them; the first round warms up.
+        for _ in range(1 + bench.what.steps):
+            for kind, inspector in inspectors.items():
+                spent[kind].append(seconds(functools.partial(_look, inspector, images)) / len(images))
+        medians = {kind: float(np.median(values[1:])) for kind, values in spent.items()}
+        basis = f"median of {bench.what.steps} rounds of {len(images)} images in batches of 8, decoded"
+        for kind, value in medians.items():
+            bench.note("maps", f"{size} px, {kind}, per image", value, "s", basis)
+            bench.note("maps", f"{size} px, {kind} / cam", value / medians["cam"], "", basis)
+        more = stored["memory"] - stored["cam"]
+        bench.note("maps", f"{size} px, stored for the memory, per image", more, "bytes")
+        for name in (runs.MEMORY, runs.FUSION):
+            bench.note("maps", f"{size} px, {name}", (finished.folder / name).stat().st_size, "bytes")
+
+
+def _look(inspector: Inspector, images: list[np.ndarray]) -> None:
+    for start in range(0, len(images), 8):
+        inspector.maps(images[start : start + 8])
 
 
 def note_memory(bench: Benchmark) -> None:

@@ -52,6 +52,11 @@ class Benchmark:
         """Tell what comes next, since it may take minutes."""
         print(f"measuring: {what}", file=sys.stderr, flush=True)
 
+    def stored(self) -> float:
+        """Give the bytes that the store holds, for each image of the data set."""
+        files = (self.work / ".features").rglob("*")
+        return sum(file.stat().st_size for file in files if file.is_file()) / len(self.fold.catalog)
+
     def fitted(self, **changes: Any) -> tuple[dict[str, Any], runs.Run, float]:
         """Fit a fold by the real command; gives metrics, run, and the seconds of fit and prediction."""
         with contextlib.redirect_stdout(io.StringIO()):
@@ -72,8 +77,7 @@ def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
     bench.note("store", "first extraction, all images", extraction, "s")
     bare = len(bench.fold.catalog) * costs.trunk_bare
     bench.note("store", "first extraction / bare forward pass", extraction / bare, "", "bare one from a few batches")
-    stored = sum(f.stat().st_size for f in (bench.work / ".features").rglob("*") if f.is_file())
-    bench.note("store", "on disk, per image", stored / len(bench.fold.catalog), "bytes")
+    bench.note("store", "on disk, per image", bench.stored(), "bytes")
     rows = [_row(f"one fold, {epochs} epochs", case, stream, extraction + once, _accuracy([metrics]))]
     count = bench.n_folds
     five = (count * case, count * stream)
