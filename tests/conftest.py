@@ -1,6 +1,7 @@
 """What several test modules share: a small drawn data set, commands run in this process, one finished fit."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from defectloc.runs import Run
 
 SMALL = [
     "data.n_good=30",
@@ -131,3 +134,37 @@ def two_folders(root: Path, n: int = 10) -> Path:
 def files_below(folder: Path) -> list[str]:
     """List all files below a folder that may not exist."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+# Of everything that an explanation repeats.
+FEW = [
+    "threads=1",
+    "device=cpu",
+    "attribution.steps=2",
+    "attribution.smooth_samples=2",
+    "attribution.expected_samples=2",
+    "attribution.background=1",
+    "attribution.window=0.5",
+    "attribution.stride=0.5",
+    "attribution.lime_samples=6",
+    "attribution.n_superpixels=6",
+    "attribution.shap_evaluations=6",
+    "attribution.rise_masks=6",
+    "attribution.score_channels=3",
+]
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Run:
+    """A copy of a finished fold, below which the command may write."""
+    return Run.open(shutil.copytree(next(finished.glob("pill/fold0-*")), tmp_path / "run"))
+
+
+@pytest.fixture
+def explain(command, run):
+    def start(*arguments, code=0):
+        outcome = command("explain", f"run={run.folder}", *FEW, *arguments)
+        assert outcome.code == code, outcome.err
+        return outcome
+
+    return start
