@@ -20,7 +20,7 @@ from defectloc.config import (
     TrainSettings,
 )
 from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import METHODS, check_threshold
+from defectloc.localization.normalization import METHODS, check_threshold, threshold_range
 
 BACKBONES = ("vgg16", "resnet50", "densenet121")
 
@@ -251,6 +251,12 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
     for key in ("min_area", "merge_distance"):
         if getattr(localization, key) < 0:
             raise DefectlocError(f"localization.{key}={getattr(localization, key)} must not be negative.")
+    peak, highest = localization.min_peak, threshold_range(localization.normalization)[1]
+    if peak is not None and peak > highest:
+        raise DefectlocError(
+            f"localization.min_peak={peak} is never reached, since localization.normalization="
+            f"{localization.normalization} gives {highest:g} at most; lower it, or set localization.min_peak=null."
+        )
     if localization.max_boxes is not None:
         _positive("localization.max_boxes", localization.max_boxes)
     _one_of("decision.threshold_from", decision.threshold_from, ("fixed", "validation"))

@@ -127,6 +127,8 @@ class LocalizationConfig:
     use_masks: bool = False
     boxes: str = "single"
     min_area: int = 0
+    # what a region must reach somewhere, in the unit of the normalised map; the hottest one always counts
+    min_peak: float | None = None
     max_boxes: int | None = None
     merge_distance: float = 0.0
 

@@ -30,6 +30,7 @@ SMALL = [
     "localization.map=cam",
     "localization.normalization=minmax",
     "localization.threshold=0.8",
+    "localization.min_peak=null",
 ]
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 

@@ -15,6 +15,7 @@ CASE_STUDY = [
     "localization.map=cam",
     "localization.normalization=minmax",
     "localization.threshold=0.8",
+    "localization.min_peak=null",
     "decision.threshold_from=fixed",
 ]
 GRID = (2.0, 0.5)  # each cell is a square of 2 x 2 pixels of an image of image_size x image_size

@@ -112,6 +112,7 @@ def test_fewer_images_of_a_class_than_folds(refused, folder, tmp_path):
         ("localization.threshold=1.5", "localization.threshold=1.5"),
         ("localization.threshold=nan", "localization.threshold"),
         ("decision.threshold=2", "decision.threshold"),
+        ("localization.min_peak=2", "1 at most"),
         ("localization.normalization=best", "minmax"),
         ("data.image_size=50", "multiple of 32"),
         ("data.validation=1", "data.validation"),

@@ -45,6 +45,15 @@ def test_maps_score_and_evidence(folder):
     assert metrics["pixel_auroc"] is not None
 
 
+def test_training_images_tell_what_the_decision_rests_on(folder):
+    run = runs.Run.open(folder)
+    catalog = pd.read_csv(folder / "catalog.csv")
+    found, still_found = run.taught
+    assert 0 <= still_found <= found <= len(catalog.query("split == 'train' and label == 1"))
+    del run.record["taught"]
+    assert run.taught == (0, 0)
+
+
 def test_score_is_the_weighted_sum_that_is_kept(folder):
     from defectloc.localization.scores import hottest
 

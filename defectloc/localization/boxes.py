@@ -94,13 +94,15 @@ def find_boxes(
     mode: str = "components",
     *,
     min_area: float = 0,
+    min_peak: float | None = None,
     max_boxes: int | None = None,
     merge_distance: float = 0,
 ) -> pd.DataFrame:
     """Return the boxes of what is strictly hotter than the threshold on a map ``(H, W)`` of native resolution.
 
     ``components`` gives a box per 8-connected region, ``single`` one box around all hot pixels. Regions of fewer than
-    ``min_area`` pixels are dropped first, so a speck neither makes nor widens a box. Then boxes with fewer than
+    ``min_area`` pixels are dropped first, so a speck neither makes nor widens a box; of the others those that nowhere
+    reach ``min_peak``, but for the hottest (hysteresis: Canny, PAMI 1986). Then boxes with fewer than
     ``merge_distance`` pixels between them, in x and in y, become one, until none are so near (1 joins overlapping and
     touching boxes, 0 none). The columns: ``x0, y0, x1, y1`` (half-open, int64), ``score`` (the region's maximum) and
     ``score_mean`` (its mean), both in the map's unit. Hottest first, ties by mean, then from the top left;
@@ -110,6 +112,8 @@ def find_boxes(
         raise DefectlocError(f"localization.boxes={mode} is unknown: choose one of {', '.join(MODES)}.")
     if not np.isfinite(threshold):
         raise DefectlocError(f"localization.threshold={threshold} is not a finite number: give one.")
+    if min_peak is not None and not np.isfinite(min_peak):
+        raise DefectlocError(f"localization.min_peak={min_peak} is not a finite number: give one, or null.")
     if min_area < 0 or merge_distance < 0 or (max_boxes is not None and max_boxes < 1):
         raise DefectlocError("min_area and merge_distance must be at least 0 and max_boxes at least 1 (or not given).")
     array = finite_map(heat)
@@ -117,6 +121,10 @@ def find_boxes(
     hot = array > float(threshold)
     labels, boxes, areas = label_components(hot)
     kept = areas >= min_area
+    if min_peak is not None and kept.any():
+        peaks = np.full(len(boxes), -np.inf)
+        np.maximum.at(peaks, labels[hot] - 1, array[hot])
+        kept &= peaks >= min(min_peak, peaks[kept].max())
     if not kept.any():
         return _frame(np.zeros((0, 4), np.int64), np.zeros(0), np.zeros(0))
     group = np.full(len(boxes), -1)
@@ -149,6 +157,7 @@ def boxes_on(heat: np.ndarray, localization: LocalizationConfig, threshold: floa
         threshold,
         localization.boxes,
         min_area=localization.min_area,
+        min_peak=localization.min_peak,
         max_boxes=localization.max_boxes,
         merge_distance=localization.merge_distance,
     )

@@ -77,6 +77,16 @@ def test_min_area_drops_specks_before_anything_is_joined() -> None:
     assert rows(find_boxes(HEAT, 0.75, min_area=3)) == []
 
 
+def test_regions_must_reach_min_peak_but_for_the_hottest() -> None:
+    found = find_boxes(HEAT, 0.75)
+    for peak in (0.76, float(found["score"].median()), found["score"].max(), 9.0):
+        reached = [row[:4] for row, score in zip(rows(found), found["score"], strict=True) if score >= peak]
+        assert rows(find_boxes(HEAT, 0.75, min_peak=peak)) == (reached or rows(found)[:1])
+    # What is dropped for its size is not the hottest.
+    assert rows(find_boxes(HEAT, 0.75, min_area=2, min_peak=9.0)) == [[0, 0, 2, 2]]
+    assert rows(find_boxes(np.zeros((3, 3)), 0.75, min_peak=2.0)) == []
+
+
 def test_max_boxes_keeps_the_hottest() -> None:
     assert rows(find_boxes(HEAT, 0.75, max_boxes=2)) == [[0, 0, 2, 2], [4, 3, 5, 4]]
 
@@ -107,6 +117,7 @@ def test_merging_goes_on_until_no_box_is_near_another() -> None:
         {"threshold": np.nan},
         {"mode": "many"},
         {"min_area": -1},
+        {"min_peak": np.nan},
         {"max_boxes": 0},
         {"merge_distance": -1},
     ],

@@ -29,6 +29,7 @@ CASE_STUDY = {
         "threshold_from": "fixed",
         "threshold": 0.8,
         "boxes": "single",
+        "min_peak": None,
     },
     "decision": {"score": "class", "threshold_from": "fixed", "threshold": 0.5},
 }
