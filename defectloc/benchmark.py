@@ -46,7 +46,8 @@ def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
         sizes = figures.note_numbers_of_images(bench, setting, usual)
         figures.note_image_sizes(bench, costs)
         figures.note_prediction(bench)
-        figures.note_maps(bench)
+        if bench.remembers:
+            figures.note_maps(bench)
         figures.note_memory(bench)
         figures.note_equivalence(bench, work / "equivalence")
     parts = pd.DataFrame(bench.parts)

@@ -252,10 +252,10 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
         if getattr(localization, key) < 0:
             raise DefectlocError(f"localization.{key}={getattr(localization, key)} must not be negative.")
     peak, highest = localization.min_peak, threshold_range(localization.normalization)[1]
-    if peak is not None and peak > highest:
+    if peak is not None and not (math.isfinite(peak) and peak <= highest):
         raise DefectlocError(
-            f"localization.min_peak={peak} is never reached, since localization.normalization="
-            f"{localization.normalization} gives {highest:g} at most; lower it, or set localization.min_peak=null."
+            f"localization.min_peak={peak} must be a value that localization.normalization="
+            f"{localization.normalization} can give, {highest:g} at most, or null."
         )
     if localization.max_boxes is not None:
         _positive("localization.max_boxes", localization.max_boxes)

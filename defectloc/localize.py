@@ -72,7 +72,11 @@ def post_process(
 
 
 def _name(localization: LocalizationConfig, decision: DecisionConfig) -> str:
-    content = json.dumps([asdict(localization), asdict(decision)], sort_keys=True)
+    chosen = asdict(localization)
+    if localization.min_peak is None:
+        # Named as before there was one, so that what was done stays done.
+        del chosen["min_peak"]
+    content = json.dumps([chosen, asdict(decision)], sort_keys=True)
     threshold = f"{localization.threshold:g}" if localization.threshold_from == "fixed" else localization.threshold_from
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return f"{localization.map}-{localization.normalization}-{threshold}-{digest}"

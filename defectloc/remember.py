@@ -95,13 +95,13 @@ def combine(fold: Fold, folder: Path) -> None:
     )
     if fusion.patches is None:
         print("note: too little is unusual about the defective training images to learn from", file=sys.stderr)
-    found = still_found = 0
-    for *levels, inputs in both(defective):
-        before = maps_of(classifier, torch.from_numpy(inputs)).mean((1, 2)) > 0
-        found += int(before.sum())
-        still_found += int((fusion.look(classifier, levels, inputs).kept_log_odds[before] > 0).sum())
-    seen = []
-    with images_bar("fusion", len(held_out)) as advance:
+    found, still_found, seen = 0, 0, []
+    with images_bar("fusion", len(defective) + len(held_out)) as advance:
+        for *levels, inputs in both(defective):
+            before = maps_of(classifier, torch.from_numpy(inputs)).mean((1, 2)) > 0
+            found += int(before.sum())
+            still_found += int((fusion.look(classifier, levels, inputs).kept_log_odds[before] > 0).sum())
+            advance(len(inputs))
         for *levels, inputs in both(held_out):
             seen.append(fusion.look(classifier, levels, inputs))
             advance(len(inputs))

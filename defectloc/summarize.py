@@ -53,6 +53,8 @@ def _setting(record: dict[str, Any], config: Any) -> str:
         fit = f"{settings['model']['name']} {settings['data']['image_size']}"
     where = config.localization
     chosen = f"{where.threshold:g}" if where.threshold_from == "fixed" else where.threshold_from
+    peak = where.get("min_peak")
+    chosen += "" if peak is None else f" to {peak:g}"
     decided = "" if config.decision.score == "class" else f", decided by {config.decision.score}"
     return f"{fit}, {where.map} {where.normalization} {chosen} {where.boxes}{decided}"
 

@@ -113,6 +113,8 @@ def test_fewer_images_of_a_class_than_folds(refused, folder, tmp_path):
         ("localization.threshold=nan", "localization.threshold"),
         ("decision.threshold=2", "decision.threshold"),
         ("localization.min_peak=2", "1 at most"),
+        ("localization.min_peak=nan", "1 at most"),
+        ("localization.min_peak=-inf", "1 at most"),
         ("localization.normalization=best", "minmax"),
         ("data.image_size=50", "multiple of 32"),
         ("data.validation=1", "data.validation"),

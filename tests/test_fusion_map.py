@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from conftest import SMALL
 
-from defectloc import runs
+from defectloc import localize, runs
+from defectloc.config import DecisionConfig
+from defectloc.localization.scores import by_trust
 
 FIT = [argument for argument in SMALL if not argument.startswith("localization.")]
 FUSION = ["localization.map=fusion", "localization.normalization=none", "localization.threshold=1"]
@@ -52,6 +54,19 @@ def test_training_images_tell_what_the_decision_rests_on(folder):
     assert 0 <= still_found <= found <= len(catalog.query("split == 'train' and label == 1"))
     del run.record["taught"]
     assert run.taught == (0, 0)
+
+
+def test_the_decision_counts_training_images(folder, monkeypatch):
+    run, given = runs.Run.open(folder), []
+    run.record["taught"] = {"found": 30, "still_found": 20}
+
+    def noted(*arguments):
+        given.append(arguments[-1])
+        return by_trust(*arguments)
+
+    monkeypatch.setattr(localize, "by_trust", noted)
+    localize.decide(run, DecisionConfig(score="fusion", threshold_from="validation"))
+    assert given == [(30, 20)]
 
 
 def test_score_is_the_weighted_sum_that_is_kept(folder):

@@ -34,6 +34,11 @@ def test_components_find_each_defect(run):
     assert boxes_of(run, metrics)[1:] == [("bad/1.png", 8, 8, 10, 10), ("bad/1.png", 0, 0, 2, 2)]
 
 
+def test_a_region_that_stays_below_the_peak_gets_no_box(run):
+    localization = LocalizationConfig(normalization="none", threshold=50, boxes="components", min_peak=85)
+    assert boxes_of(run, post_process(run, localization, DecisionConfig()))[1:] == [("bad/1.png", 8, 8, 10, 10)]
+
+
 def test_metrics_by_hand(run):
     metrics = post_process(run, LocalizationConfig(threshold=0.3, boxes="components"), DecisionConfig())
     assert metrics["confusion"] == {"tp": 2, "fn": 1, "fp": 0, "tn": 1}

@@ -1,10 +1,14 @@
 """New images by a finished run."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import files_below, write_image
 
+from defectloc.predict import Inspector
 from defectloc.runs import Run
 
 
@@ -25,6 +29,16 @@ def test_test_images_come_out_as_in_the_run(run, command, tmp_path):
     # The run's features were rounded to half precision on their way through the store.
     np.testing.assert_allclose(both["log_odds_new"], both["log_odds"], rtol=0.02, atol=0.02)
     assert len(files_below(tmp_path / "o" / "overlays")) == len(found)
+
+
+def test_a_run_from_before_a_key_predicts_as_it_did(run, tmp_path):
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    copy = Run.open(shutil.copytree(run.folder, tmp_path / "run"))
+    config = copy.folder / "localization" / metrics["localization"] / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "min_peak" not in line))
+    assert len(config.read_text().splitlines()) == len(lines) - 1
+    assert Inspector(copy, "cpu").localization == Inspector(run, "cpu").localization
 
 
 def test_unreadable_image_is_named_and_skipped(run, command, tmp_path):

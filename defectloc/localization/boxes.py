@@ -124,7 +124,8 @@ def find_boxes(
     if min_peak is not None and kept.any():
         peaks = np.full(len(boxes), -np.inf)
         np.maximum.at(peaks, labels[hot] - 1, array[hot])
-        kept &= peaks >= min(min_peak, peaks[kept].max())
+        # In the map's precision, as the threshold is.
+        kept &= peaks >= min(float(array.dtype.type(min_peak)), peaks[kept].max())
     if not kept.any():
         return _frame(np.zeros((0, 4), np.int64), np.zeros(0), np.zeros(0))
     group = np.full(len(boxes), -1)

@@ -27,9 +27,9 @@ def trust(labels: ArrayLike, log_odds: ArrayLike, kept: ArrayLike, taught: tuple
 
     Of the defective images that the classifier finds, let a share s stay defective once all that is not unusual is
     replaced by good parts: max(0, 2 s - 1), so that a network which judges by something else in half of them has no
-    say. `taught` adds training images, as the number found and of those the number that stays: they are many more,
-    and what a network judges by is the same on both. 0 where fewer than `FEWEST` of the validation images are found,
-    since a network that finds none of them knows its training images at most.
+    say. `taught` adds training images, as the number found and of those the number that stays: they are many more, but
+    a little kinder, since the network knows them (docs/localization.md). 0 where fewer than `FEWEST` of the validation
+    images are found, since a network that finds none of them knows its training images at most.
     """
     truth, before = checked_scores(labels, log_odds)
     _, after = checked_scores(labels, kept)

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from defectloc import config, runs, train
 from defectloc.config import BenchmarkSettings, TrainingConfig
 from defectloc.data import splits
+from defectloc.errors import DefectlocError
 from defectloc.fold import prepare
 from defectloc.localize import post_process
 from defectloc.reporting import speed as tables
@@ -39,10 +40,21 @@ class Benchmark:
         self.settings = replace(settings, data=data, training=never, figures=False, outputs=str(work), fold=0)
         self.what, self.work = settings.benchmark, work
         self.fold = prepare(self.settings)
+        self.remembers = self._remembers()
         self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
         self.n_folds = min(self.what.folds, settings.n_folds if data.split == "kfold" else 1)
         self.steps = math.ceil(self.n[splits.TRAIN] / settings.training.batch_size)
         self.parts: list[dict[str, Any]] = []
+
+    def _remembers(self) -> bool:
+        # Told at once, since what cannot be measured would otherwise end the benchmark after half an hour.
+        localization = replace(self.settings.localization, map="fusion")
+        try:
+            prepare(replace(self.settings, localization=localization))
+        except DefectlocError as error:
+            print(f"note: the maps' costs are not measured: {error}", file=sys.stderr)
+            return False
+        return True
 
     def note(self, part: str, figure: str, value: float, unit: str, basis: str = tables.MEASURED) -> None:
         """Keep a figure."""

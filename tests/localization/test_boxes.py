@@ -82,6 +82,9 @@ def test_regions_must_reach_min_peak_but_for_the_hottest() -> None:
     for peak in (0.76, float(found["score"].median()), found["score"].max(), 9.0):
         reached = [row[:4] for row, score in zip(rows(found), found["score"], strict=True) if score >= peak]
         assert rows(find_boxes(HEAT, 0.75, min_peak=peak)) == (reached or rows(found)[:1])
+    single = np.array([[0.7, 0, 0, 1]], np.float32)
+    assert len(find_boxes(single, 0.5, min_peak=0.7)) == 2
+    assert rows(find_boxes(single, 0.5, "single", min_peak=0.8)) == [[3, 0, 4, 1]]
     # What is dropped for its size is not the hottest.
     assert rows(find_boxes(HEAT, 0.75, min_area=2, min_peak=9.0)) == [[0, 0, 2, 2]]
     assert rows(find_boxes(np.zeros((3, 3)), 0.75, min_peak=2.0)) == []
