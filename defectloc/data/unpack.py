@@ -27,7 +27,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True, *, only: str | No
 
     With `only`, just what lies in the archive's folder of that name is unpacked, and lands directly in `folder`.
     Raises DefectlocError, and leaves nothing behind, for a damaged archive, for a member with an absolute path, with
-    `..`, that is a device or links out of the folder, and where `only` is not in the archive.
+    `..`, or that is neither a file nor a folder, and where `only` is not in the archive.
     """
     if folder.exists():
         raise DefectlocError(f"{folder} is already there; move it away to unpack {archive.name} again.")
@@ -44,7 +44,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True, *, only: str | No
             inside = f"it holds {', '.join(sorted(seen))}" if seen else "it is empty"
             raise DefectlocError(f"{archive} has no folder {only or ''}: {inside}.")
         os.rename(partial, folder)
-    except (_UnsafeError, tarfile.FilterError) as error:
+    except _UnsafeError as error:
         raise DefectlocError(f"{archive} was not unpacked, because it cannot be trusted: {error}.") from error
     except _DAMAGED as error:
         raise DefectlocError(f"{archive} is damaged or no archive ({error}); remove it and fetch it again.") from error
@@ -68,10 +68,10 @@ def _unpack_tar(
             name = _place(member.name, only, seen)
             if name is None:
                 continue
-            if member.islnk() and only is not None:
-                raise _UnsafeError(f"{member.name} is a hard link")
-            # The filter refuses devices and links that leave the folder.
-            tar.extract(member.replace(name=name, deep=False), target, filter="data")
+            # tarfile's own filters came with Python 3.11.4; a data set needs no links.
+            if not (member.isreg() or member.isdir()):
+                raise _UnsafeError(f"{member.name} is neither a file nor a folder")
+            _write(None if member.isdir() else tar.extractfile(member), target / name)
         # A tar ends with a block of zeros; without one, iteration just stops where the file does.
         if tar.fileobj is None or tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it ends too early")
@@ -95,14 +95,18 @@ def _unpack_zip(
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _UnsafeError(f"{info.filename} is neither a file nor a folder")
-            destination = target / name
-            if info.is_dir():
-                destination.mkdir(parents=True, exist_ok=True)
-                continue
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, destination.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+            _write(None if info.is_dir() else archive.open(info), target / name)
     return seen
+
+
+def _write(content: IO[bytes] | None, destination: Path) -> None:
+    """Write a file, or make a folder where there is no content."""
+    if content is None:
+        destination.mkdir(parents=True, exist_ok=True)
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with content, destination.open("wb") as sink:
+        shutil.copyfileobj(content, sink)
 
 
 def _place(name: str, only: str | None, seen: set[str]) -> str | None:
