@@ -38,18 +38,21 @@ def draw_run(
     decision: DecisionConfig,
     root: Path | None = None,
 ) -> Path:
-    """Draw `history.png` and `thresholds.png` once per run, `test.png` for these settings; returns the last."""
+    """Draw `history.png` once per run, `thresholds.png` and `test.png` for these settings; returns the last."""
     figures = run.folder / "figures"
     if run.has_classes and not (figures / "history.png").is_file():
         draw_history(pd.read_csv(run.folder / HISTORY), figures / "history.png")
     folder = run.folder / "localization" / metrics["localization"]
     maps = RunMaps(run, localization.map, root)
-    # A sweep's curve is drawn by summarize, from scores that are there anyway.
-    if maps.n_masks and not (figures / "thresholds.png").is_file():
+    # Of other settings; there is none where no image is taken for defective.
+    (figures / "thresholds.png").unlink(missing_ok=True)
+    if maps.n_masks:
         chosen = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))["map_threshold"]
-        curve = threshold_curve(maps, localization, decision)
+        curve = threshold_curve(maps, localization, decision, chosen)
         if len(curve):
-            title = f"{metrics['subset']}, fold {metrics['fold']}: boxes on the test images by threshold"
+            title = (
+                f"{metrics['subset']}, fold {metrics['fold']}: boxes of the {maps.kind} map by threshold, test images"
+            )
             draw_thresholds(curve, chosen, title, figures / "thresholds.png")
     if metrics.get("evidence") and not (figures / "evidence.png").is_file():
         _draw_evidence(run, root, metrics, figures / "evidence.png")
@@ -57,8 +60,13 @@ def draw_run(
     return figures / "test.png"
 
 
-def threshold_curve(maps: RunMaps, localization: LocalizationConfig, decision: DecisionConfig) -> pd.DataFrame:
-    """Score the test images' boxes at 20 thresholds spread over the values that the maps take; to look at only."""
+def threshold_curve(
+    maps: RunMaps, localization: LocalizationConfig, decision: DecisionConfig, chosen: float
+) -> pd.DataFrame:
+    """Score the test images' boxes at 20 thresholds around the chosen one; to look at only.
+
+    They lie between the maps' median and the peak that most images reach: a few may reach a hundred times as high.
+    """
     test = decide(maps.run, decision)[0].query("split == 'test'")
     suspects = test[test["predicted"] == 1]
     if suspects.empty:
@@ -68,7 +76,8 @@ def threshold_curve(maps: RunMaps, localization: LocalizationConfig, decision: D
     if localization.normalization in ("minmax", "max", "ivr"):
         low = 0.0
     rows = []
-    for threshold in np.linspace(low, max(float(heat.max()) for heat in heats), 21)[:-1]:
+    high = max(float(np.quantile([heat.max() for heat in heats], 0.75)), 1.2 * chosen)
+    for threshold in np.linspace(low, high, 21)[:-1]:
         scores = box_scores(maps, test, boxes_of(maps, test, localization, threshold))
         rows.append({"threshold": threshold, **{name: scores[name] for name in CURVE}})
     return pd.DataFrame(rows)
