@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from defectloc.localization.normalization import GoodStatistics
 from defectloc.progress import images_bar
 
 if TYPE_CHECKING:
+    from defectloc.model.classifier import Classifier
     from defectloc.model.fusion import Fusion
-    from defectloc.model.memory import GoodMemory
+    from defectloc.model.memory import Arrays, GoodMemory
 
 # Of fewer good images a memory hardly knows what varies.
 FEW_GOOD = 5
@@ -62,12 +64,9 @@ def remember(fold: Fold, folder: Path) -> None:
 
 def combine(fold: Fold, folder: Path) -> None:
     """Teach the fusion by the labelled training images; write its maps, and `evidence.csv`."""
-    import torch
-
     from defectloc.model import weights
     from defectloc.model.fusion import Fusion
     from defectloc.model.memory import GoodMemory
-    from defectloc.model.predict import maps_of
 
     remembered = runs.read_maps(folder / runs.maps_name("memory"))
     path = folder / runs.maps_name("fusion")
@@ -95,13 +94,9 @@ def combine(fold: Fold, folder: Path) -> None:
     )
     if fusion.patches is None:
         print("note: too little is unusual about the defective training images to learn from", file=sys.stderr)
-    found, still_found, seen = 0, 0, []
+    seen = []
     with images_bar("fusion", len(defective) + len(held_out)) as advance:
-        for *levels, inputs in both(defective):
-            before = maps_of(classifier, torch.from_numpy(inputs)).mean((1, 2)) > 0
-            found += int(before.sum())
-            still_found += int((fusion.look(classifier, levels, inputs).kept_log_odds[before] > 0).sum())
-            advance(len(inputs))
+        taught = _taught(fusion, classifier, both(defective), advance)
         for *levels, inputs in both(held_out):
             seen.append(fusion.look(classifier, levels, inputs))
             advance(len(inputs))
@@ -118,11 +113,28 @@ def combine(fold: Fold, folder: Path) -> None:
     runs.forget(folder, "fusion")
     fusion.save(folder / runs.FUSION, key)
     runs.note_digest(folder, runs.FUSION)
-    runs.note_taught(folder, found, still_found)
+    runs.note_taught(folder, *taught)
     (folder / "figures" / "evidence.png").unlink(missing_ok=True)
     runs.write_csv(folder / runs.EVIDENCE, evidence)
     runs.write_maps(path, list(held_out["path"]), fused, remembered.grid, key)
     runs.note_seconds(folder, "fusion", time.perf_counter() - started)
+
+
+def _taught(
+    fusion: "Fusion", classifier: "Classifier", images: "Iterable[Arrays]", advance: Callable[[int], None]
+) -> tuple[int, int]:
+    """Count the images that the classifier takes for defective, and those of them that stay by what is unusual."""
+    import torch
+
+    from defectloc.model.predict import maps_of
+
+    found = still_found = 0
+    for *levels, inputs in images:
+        before = maps_of(classifier, torch.from_numpy(inputs)).mean((1, 2)) > 0
+        found += int(before.sum())
+        still_found += int((fusion.look(classifier, levels, inputs).kept_log_odds[before] > 0).sum())
+        advance(len(inputs))
+    return found, still_found
 
 
 def recall(run: runs.Run, device: str) -> "tuple[GoodMemory, list[str]]":

@@ -6,6 +6,7 @@ new image is as suspicious as it is far from the nearest patch of a good one.
 
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,57 @@ def _places(vectors: torch.Tensor) -> torch.Tensor:
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """Of patches of good images: their number in an image, the channels of each level, mean and sd `(C,)` in double.
+
+    `products` `(C, C)` is the mean of their outer products, where it was asked for.
+    """
+
+    n_patches: int
+    channels: list[int]
+    mean: torch.Tensor
+    sd: torch.Tensor
+    products: torch.Tensor | None
+
+
+def _moments(images: Iterable[Arrays], device: str, with_products: bool) -> _Moments | None:
+    """Go through good images once; None where there is none."""
+    n, total, squares, products = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
+    n_patches, channels = 0, []
+    for batch in images:
+        vectors = patches(batch, device)
+        channels = [level.shape[1] for level in batch]
+        n_patches = vectors.shape[1] * vectors.shape[2]
+        # On the CPU, since not every device counts in double precision.
+        vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
+        total, squares = total + vectors.sum(0), squares + vectors.square().sum(0)
+        if with_products:
+            products = products + vectors.T @ vectors
+        n += len(vectors)
+    if n == 0:
+        return None
+    mean = total / n
+    sd = (squares / n - mean.square()).clamp_min(0).sqrt()
+    sd = torch.where(sd > SMALLEST_SD, sd, torch.ones_like(sd))
+    return _Moments(n_patches, channels, mean, sd, products / n if with_products else None)
+
+
+def _projection(moments: _Moments, dims: int, generator: torch.Generator) -> torch.Tensor:
+    """Give the projection `(C, D)` of standardised patches: at random, or with products on their principal axes.
+
+    Each level counts alike, however many channels it has: the finer one has fewer.
+    """
+    mean, sd, channels = moments.mean, moments.sd, moments.channels
+    weight = torch.cat([torch.full((c,), (len(mean) / len(channels) / c) ** 0.5) for c in channels])
+    if moments.products is None:
+        axes = torch.randn(len(mean), dims, generator=generator) / dims**0.5
+    else:
+        covariance = (moments.products - torch.outer(mean, mean)) / torch.outer(sd / weight, sd / weight)
+        axes = principal_axes(covariance, dims).float()
+    return (weight[:, None] * axes).contiguous()
+
+
 class GoodMemory:
     """A bank of patches of good training images, standardised and projected to fewer dimensions."""
 
@@ -105,40 +157,19 @@ class GoodMemory:
         as two random good patches differ. Deterministic in `seed`. Raises DefectlocError where there is no image, the
         budget holds no patch or there are fewer principal axes than `dims`.
         """
-        n, total, squares, products = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
-        n_patches, channels = 0, []
-        for batch in images():
-            vectors = patches(batch, device)
-            channels = [level.shape[1] for level in batch]
-            n_patches = vectors.shape[1] * vectors.shape[2]
-            # On the CPU, since not every device counts in double precision.
-            vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
-            total, squares = total + vectors.sum(0), squares + vectors.square().sum(0)
-            if reduction == "pca":
-                products = products + vectors.T @ vectors
-            n += len(vectors)
+        moments = _moments(images(), device, with_products=reduction == "pca")
         room = budget // (4 * (dims + 2 * (position > 0)))
-        if n == 0 or room == 0:
+        if moments is None or room == 0:
             raise DefectlocError(
                 f"the memory of good parts would be empty: {n_images} good training images, room for {room} patches; "
                 "add good images or raise memory.budget_mb."
             )
-        mean = total / n
-        sd = (squares / n - mean.square()).clamp_min(0).sqrt()
-        sd = torch.where(sd > SMALLEST_SD, sd, torch.ones_like(sd))
-        # Each level counts alike, however many channels it has: the finer one has fewer.
-        weight = torch.cat([torch.full((c,), (len(mean) / len(channels) / c) ** 0.5) for c in channels])
         # On the CPU, since every device draws other numbers.
         generator = torch.Generator().manual_seed(seed)
-        if reduction == "pca":
-            covariance = (products / n - torch.outer(mean, mean)) / torch.outer(sd / weight, sd / weight)
-            projection = principal_axes(covariance, dims).float()
-        else:
-            projection = torch.randn(len(mean), dims, generator=generator) / dims**0.5
-        projection = (weight[:, None] * projection).contiguous().to(device)
-        mean, sd = mean.float().to(device), sd.float().to(device)
+        projection = _projection(moments, dims, generator).to(device)
+        mean, sd = moments.mean.float().to(device), moments.sd.float().to(device)
         pool_size = max(room, KCENTER_POOL) if sampling == "kcenter" else room
-        kept, places, quota = [], [], max(1, min(n_patches, pool_size // n_images))
+        kept, places, quota = [], [], max(1, min(moments.n_patches, pool_size // n_images))
         for batch in images():
             vectors = patches(batch, device)
             grid = _places(vectors)

@@ -106,13 +106,7 @@ def note_maps(bench: Benchmark) -> None:
         bench.say(f"the maps at {size} px")
         inspectors, stored = {}, {}
         for kind in ("cam", "memory", "fusion"):
-            # The network's weights make no difference to the time, so one epoch is enough.
-            finished = bench.fitted(
-                data=replace(bench.settings.data, image_size=size),
-                training=replace(bench.settings.training, epochs=1),
-                localization=replace(bench.settings.localization, map=kind),
-                decision=replace(bench.settings.decision, score=kind if kind != "cam" else "class"),
-            )[1]
+            finished = _fitted_for(bench, kind, size)
             inspectors[kind], stored[kind] = Inspector(finished, bench.fold.device), bench.stored()
         images = [read_image(bench.fold.root / path) for path in bench.fold.rows(splits.TEST)["path"].head(24)]
         spent: dict[str, list[float]] = {kind: [] for kind in inspectors}
@@ -129,6 +123,16 @@ def note_maps(bench: Benchmark) -> None:
         bench.note("maps", f"{size} px, stored for the memory, per image", more, "bytes")
         for name in (runs.MEMORY, runs.FUSION):
             bench.note("maps", f"{size} px, {name}", (finished.folder / name).stat().st_size, "bytes")
+
+
+def _fitted_for(bench: Benchmark, kind: str, size: int) -> runs.Run:
+    # The network's weights make no difference to the time, so one epoch is enough.
+    return bench.fitted(
+        data=replace(bench.settings.data, image_size=size),
+        training=replace(bench.settings.training, epochs=1),
+        localization=replace(bench.settings.localization, map=kind),
+        decision=replace(bench.settings.decision, score=kind if kind != "cam" else "class"),
+    )[1]
 
 
 def _look(inspector: Inspector, images: list[np.ndarray]) -> None:

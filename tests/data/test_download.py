@@ -1,21 +1,14 @@
 import contextlib
 import hashlib
 import http.server
-import io
-import stat
-import tarfile
 import threading
-import zipfile
 
-import numpy as np
 import pytest
+from archives import CONTENT, GOOD, names, tar
 
 from defectloc.data.download import download
 from defectloc.data.sets import fetch_mvtec
-from defectloc.data.unpack import unpack
 from defectloc.errors import DefectlocError
-
-CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 
 
 def sha256(content):
@@ -68,10 +61,6 @@ def serving(files, honours_ranges=True, cuts=()):
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-def names(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
 
 
 def test_a_file_arrives_once(tmp_path, capfd):
@@ -150,86 +139,6 @@ def test_local_files_are_copied_and_a_folder_that_cannot_be_made_is_said(tmp_pat
     assert download(url, tmp_path / "b.bin", sha256(CONTENT)).read_bytes() == CONTENT
     with pytest.raises(DefectlocError, match="cannot be written"):
         download(url, tmp_path / "a.bin" / "c.bin", sha256(CONTENT))
-
-
-def tar(path, members, mode="w:xz"):
-    with tarfile.open(path, mode) as archive:
-        for name, content in members.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            data = b"" if isinstance(content, tarfile.TarInfo) else content
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def link(name, target, kind=tarfile.SYMTYPE):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
-
-
-GOOD = {"pill/train/good/000.png": b"one", "pill/test/crack/000.png": CONTENT, "screw/train/good/000.png": b"two"}
-
-
-@pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.xz", "w:xz"), ("zip", None)])
-def test_archives_are_unpacked_whole_or_in_part_or_not_at_all(tmp_path, suffix, mode):
-    path = tmp_path / f"a.{suffix}"
-    if mode:
-        tar(path, GOOD, mode)
-    else:
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in GOOD.items():
-                archive.writestr(name, content)
-    assert unpack(path, tmp_path / "all") == tmp_path / "all"
-    assert {n: (tmp_path / "all" / n).read_bytes() for n in GOOD} == GOOD
-    unpack(path, tmp_path / "pill", only="pill")
-    assert (tmp_path / "pill/test/crack/000.png").read_bytes() == CONTENT
-    assert sorted(p.name for p in (tmp_path / "pill").iterdir()) == ["test", "train"]
-    with pytest.raises(DefectlocError, match="pill, screw"):
-        unpack(path, tmp_path / "bottle", only="bottle")
-    with pytest.raises(DefectlocError, match="already there"):
-        unpack(path, tmp_path / "pill")
-    whole = path.read_bytes()
-    for length in (0, 10, len(whole) // 2, len(whole) - 11_000 if suffix == "tar" else len(whole) - 30):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DefectlocError, match="damaged"):
-            unpack(path, tmp_path / "cut")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "all", "pill"]
-
-
-@pytest.mark.parametrize(
-    "member",
-    [
-        {"/etc/x": b""},
-        {"pill/../../x": b""},
-        {"..\\x": b""},
-        {"C:\\x": b""},
-        {"l": link("l", "../outside")},
-        {"l": link("l", "ok.png")},
-        {"l": link("l", "ok.png", tarfile.LNKTYPE)},
-        {"l": link("l", "/etc/passwd")},
-        {"l": link("l", "../outside", tarfile.LNKTYPE)},
-        {"d": link("d", "", tarfile.CHRTYPE)},
-        {"f": link("f", "", tarfile.FIFOTYPE)},
-    ],
-)
-def test_members_that_leave_or_are_devices_are_refused(tmp_path, member):
-    path = tar(tmp_path / "a.tar", {"ok.png": b"ok", **member}, "w")
-    with pytest.raises(DefectlocError, match="cannot be trusted"):
-        unpack(path, tmp_path / "out")
-    assert names(tmp_path) == ["a.tar"]
-
-
-@pytest.mark.parametrize("name", ["../x", "/x", "link"])
-def test_zip_members_that_leave_or_are_links_are_refused(tmp_path, name):
-    path = tmp_path / "a.zip"
-    info = zipfile.ZipInfo(name)
-    info.external_attr = (stat.S_IFLNK if name == "link" else stat.S_IFREG) << 16
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(DefectlocError, match="cannot be trusted"):
-        unpack(path, tmp_path / "out")
-    assert names(tmp_path) == ["a.zip"]
 
 
 @pytest.mark.parametrize("top", ["", "mvtec_anomaly_detection/"])
