@@ -8,23 +8,17 @@ import pandas as pd
 from defectloc.data.images import find_images, is_image_name
 from defectloc.data.sources import DEFECTIVE_NAMES, GOOD_NAMES
 from defectloc.errors import DefectlocError
-from defectloc.runs import Run
 
 UNKNOWN = -1
 # Without `n`: as many as a sheet of three by three shows.
 USUAL = 9
 
 
-def test_images(run: Run) -> pd.DataFrame:
-    """Give the test images of a run: `path` below its root, `label`, `defect_type`, `mask_path`, `height`, `width`."""
-    images = run.images()
-    return images[images["split"] == "test"].reset_index(drop=True)
-
-
 def images_of(given: str) -> tuple[Path, pd.DataFrame]:
-    """Give the folder and the images of a file or folder; the names of folders tell label and type, where they do.
+    """Give the folder and the images of a file or folder: `path`, `label`, `defect_type`.
 
-    Raises DefectlocError where there is no image.
+    Labels are told by the folders' names (`good`, `Positive`, ...), and -1 elsewhere. Raises DefectlocError where there
+    is no image.
     """
     path = Path(given).expanduser()
     if path.is_dir():
@@ -48,7 +42,7 @@ def images_of(given: str) -> tuple[Path, pd.DataFrame]:
 
 
 def select(images: pd.DataFrame, wanted: str, n: int | None, seed: int) -> pd.DataFrame:
-    """Draw `n` images by the seed, none twice, from all, the good, the defective, or one type; sorted by path.
+    """Choose `n` images at random, none twice, from all, the good, the defective, or one type; sorted by path.
 
     Raises DefectlocError for a class that is not there, and where there are fewer than `n`.
     """
@@ -63,6 +57,6 @@ def select(images: pd.DataFrame, wanted: str, n: int | None, seed: int) -> pd.Da
             f"select={wanted} names none of the images; there are all, good, defective, {', '.join(types)}."
         )
     if n is not None and n > len(chosen):
-        raise DefectlocError(f"n={n} images were asked for; with select={wanted} there are {len(chosen)}.")
-    drawn = np.random.default_rng(seed).permutation(len(chosen))[: USUAL if n is None else n]
-    return chosen.iloc[np.sort(drawn)].reset_index(drop=True)
+        raise DefectlocError(f"n={n} is more than there are: with select={wanted} there are {len(chosen)} images.")
+    places = np.random.default_rng(seed).permutation(len(chosen))[: USUAL if n is None else n]
+    return chosen.iloc[np.sort(places)].reset_index(drop=True)

@@ -3,11 +3,33 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import FEW, SYNTHETIC, files_below, write_image
 from PIL import Image
 
-from defectloc.runs import Run
+from defectloc.attribution import explainer
+from defectloc.data.images import read_image
+from defectloc.runs import explaining
+from defectloc.runs.directory import Run
+from defectloc.runs.predictor import Predictor
+from tests.conftest import SYNTHETIC, files_below, write_image
+from tests.runs.explained import FEW, copied
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of a finished fold, below which the command may write."""
+    return copied(finished, tmp_path)
+
+
+@pytest.fixture
+def explain(command, run):
+    def start(*arguments, code=0):
+        outcome = command("explain", f"run={run.folder}", *FEW, *arguments)
+        assert outcome.code == code, outcome.err
+        return outcome
+
+    return start
 
 
 def content(run, name) -> dict[str, np.ndarray]:
@@ -16,17 +38,16 @@ def content(run, name) -> dict[str, np.ndarray]:
 
 
 def test_the_exact_map_is_the_runs_own(run, explain):
-    """Other than the run's, it was not rounded to half precision on its way through the store."""
+    """The run's went through the store in half precision, and this one did not."""
     explain("method=cam", "n=4")
     found, own = content(run, "cam-all"), run.maps("cam")
     assert len(set(found["paths"])) == 4
     assert list(found["paths"]) == sorted(found["paths"])
-    assert found["grid"].tolist() == list(own.grid)
+    assert found["grid"].tolist() == [own.grid.stride, own.grid.offset]
     assert set(found["targets"]) == {"anomaly"}
     table = run.images().set_index("path")
-    for path, heat, chance in zip(found["paths"], found["maps"], found["probabilities"], strict=True):
-        np.testing.assert_allclose(heat, own.cells[path], rtol=0.02, atol=0.02)
-        assert chance == pytest.approx(table.loc[path, "probability"], abs=0.02)
+    for path, values in zip(found["paths"], found["maps"], strict=True):
+        np.testing.assert_allclose(values, own.cells[path], rtol=0.02, atol=0.02)
         assert table.loc[path, "split"] == "test"
 
 
@@ -64,7 +85,7 @@ def test_what_was_explained_is_not_explained_again(run, explain):
     before = kept()
     assert len(before) == 2
     # Settings of other methods do not matter, nor how many are explained.
-    explain("method=rise", "n=3", "attribution.lime_samples=9", "attribution.chunk=3")
+    explain("method=rise", "n=3", "attribution.lime_samples=9", "attribution.batch_size=3")
     after = kept()
     assert len(after) == 3
     assert before.items() <= after.items()
@@ -73,9 +94,7 @@ def test_what_was_explained_is_not_explained_again(run, explain):
 
 
 def test_a_break_keeps_what_is_finished(run, explain, monkeypatch):
-    from defectloc.attribution import methods
-
-    original, calls = methods.attribute, []
+    original, calls = explainer.attribute, []
 
     def broken(*arguments):
         calls.append(1)
@@ -83,38 +102,26 @@ def test_a_break_keeps_what_is_finished(run, explain, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(methods, "attribute", broken)
+    monkeypatch.setattr(explainer, "attribute", broken)
     assert "interrupted" in explain("method=gradcam", "n=4", code=130).err
     assert len(list((run.folder / "explain" / "maps").rglob("*.npz"))) == 2
     calls.clear()
-    monkeypatch.setattr(methods, "attribute", lambda *arguments: calls.append(1) or original(*arguments))
+    monkeypatch.setattr(explainer, "attribute", lambda *arguments: calls.append(1) or original(*arguments))
     explain("method=gradcam", "n=4")
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("kind", ["cut", "empty", "flipped"])
-def test_a_damaged_map_is_made_anew(run, explain, kind):
-    explain("method=gradcam", "n=1")
-    (kept,) = (run.folder / "explain" / "maps").rglob("*.npz")
-    whole, good = content(run, "gradcam-all")["maps"], kept.read_bytes()
-    # Within the compressed numbers.
-    flipped = good[:60] + bytes(255 - byte for byte in good[60:80]) + good[80:]
-    kept.write_bytes({"cut": good[:100], "empty": b"", "flipped": flipped}[kind])
-    explain("method=gradcam", "n=1")
-    np.testing.assert_array_equal(content(run, "gradcam-all")["maps"], whole)
-
-
-def test_pictures_of_another_question_do_not_mix(run, explain):
+def test_pictures_of_other_targets_and_seeds_do_not_mix(run, explain):
     explain("method=gradcam", "n=2")
     explain("method=gradcam", "n=2", "target=good")
     explain("method=gradcam", "n=2", "seed=1")
     folder = run.folder / "explain"
     assert content(run, "gradcam-all-good")["targets"].tolist() == ["good"] * 2
-    drawn = {
+    pictures = {
         path.relative_to(folder / "gradcam-all" / "single").as_posix().removesuffix(".png")
         for path in (folder / "gradcam-all" / "single").rglob("*.png")
     }
-    assert drawn == set(content(run, "gradcam-all")["paths"])
+    assert pictures == set(content(run, "gradcam-all")["paths"])
 
 
 def test_images_of_ones_own(run, explain, tmp_path):
@@ -128,19 +135,42 @@ def test_images_of_ones_own(run, explain, tmp_path):
 
 
 def test_memory_and_fusion_of_a_run(command, tmp_path):
-    """As the run's own; its features were rounded on their way through the store."""
-    own = [a for a in SYNTHETIC if not a.startswith("localization.")]
-    assert command("train", *own, "localization.map=fusion", f"outputs={tmp_path / 'o'}").code == 0
+    """Their maps and verdicts are the run's own; its features were rounded on their way through the store."""
+    own = [a for a in SYNTHETIC if not a.startswith(("localization", "decision"))]
+    assert command("train", *own, f"outputs={tmp_path / 'o'}").code == 0
     folder = next((tmp_path / "o" / "pill").glob("fold0-*"))
     run = Run.open(folder)
+    table = pd.read_csv(run.last_localization() / "predictions.csv").set_index("path")
+    assert run.decision().score == "fusion"
     for method in ("memory", "fusion"):
         outcome = command("explain", f"run={folder}", f"method={method}", "n=2", *FEW)
         assert outcome.code == 0, outcome.err
         found, maps = content(run, f"{method}-all"), run.maps(method)
-        assert found["grid"].tolist() == list(maps.grid)
-        for path, heat in zip(found["paths"], found["maps"], strict=True):
+        assert found["grid"].tolist() == [maps.grid.stride, maps.grid.offset]
+        for path, values, probability in zip(found["paths"], found["maps"], found["probabilities"], strict=True):
             wanted = maps.cells[path]
-            np.testing.assert_allclose(heat, wanted, rtol=0.05, atol=0.05 * float(wanted.max()))
+            np.testing.assert_allclose(values, wanted, rtol=0.05, atol=0.05 * float(wanted.max()))
+            assert probability == pytest.approx(table.loc[path, "probability"], abs=0.05)
+
+
+def test_captions_are_the_verdicts_of_predict(run, explain, monkeypatch):
+    """With the threshold beside the probability where it is not 0.5."""
+    images = []
+    original = explaining.draw_explanations
+    monkeypatch.setattr(
+        explaining, "draw_explanations", lambda found, *given: images.extend(found) or original(found, *given)
+    )
+    explain("method=gradcam", "n=3")
+    predictor = Predictor(run, "cpu")
+    threshold = predictor.decision.threshold.probability
+    for image in images:
+        (expected,) = predictor.predict_arrays([read_image(Path(run.record["root"]) / image.path)])
+        assert image.verdict == predictor.decision.describe(expected.probability, expected.verdict)
+        assert image.verdict.startswith(f"{expected.verdict}, p = ")
+        assert ("threshold" in image.verdict) == (threshold != 0.5)
+        assert image.probability == pytest.approx(expected.probability)
+        assert image.is_right == (expected.predicted == image.label)
+    assert len(images) == 3
 
 
 @pytest.mark.parametrize(
@@ -152,8 +182,8 @@ def test_memory_and_fusion_of_a_run(command, tmp_path):
         (["method=gradcam", "layer=99"], ["out of range", "16 conv5_3"]),
         (["method=rise", "layer=conv5_3"], ["works without a layer"]),
         (["attribution.window=1.5"], ["at most 1"]),
-        (["compare=true", "n=3"], ["draws its own images"]),
-        (["n=1000"], ["n=1000", "there are"]),
+        (["compare=true", "n=3"], ["its own images"]),
+        (["n=1000"], ["n=1000", "more than there are"]),
         (["n=0"], ["greater than 0"]),
         (["select=scratchy"], ["scratchy", "good"]),
         (["target=cat"], ["anomaly, good, predicted"]),
@@ -164,12 +194,12 @@ def test_memory_and_fusion_of_a_run(command, tmp_path):
         (["colormap=infern"], ["inferno"]),
         (["scale=all"], ["sheet, image"]),
         (["scale=-1"], ["sheet, image"]),
-        (["attribution.lime_hide=black"], ["blur, mean"]),
+        (["attribution.lime_hide=black"], ["blur", "mean"]),
         (["opacity=2"], ["opacity"]),
         (["attribution.rise_masks=0"], ["rise_masks"]),
-        (["attribution.superpixels=felzenszwalb"], ["slic, quickshift"]),
+        (["attribution.superpixels=felzenszwalb"], ["slic", "quickshift"]),
         (["model=torchvision", "model.name=resnet18"], ["one of them"]),
-        (["model=vgg16"], ["one of them"]),
+        (["model=vgg16"], ["model"]),
         (["compare=true", "images=fake.png"], ["test images of a run"]),
         (["compare=true", "comparison.methods=[gradcam,fusion]"], ["localization.map=fusion"]),
         (["root=nowhere"], ["root=FOLDER"]),
@@ -197,8 +227,6 @@ def test_bad_input_without_a_run(command):
     sentence = command("explain", *typed, "model.name=resnet18", "layer=fc").sentence
     assert "not convolutional" in sentence
     assert "layer4" in sentence
-    # Not a network to be fitted.
-    assert command("train", "data=synthetic", "subset=pill", "model=torchvision", "model.name=resnet50").code == 2
 
 
 def test_a_network_of_torchvision(command, tmp_path):

@@ -1,28 +1,26 @@
-"""Small networks to be asked."""
+"""Small networks to be explained."""
 
+import numpy as np
 import torch
 from torch import nn
 
-from defectloc.attribution.subject import Subject
+from defectloc.attribution.network import ClassScore, ExplainedModel
 from defectloc.config import AttributionConfig, ModelConfig
 from defectloc.model import weights
 
 CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
 SIZE = 64
 FEW = AttributionConfig(
-    chunk=64,
-    gradient_chunk=4,
+    batch_size=64,
     steps=4,
     smooth_samples=3,
     expected_samples=6,
     window=0.3,
-    stride=0.3,
     lime_samples=12,
     n_superpixels=9,
     shap_evaluations=12,
     rise_masks=12,
     score_channels=5,
-    shown_channels=2,
 )
 
 
@@ -30,14 +28,19 @@ def photographs(n: int = 1, size: int = SIZE, seed: int = 0) -> torch.Tensor:
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 255
 
 
-def subject_of(backbone: str) -> Subject:
+def model_of(backbone: str) -> ExplainedModel:
     network = weights.build(ModelConfig(backbone, "none", "auto", CUTS[backbone]), seed=0)[0]
-    # A head that is drawn at random says nearly the same of every image.
+    # A random head gives nearly the same score to every image.
     with torch.no_grad():
         network.head.weight.mul_(10)
-    return Subject(
+    return ExplainedModel(
         network, ["good", "anomaly"], SIZE, network.normalize.mean, background=lambda: photographs(3, seed=9)
     )
+
+
+def scores_of(model: ExplainedModel, images: torch.Tensor, target: int = 1) -> np.ndarray:
+    with torch.no_grad():
+        return ClassScore(model, target)(images).numpy()
 
 
 class Tiny(nn.Module):
@@ -54,7 +57,7 @@ class Tiny(nn.Module):
         return self.fc(self.features(images / 255 - 0.5).mean((2, 3)))
 
 
-def tiny(size: int = 16) -> Subject:
+def tiny(size: int = 16) -> ExplainedModel:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         network = Tiny()
@@ -62,5 +65,7 @@ def tiny(size: int = 16) -> Subject:
         network.features[2].running_var.uniform_(0.5, 2)
         nn.init.uniform_(network.features[2].bias)
         network.fc.weight.mul_(20)
-    blank = torch.full((3, 1, 1), 127.5)
-    return Subject(network.eval(), ["a", "b", "c"], size, blank, background=lambda: photographs(4, size, seed=5))
+    baseline = torch.full((3, 1, 1), 127.5)
+    return ExplainedModel(
+        network.eval(), ["a", "b", "c"], size, baseline, background=lambda: photographs(4, size, seed=5)
+    )
