@@ -23,7 +23,7 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.trunk import Trunk
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
-from defectloc.runs.fusion import bank_of, load_fusion
+from defectloc.runs.fusion import load_fusion
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import Product
 
@@ -91,7 +91,8 @@ class _ProductMap:
     def _parts(self) -> tuple[MemoryBank, list[Level], Fusion | None]:
         if self._product.kind == "memory":
             return *load_bank(self._product.folder, self._device), None
-        bank, levels = load_bank(bank_of(self._product).folder, self._device)
+        # The bank that the fusion was made with lies beside it.
+        bank, levels = load_bank(self._product.folder.with_name(self._product.made_from["memory"]), self._device)
         return bank, levels, load_fusion(self._product.folder, bank)
 
     def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.runs.explained import FEW, copied
 
 METHODS = "[gradcam,rise,guided-backprop]"
 BUDGETS = [
@@ -19,22 +18,6 @@ BUDGETS = [
     "comparison.steps_faithfulness=3",
     "comparison.images_sanity=1",
 ]
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of a finished fold, below which the command may write."""
-    return copied(finished, tmp_path)
-
-
-@pytest.fixture
-def explain(command, run):
-    def start(*arguments, code=0):
-        outcome = command("explain", f"run={run.folder}", *FEW, *arguments)
-        assert outcome.code == code, outcome.err
-        return outcome
-
-    return start
 
 
 def test_compared_methods(run, explain):

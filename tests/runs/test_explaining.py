@@ -12,24 +12,7 @@ from defectloc.data.images import read_image
 from defectloc.runs import explaining
 from defectloc.runs.directory import Run
 from defectloc.runs.predictor import Predictor
-from tests.conftest import SYNTHETIC, files_below, write_image
-from tests.runs.explained import FEW, copied
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of a finished fold, below which the command may write."""
-    return copied(finished, tmp_path)
-
-
-@pytest.fixture
-def explain(command, run):
-    def start(*arguments, code=0):
-        outcome = command("explain", f"run={run.folder}", *FEW, *arguments)
-        assert outcome.code == code, outcome.err
-        return outcome
-
-    return start
+from tests.conftest import FEW, files_below, write_image
 
 
 def content(run, name) -> dict[str, np.ndarray]:
@@ -134,16 +117,13 @@ def test_images_of_ones_own(run, explain, tmp_path):
     assert found["maps"].shape == (1, 8, 8)
 
 
-def test_memory_and_fusion_of_a_run(command, tmp_path):
+def test_memory_and_fusion_of_a_run(command, fused):
     """Their maps and verdicts are the run's own; its features were rounded on their way through the store."""
-    own = [a for a in SYNTHETIC if not a.startswith(("localization", "decision"))]
-    assert command("train", *own, f"outputs={tmp_path / 'o'}").code == 0
-    folder = next((tmp_path / "o" / "pill").glob("fold0-*"))
-    run = Run.open(folder)
+    run = Run.open(fused)
     table = pd.read_csv(run.last_localization() / "predictions.csv").set_index("path")
     assert run.decision().score == "fusion"
     for method in ("memory", "fusion"):
-        outcome = command("explain", f"run={folder}", f"method={method}", "n=2", *FEW)
+        outcome = command("explain", f"run={fused}", f"method={method}", "n=2", *FEW)
         assert outcome.code == 0, outcome.err
         found, maps = content(run, f"{method}-all"), run.maps(method)
         assert found["grid"].tolist() == [maps.grid.stride, maps.grid.offset]
@@ -153,14 +133,15 @@ def test_memory_and_fusion_of_a_run(command, tmp_path):
             assert probability == pytest.approx(table.loc[path, "probability"], abs=0.05)
 
 
-def test_captions_are_the_verdicts_of_predict(run, explain, monkeypatch):
+def test_captions_are_the_verdicts_of_predict(command, fused, monkeypatch):
     """With the threshold beside the probability where it is not 0.5."""
     images = []
     original = explaining.draw_explanations
     monkeypatch.setattr(
         explaining, "draw_explanations", lambda found, *given: images.extend(found) or original(found, *given)
     )
-    explain("method=gradcam", "n=3")
+    assert command("explain", f"run={fused}", "n=3", *FEW).code == 0
+    run = Run.open(fused)
     predictor = Predictor(run, "cpu")
     threshold = predictor.decision.threshold.probability
     for image in images:
