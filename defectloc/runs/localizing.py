@@ -166,13 +166,13 @@ def post_process(setting: Localization) -> dict[str, Any]:
         "n_validation": len(validation),
         "n_test": len(test),
         "n_masks": maps.n_masks,
-        **scoring.decision_scores(test),
+        **scoring.decision_scores(test, decision.threshold != decision.defective_above),
         **scoring.map_scores(maps, setting.truth),
         **box_scores,
         "class_network": _class_network(setting),
         "shortcut": setting.shortcut(),
         "calibration": asdict(decision.calibration),
-        "validation": _validation_scores(setting, validation, decided, localizer, counts),
+        "validation": _validation_scores(setting, validation, localizer, counts),
         "epochs": run.record["epochs"],
         "localization": folder.name,
         "maps": {kind: product.name for kind, product in setting.products.items()},
@@ -196,14 +196,13 @@ def _class_network(setting: Localization) -> dict[str, Any] | None:
 def _validation_scores(
     setting: Localization,
     validation: pd.DataFrame,
-    decided: pd.DataFrame,
     localizer: Localizer,
     counts: tuple[int, int],
 ) -> dict[str, Any]:
     """Score the validation split by the same setting, decisions cross-fitted: what a setting may be chosen by."""
     held_out = Decision.cross_fit(validation, setting.decision, counts)
     image = image_scores(held_out["label"], held_out["score"], held_out["predicted"])
-    _, box = scoring.boxes_and_scores(setting.maps, rows_of(decided, "validation"), localizer)
+    _, box = scoring.boxes_and_scores(setting.maps, held_out, localizer)
     return {name: image[name] for name in ("balanced_accuracy", "auroc")} | {
         name: box[name] for name in ("box_f1_30", "box_f1_50")
     }

@@ -26,13 +26,13 @@ VERSION = 1
 IMAGE = ("balanced_accuracy", "accuracy", "auroc", "average_precision", "confusion")
 
 
-def decision_scores(decided: pd.DataFrame) -> dict[str, Any]:
+def decision_scores(decided: pd.DataFrame, has_review: bool) -> dict[str, Any]:
     """Score the decisions on test images with `label, defect_type, score, predicted, verdict`."""
     arguments = (decided["label"], decided["score"], decided["predicted"])
     types = scores_by_defect_type(list(decided["defect_type"]), decided["label"], decided["predicted"])
     return {
         **image_scores(*arguments),
-        "share_to_review": float((decided["verdict"] == "review").mean()) if len(decided) else None,
+        "share_to_review": float((decided["verdict"] == "review").mean()) if has_review and len(decided) else None,
         "intervals_95": {name: pair and list(pair) for name, pair in intervals(*arguments).items()},
         "by_defect_type": types.to_dict("records"),
     }
