@@ -4,29 +4,29 @@ import pytest
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import METHODS, GoodStatistics, check_threshold, normalize, threshold_range
 
-HEAT = np.array([[-2, -1, 0, 1, 2], [3, 4, 5, 6, 8]], dtype=np.float32)
+MAP = np.array([[-2, -1, 0, 1, 2], [3, 4, 5, 6, 8]], dtype=np.float32)
 
 
 def test_minmax_spans_zero_to_one() -> None:
-    np.testing.assert_allclose(normalize(HEAT, "minmax"), (HEAT + 2) / 10)
+    np.testing.assert_allclose(normalize(MAP, "minmax"), (MAP + 2) / 10)
 
 
 def test_max_divides_by_the_maximum_and_clips_at_zero() -> None:
-    np.testing.assert_allclose(normalize(HEAT, "max"), np.maximum(HEAT, 0) / 8)
+    np.testing.assert_allclose(normalize(MAP, "max"), np.maximum(MAP, 0) / 8)
 
 
 def test_ivr_removes_the_values_below_the_percentile() -> None:
-    np.testing.assert_allclose(normalize(HEAT, "ivr", percentile=0.4), np.maximum(HEAT - 2, 0) / 6)
-    np.testing.assert_allclose(normalize(HEAT, "ivr", percentile=0), normalize(HEAT, "minmax"))
+    np.testing.assert_allclose(normalize(MAP, "ivr", percentile=0.4), np.maximum(MAP - 2, 0) / 6)
+    np.testing.assert_allclose(normalize(MAP, "ivr", percentile=0), normalize(MAP, "minmax"))
 
 
 def test_none_keeps_the_log_odds_and_good_gives_z_scores() -> None:
-    np.testing.assert_array_equal(normalize(HEAT, "none"), HEAT)
-    good = GoodStatistics.from_maps([HEAT[:1], HEAT[1:, :3]])
-    pooled = np.concatenate([HEAT[0], HEAT[1, :3]])
+    np.testing.assert_array_equal(normalize(MAP, "none"), MAP)
+    good = GoodStatistics.from_maps([MAP[:1], MAP[1:, :3]])
+    pooled = np.concatenate([MAP[0], MAP[1, :3]])
     assert good.mean == pytest.approx(pooled.mean())
     assert good.sd == pytest.approx(pooled.std())
-    np.testing.assert_allclose(normalize(HEAT, "good", good), (HEAT - pooled.mean()) / pooled.std(), rtol=1e-6)
+    np.testing.assert_allclose(normalize(MAP, "good", good), (MAP - pooled.mean()) / pooled.std(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["minmax", "max", "ivr"])
@@ -61,10 +61,10 @@ def test_thresholds_out_of_range_are_refused(method: str) -> None:
 
 def test_bad_requests_are_refused() -> None:
     for call in (
-        lambda: normalize(HEAT, "softmax"),
+        lambda: normalize(MAP, "softmax"),
         lambda: threshold_range("softmax"),
-        lambda: normalize(HEAT, "good"),
-        lambda: normalize(HEAT, "ivr", percentile=1),
+        lambda: normalize(MAP, "good"),
+        lambda: normalize(MAP, "ivr", percentile=1),
         lambda: normalize([[np.nan]], "none"),
         lambda: GoodStatistics.from_maps([]),
         lambda: GoodStatistics.from_maps([[[np.nan]]]),
