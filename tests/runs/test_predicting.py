@@ -1,15 +1,13 @@
 """New images by a finished run."""
 
-import json
-import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import files_below, write_image
 
-from defectloc.predict import Inspector
-from defectloc.runs import Run
+from defectloc.runs.directory import Run
+from tests.conftest import files_below, last_localization, write_image
 
 
 @pytest.fixture
@@ -31,14 +29,33 @@ def test_test_images_come_out_as_in_the_run(run, command, tmp_path):
     assert len(files_below(tmp_path / "o" / "overlays")) == len(found)
 
 
-def test_a_run_from_before_a_key_predicts_as_it_did(run, tmp_path):
-    metrics = json.loads((run.folder / "metrics.json").read_text())
-    copy = Run.open(shutil.copytree(run.folder, tmp_path / "run"))
-    config = copy.folder / "localization" / metrics["localization"] / "config.yaml"
-    lines = config.read_text().splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "min_peak" not in line))
-    assert len(config.read_text().splitlines()) == len(lines) - 1
-    assert Inspector(copy, "cpu").localization == Inspector(run, "cpu").localization
+def test_verdicts_come_out_as_in_the_run(fused, command):
+    run = Run.open(fused)
+    images = f"images={run.record['root']}/pill"
+    outcome = command("predict", f"run={fused}", images, "output=new", "threads=1", "overlays=false")
+    assert outcome.code == 0, outcome.err
+    known = pd.read_csv(last_localization(fused) / "predictions.csv").query("split == 'test'")
+    found = pd.read_csv("new/predictions.csv")
+    found["path"] = "pill/" + found["path"]
+    both = known.merge(found, on="path", suffixes=("", "_new"))
+    assert len(both) == len(known)
+    limit = run.decision().threshold
+    clear = (both["score"] - limit.score).abs() > 0.1
+    assert clear.any()
+    assert (both["verdict"] == both["verdict_new"])[clear].all()
+    assert ((both["probability_new"] > limit.probability) == both["predicted_new"].astype(bool)).all()
+    assert f"probability above {limit.probability:.3f}" in outcome.out
+
+
+def test_a_tampered_product_is_refused(fused, command):
+    path = next(fused.glob("maps/fusion-*/fusion.npz"))
+    with np.load(path) as content:
+        arrays = dict(content)
+    np.savez(path, **arrays | {"bias": arrays["bias"] + 1})
+    sentence = command("predict", f"run={fused}", "images=.", "output=new").sentence
+    assert "no maps of localization.map=fusion" in sentence or "holds no images" in sentence
+    write_image(Path("photos/a.png"), seed=1)
+    assert "no maps of localization.map=fusion" in command("predict", f"run={fused}", "images=photos", "output=new").sentence
 
 
 def test_unreadable_image_is_named_and_skipped(run, command, tmp_path):

@@ -12,10 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SMALL, SYNTHETIC, files_below
+from PIL import Image
 from hydra import compose, initialize_config_dir
 
-from defectloc import checks, cli, config, runs
+from defectloc import checks, cli, config
+from defectloc.files import lock
+from defectloc.runs import fold
+from defectloc.runs.directory import Run
+from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization
 
 METRICS = """subset fold n_train n_validation n_test balanced_accuracy accuracy auroc average_precision f1_max confusion
 escapes overkill pixel_auroc pixel_ap aupro pointing_game max_box_acc_v2 box_f1_30 box_f1_50 epochs seconds
@@ -40,8 +44,18 @@ def results(folder: Path) -> dict[str, object]:
     return {
         "metrics": metrics,
         **{name: (folder / name).read_bytes() for name in ("predictions.csv", "history.csv", "catalog.csv")},
-        "maps": {path: heat.tobytes() for path, heat in runs.Run.open(folder).maps("cam").cells.items()},
+        "maps": {path: cells.tobytes() for path, cells in Run.open(folder).maps("cam").cells.items()},
     }
+
+
+def wait_for(pattern: str, child: subprocess.Popen) -> list[Path]:
+    """Wait until a child has written a file."""
+    deadline = time.monotonic() + 120
+    while not (found := list(Path().glob(pattern))):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return found
 
 
 @pytest.fixture
@@ -65,7 +79,7 @@ def test_two_folds_of_a_sweep(finished):
         assert sum(confusion.values()) == metrics["n_test"]
         assert not (folder / ".fit").exists()
         tables.append(pd.read_csv(folder / "predictions.csv"))
-        assert list(tables[-1]) == ["path", "split", "label", "defect_type", "log_odds", "probability"]
+        assert list(tables[-1]) == ["path", "split", "label", "defect_type", "log_odds"]
         boxes = pd.read_csv(folder / "localization" / metrics["localization"] / "boxes.csv")
         assert list(boxes) == ["path", "x0", "y0", "x1", "y1", "score", "score_mean"]
     tested = [set(table.loc[table["split"] == "test", "path"]) for table in tables]
@@ -73,19 +87,19 @@ def test_two_folds_of_a_sweep(finished):
 
 
 def test_decision_is_the_mean_of_the_map(finished):
-    run = runs.Run.open(folder_of(finished))
+    run = Run.open(folder_of(finished))
     table, maps = run.images(), run.maps("cam").cells
     assert set(table["path"]) == set(maps)
     means = [maps[path].astype(np.float64).mean() for path in table["path"]]
     np.testing.assert_allclose(table["log_odds"], means, atol=1e-6)
-    np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["log_odds"])), atol=1e-9)
 
 
 def test_checkpoint_is_plain_tensors_and_strings(finished):
     content = torch.load(folder_of(finished) / "model.ckpt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in content.pop("state_dict").values())
     assert all(isinstance(value, str | int) for value in content.values())
-    assert np.load(folder_of(finished) / "maps.npz", allow_pickle=False)["maps"].dtype == np.float32
+    (maps,) = folder_of(finished).glob("maps/cam-*/maps.npz")
+    assert np.load(maps, allow_pickle=False)["maps"].dtype == np.float32
 
 
 def test_finished_fit_of_a_data_set_that_was_moved(command, tmp_path):
@@ -120,9 +134,10 @@ def test_threshold_sweep_fits_once(command, outputs):
     assert command("train", "-m", *SYNTHETIC, f"outputs={outputs}", "localization.threshold=0.5,0.6").code == 0
     after = state_of(folder)
     assert {name for name in before if before[name] != after[name]} <= {"metrics.json", "run.json"}
-    names = {path.name for path in (folder / "localization").iterdir()}
-    assert {name.rpartition("-")[0] for name in names} == {"cam-minmax-0.5", "cam-minmax-0.6", "cam-minmax-0.8"}
-    assert json.loads((folder / "metrics.json").read_text())["localization"].startswith("cam-minmax-0.6")
+    names = [path.name for path in (folder / "localization").iterdir()]
+    thresholds = {json.loads((folder / "localization" / name / "localizer.json").read_text())["threshold"] for name in names}
+    assert thresholds == {0.5, 0.6, 0.8}
+    assert json.loads((last_localization(folder) / "localizer.json").read_text())["threshold"] == 0.6
     assert len(list(outputs.glob("pill/fold*"))) == 2
 
 
@@ -132,9 +147,7 @@ def test_killed_fit_resumes_to_the_same_result(command, tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-m", "defectloc.train", *arguments, "outputs=killed"], stderr=subprocess.DEVNULL
     )
-    while not (last := list(Path("killed").glob("pill/*/.fit/last.ckpt"))):
-        assert child.poll() is None
-        time.sleep(0.001)
+    last = wait_for("killed/pill/*/.fit/last.ckpt", child)
     child.send_signal(signal.SIGKILL)
     child.wait()
     n_done = len(torch.load(last[0], weights_only=True)["history"])
@@ -147,9 +160,7 @@ def test_killed_fit_resumes_to_the_same_result(command, tmp_path):
 def test_terminated_fit_does_not_look_like_success():
     arguments = [*SYNTHETIC, *SMALL_NET, "training.epochs=200"]
     child = subprocess.Popen([sys.executable, "-m", "defectloc.train", *arguments], stderr=subprocess.DEVNULL)
-    while not list(Path("outputs").glob("pill/*/.fit/last.ckpt")):
-        assert child.poll() is None
-        time.sleep(0.01)
+    wait_for("outputs/pill/*/.fit/last.ckpt", child)
     child.send_signal(signal.SIGTERM)
     assert child.wait() == 143
 
@@ -173,15 +184,15 @@ def test_fit_killed_before_its_results_were_written_is_taken_over(command, tmp_p
 
 def test_two_jobs_with_the_same_configuration(finished, tmp_path):
     """Both find the fold busy and say so; then one fits and the other takes what it finds."""
-    from defectloc.files import lock
-
     folder = tmp_path / "outputs" / "pill" / folder_of(finished).name
     command = [sys.executable, "-m", "defectloc.train", *SYNTHETIC]
     with lock(folder / ".lock", "the test"):
         jobs = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
         for job in jobs:
             assert any(b"waiting: another process is busy with the same fold" in line for line in job.stderr)
+    deadline = time.monotonic() + 120
     while all(job.poll() is None for job in jobs):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     written = (folder / "model.ckpt").stat()
     for job in jobs:
@@ -243,13 +254,11 @@ def test_given_split_and_groups(command, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def fingerprint(drawn):
-    """The fingerprint of a fit with some overrides; the images lie where `drawn` put them."""
-    from defectloc import fold
-
+def fingerprint(synthetic):
+    """The fingerprint of a fit with some overrides; the images lie where `synthetic` put them."""
     config.register()
 
-    def of(*arguments: str, root: Path = drawn) -> str:
+    def of(*arguments: str, root: Path = synthetic) -> str:
         overrides = [f"data.root={root}", "subset=pill", *SMALL, "model=densenet121", *arguments]
         with initialize_config_dir(str(config.directory()), version_base="1.3"):
             settings = checks.typed(compose("train", cli.quote_paths(overrides)))
@@ -303,3 +312,61 @@ def test_fingerprint_sees_one_byte_and_one_label(fingerprint, mvtec):
     assert changed != plain
     image.rename(mvtec / "pill" / "test" / "crack" / "zzz.png")
     assert fingerprint(root=mvtec) not in (plain, changed)
+
+
+@pytest.mark.parametrize("content", ["", "{", "null"])
+def test_an_unreadable_record_counts_as_missing(command, outputs, content):
+    """As after a power cut; the fit is made again."""
+    folder = folder_of(outputs)
+    before = results(folder)["predictions.csv"]
+    (folder / "run.json").write_text(content)
+    assert command("train", *SYNTHETIC, f"outputs={outputs}").code == 0
+    assert results(folder)["predictions.csv"] == before
+
+
+def test_empty_maps_are_made_again(command, outputs):
+    (path,) = folder_of(outputs).glob("maps/cam-*/maps.npz")
+    path.write_bytes(b"")
+    assert command("train", *SYNTHETIC, f"outputs={outputs}").code == 0
+    assert path.stat().st_size > 0
+
+
+def test_the_live_ignore_mask_counts(command, outputs, tmp_path):
+    metrics = json.loads((folder_of(outputs) / "metrics.json").read_text())
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[20:44] = 255
+    Image.fromarray(pixels).save(tmp_path / "fixture.png")
+    arguments = [*SYNTHETIC, f"outputs={outputs}"]
+    assert command("train", *arguments, f"data.ignore_mask={tmp_path / 'fixture.png'}").code == 0
+    again = json.loads((folder_of(outputs) / "metrics.json").read_text())
+    assert again["pixel_ap"] != metrics["pixel_ap"]
+    assert again["localization"] != metrics["localization"]
+    sentence = command("train", *arguments, "data.ignore_mask=nowhere.png").sentence
+    assert "nowhere.png does not exist" in sentence
+
+
+def test_an_empty_mask_is_told_before_the_fit(command, mvtec):
+    mask = next(mvtec.glob("pill/ground_truth/*/*.png"))
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
+    rest = [a for a in SMALL if not a.startswith("data.") or a.startswith("data.image_size")]
+    assert mask.name in command("train", "subset=pill", f"data.root={mvtec}", *rest).sentence
+    assert not list(Path("outputs").glob("pill/fold0-*/model.ckpt"))
+
+
+def test_the_default_shows_the_class_network_beside(fused):
+    metrics = json.loads((fused / "metrics.json").read_text())
+    assert 0 <= metrics["class_network"]["balanced_accuracy"] <= 1
+    assert set(metrics["maps"]) == {"cam", "memory", "fusion"}
+
+
+def test_two_memory_settings_keep_their_products_and_rows(command, fused):
+    first = json.loads((fused / "metrics.json").read_text())
+    before = state_of(fused)
+    assert command("train", *FUSION, "memory.dims=16").code == 0
+    second = json.loads((fused / "metrics.json").read_text())
+    assert first["localization"] != second["localization"]
+    assert first["maps"]["memory"] != second["maps"]["memory"]
+    after = state_of(fused)
+    assert {name for name in before if before[name] != after.get(name)} <= {"metrics.json", "run.json"}
+    assert command("summarize").code == 0
+    assert len(pd.read_csv("outputs/summary.csv")) == 2
