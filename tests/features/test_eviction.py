@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_store import Trunk, catalog_of, fresh, store_at, view
 
 from defectloc.features import eviction
 from defectloc.features.store import FeatureStore
+
+from .small_store import Trunk, catalog_of, fresh, store_at, view
 
 # 'high' has 24 numbers of 4 bytes; header and note of a shard of 10 take about 1 kB.
 IMAGES = 10
@@ -92,7 +93,7 @@ READER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from small_store import Trunk, catalog_of, numbers, view
+from features.small_store import Trunk, catalog_of, numbers, view
 from defectloc.features.store import FeatureStore
 store = FeatureStore(Path(sys.argv[1]), {"dtype": "float32", "name": "shared"})
 some = catalog_of(200)[64:128]
@@ -108,7 +109,7 @@ for line in sys.stdin:
 @pytest.fixture
 def reader(tmp_path) -> Iterator[subprocess.Popen]:
     FeatureStore(tmp_path, {"dtype": "float32", "name": "shared"}).ensure(catalog_of(200), ["high"], Trunk(), view)
-    command = [sys.executable, "-c", READER, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", READER, str(tmp_path), str(Path(__file__).parents[1])]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "reads\n"
     yield child
@@ -204,59 +205,3 @@ def test_a_damaged_shard_leaves_nothing_behind_when_its_images_are_stored_under_
     stored = [entry for folder in eviction.keys(tmp_path) for entry in eviction.entries(folder)]
     assert len(stored) == 2
     assert eviction.holdings(tmp_path)[0].n_images == 100
-
-
-def pool(values: np.ndarray) -> np.ndarray:
-    n, channels, height, width = values.shape
-    return values.reshape(n, channels, height // 2, 2, width // 2, 2).max((3, 5))
-
-
-class Pooling(Trunk):
-    """Its level 'pooled' is the maximum of each 2 x 2 cells of 'low'."""
-
-    def __call__(self, inputs, levels):
-        found = super().__call__(inputs, ["low"])
-        self.levels[-1] = tuple(levels)
-        values = {"low": found["low"], "pooled": pool(found["low"])}
-        return {level: values[level] for level in levels}
-
-
-def pooling_store(root: Path) -> FeatureStore:
-    return FeatureStore(root, {"dtype": "float16"}, derive={"pooled": ("low", pool)})
-
-
-@pytest.mark.parametrize("order", [["low", "pooled"], ["pooled", "low"], ["both"]])
-def test_a_level_that_follows_from_another_is_not_stored_twice(tmp_path, order):
-    catalog, trunk = catalog_of(70), Pooling()
-    for level in order:
-        levels = ["pooled", "low"] if level == "both" else [level]
-        pooling_store(tmp_path).ensure(catalog, levels, trunk, view)
-    store = pooling_store(tmp_path)
-    assert store.ensure(catalog, ["low", "pooled"], trunk, view) == 0
-    assert {entry.level for entry in eviction.entries(store.folder)} == {"low"}
-    assert trunk.images == (140 if order[0] == "pooled" else 70)
-    found = np.stack(list(store.read(list(catalog["digest"]), "pooled")))
-    expected = Pooling()([view(path) for path in catalog["path"]], ["pooled"])["pooled"].astype(np.float16)
-    assert found.dtype == np.float16
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_a_level_is_derived_in_several_steps(tmp_path):
-    store = FeatureStore(tmp_path, {"dtype": "float16"}, derive={"pooled": ("low", pool), "twice": ("pooled", pool)})
-    catalog = catalog_of(5)
-    assert store.ensure(catalog, ["low", "pooled", "twice"], Pooling(), view) == 5
-    assert {entry.level for entry in eviction.entries(store.folder)} == {"low"}
-    np.testing.assert_array_equal(
-        np.stack(list(store.read(list(catalog["digest"]), "twice")))[:, :, 0, 0],
-        np.stack(list(store.read(list(catalog["digest"]), "low"))).max((2, 3)),
-    )
-
-
-def test_a_derivable_level_that_is_being_read_is_not_removed(tmp_path):
-    catalog = catalog_of(20)
-    before = pooling_store(tmp_path)
-    before.ensure(catalog, ["pooled"], Pooling(), view)
-    found = before.read(list(catalog["digest"]), "pooled")
-    expected = np.stack(list(found))
-    pooling_store(tmp_path).ensure(catalog, ["low"], Pooling(), view)
-    np.testing.assert_array_equal(np.stack(list(found)), expected)

@@ -1,6 +1,5 @@
 """Features are computed once, whoever asks, whoever is killed; and computed again when their bytes have changed."""
 
-import errno
 import json
 import os
 import signal
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_store import Trunk, catalog_of, fresh, numbers, shards, store_at, view
 
 from defectloc.errors import DefectlocError
 from defectloc.features import open_files
+
+from .small_store import Trunk, catalog_of, fresh, numbers, settle, shards, store_at, view
 
 
 def test_stored_equals_fresh(tmp_path):
@@ -160,12 +160,6 @@ def hashed(monkeypatch) -> list[str]:
     return names
 
 
-def settle(root: Path) -> None:
-    """Let the shards be old enough that their time stamps tell of a change."""
-    for path in shards(root):
-        os.utime(path, (1e9, 1e9))
-
-
 def test_only_the_shards_of_the_images_asked_for_are_opened(tmp_path, hashed):
     catalog = catalog_of(640)
     for start in range(0, 640, 64):
@@ -207,95 +201,6 @@ def test_a_byte_flipped_after_the_shard_was_verified_is_detected(tmp_path):
     np.testing.assert_array_equal(numbers(store.read(list(catalog["digest"]), "high")), fresh(catalog, "high"))
 
 
-@pytest.fixture
-def allow_handles():
-    """Let this process open some files more than it has open."""
-    resource = pytest.importorskip("resource")
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("the open files of a process are listed on Linux only")
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def allow(n):
-        used = max(int(name) for name in os.listdir("/proc/self/fd"))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + n, before[1]))
-
-    yield allow
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def test_twenty_thousand_images_need_few_handles(tmp_path, allow_handles):
-    catalog = catalog_of(20_000)
-    allow_handles(open_files.MAX_OPEN + 40)
-
-    def small(path):
-        return np.full(24, int(Path(path).stem), np.float32)
-
-    store = store_at(tmp_path)
-    assert store.ensure(catalog, ["high", "low"], Trunk(), small, batch_size=64) == 20_000
-    assert len(shards(tmp_path)) == 2 * 313
-    # From a shard to the next and back: two passes, each over more shards than are held open.
-    features = [store.read(list(catalog["digest"]), level) for level in ("high", "low")]
-    for start in (0, 1, 0):
-        for index in range(start, 20_000, 32):
-            assert features[0][index][0, 0, 0] == -index
-            assert features[1][index][0, 0, 0] == index
-
-
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
-def test_without_a_handle_there_is_a_sentence_and_nothing_is_removed(tmp_path, monkeypatch, code):
-    catalog = catalog_of(20)
-    store = store_at(tmp_path)
-    store.ensure(catalog, ["high"], Trunk(), view)
-    found = store.read(list(catalog["digest"]), "high")
-
-    def refuse(path, file):
-        raise OSError(code, os.strerror(code), str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(open_files, "_identity", refuse)
-        with pytest.raises(DefectlocError, match=r"high-.*\.npy cannot be opened, .* raise the limit"):
-            found[0]
-        with pytest.raises(DefectlocError, match=r"high-.*\.npy cannot be opened, .* raise the limit"):
-            store.ensure(catalog, ["high"], Trunk(), view)
-    assert store.ensure(catalog, ["high"], Trunk(), view) == 0
-    np.testing.assert_array_equal(numbers(found), fresh(catalog, "high"))
-
-
-def test_features_can_be_read_again_and_again_in_any_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(open_files, "MAX_OPEN", 2)
-    catalog = catalog_of(400)
-    store = store_at(tmp_path)
-    store.ensure(catalog, ["high", "low"], Trunk(), view)
-    high, low = (store.read(list(catalog["digest"]), level) for level in ("high", "low"))
-    del store
-    for _ in range(2):
-        for one, other in zip(high, low, strict=True):
-            assert np.isfinite(one).all()
-            assert np.isfinite(other).all()
-    order = np.random.default_rng(0).permutation(400)
-    np.testing.assert_array_equal(np.stack([high[i] for i in order]), fresh(catalog, "high")[order])
-    np.testing.assert_array_equal(numbers(low), fresh(catalog, "low"))
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut", "other bytes"])
-def test_what_is_removed_or_damaged_by_hand_while_it_is_read_ends_in_a_sentence(tmp_path, damage, monkeypatch):
-    monkeypatch.setattr(open_files, "MAX_OPEN", 1)
-    catalog = catalog_of(200)
-    store = store_at(tmp_path)
-    store.ensure(catalog, ["high"], Trunk(), view)
-    settle(tmp_path)
-    found = store.read(list(catalog["digest"]), "high")
-    assert len(numbers(found)) == 200
-    for victim in shards(tmp_path):
-        content = victim.read_bytes()
-        victim.unlink()
-        if damage != "gone":
-            victim.write_bytes(content[:-8] + (b"" if damage == "cut" else b"\1" * 8))
-    with pytest.raises(DefectlocError, match="was removed or damaged while it was in use"):
-        numbers(found)
-    assert store_at(tmp_path).ensure(catalog, ["high"], Trunk(), view) == 200
-
-
 def test_a_damaged_description_of_the_key_is_written_again(tmp_path):
     store = store_at(tmp_path)
     store.ensure(catalog_of(3), ["high"], Trunk(), view)
@@ -310,7 +215,7 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from small_store import Trunk, catalog_of, store_at, view
+from features.small_store import Trunk, catalog_of, store_at, view
 root = Path(sys.argv[1])
 class Slow(Trunk):
     def __call__(self, inputs, levels):
@@ -326,7 +231,7 @@ store_at(root / "store").ensure(catalog_of(20), ["high"], Slow(), view)
 
 def start(root: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(root), str(Path(__file__).parent)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(root), str(Path(__file__).parents[1])], stderr=subprocess.PIPE, text=True
     )
 
 
