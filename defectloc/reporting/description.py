@@ -12,7 +12,7 @@ from defectloc.figures.overview import draw_overview
 def run(settings: DataSettings) -> Survey:
     """Survey a subset, print what was found, draw `overview.png`; returns the survey."""
     outputs = Path(settings.outputs).expanduser()
-    root, catalog = load(settings.data, settings.subset, Digests(outputs))
+    root, catalog = load(settings.data, settings.subset, Digests(outputs / ".digests"))
     found = survey(catalog, root)
     folder = Path(settings.output).expanduser() if settings.output else outputs / settings.subset
     draw_overview(found, root, catalog, folder / "overview.png", title=settings.subset)

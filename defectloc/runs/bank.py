@@ -62,9 +62,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
             advance(len(found[-1]))
     with product.making() as note:
         bank.save(product.folder / BANK)
-        products.write_maps(
-            product.folder / products.MAPS, list(held_out["path"]), np.concatenate(found), min(grids)
-        )
+        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(found), bank.grid)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
 

@@ -20,6 +20,7 @@ from defectloc.localization.localizer import Localizer
 from defectloc.localization.normalization import GoodStatistics, normalize
 from defectloc.runs.directory import HISTORY, Run
 from defectloc.runs.maps import RunMaps
+from defectloc.runs.shortcut_table import read_shortcut_table
 from defectloc.runs.threshold_curve import COARSE, threshold_curve
 
 UNITS = {
@@ -177,9 +178,9 @@ def _scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:
 def _draw_shortcut(run: Run, root: Path, metrics: dict[str, Any], path: Path) -> None:
     """Draw the defects whose log-odds fall most once normal features replace all but the anomaly."""
     class_maps, anomaly_maps = RunMaps(run, "cam", root), RunMaps(run, "memory", root)
-    images = RunMaps(run, "fusion", root).split("test")
+    images = class_maps.split("test").merge(read_shortcut_table(run.product("fusion")), on="path")
     found = images[(images["label"] == 1) & (images["log_odds"] > 0)]
-    good = run.images().query("label == 0")["path"]
+    good = run.images().query("label == 0 and split == 'validation'")["path"]
     if found.empty or good.empty:
         return
     statistics = GoodStatistics.from_maps(run.maps("memory").cells[name] for name in good)

@@ -100,8 +100,11 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
     held_out = fold.dataset(images)
     batches = loader(held_out, fold.settings.features.batch_size, None, fold.settings.features.workers)
-    make = class_maps_of_features if fold.cached else class_maps_of_images
-    maps = np.concatenate([make(classifier, inputs) for inputs, _ in batches])
+    if fold.cached:
+        found = [class_maps_of_features(classifier, inputs) for inputs, _ in batches]
+    else:
+        found = [class_maps_of_images(classifier, inputs, fold.precision) for inputs, _ in batches]
+    maps = np.concatenate(found)
     log_odds = maps.astype(np.float64).mean((1, 2))
     directory.write_csv(predictions, table.assign(log_odds=log_odds))
     with product.making() as note:

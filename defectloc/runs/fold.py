@@ -114,16 +114,12 @@ class Fold:
         def decoded(path: str) -> torch.Tensor:
             return resize(flip(read_image(self.root / path), view), settings.data.image_size)
 
-        def by_name(images: list[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
-            found = trunk(images, [Level.parse(name) for name in names])
-            return {str(level): values for level, values in found.items()}
-
         images, levels = self.rows(splits.TRAIN), [classifier.level]
         if view == "plain":
             # All levels at once, so that no image goes through the trunk twice.
             images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
         names = [str(level) for level in levels]
-        store.ensure(images, names, by_name, decoded, features.batch_size, features.workers)
+        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
         return store
 
     def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:

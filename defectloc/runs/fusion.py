@@ -2,18 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from defectloc.data import splits
 from defectloc.localization.normalization import GoodStatistics
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.fusion import Fusion
+from defectloc.model.fusion import Fusion, Scale
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.predict import class_maps_of_features
@@ -50,14 +48,15 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product) -> Prod
     good = fold.rows(splits.TRAIN).query("label == 0")
     defective = fold.rows(splits.TRAIN).query("label == 1")
     good_validation = directory.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
-    scale = GoodStatistics.from_maps(good_validation)
+    statistics = GoodStatistics.from_maps(good_validation)
+    scale = Scale(statistics.mean, statistics.sd)
     defective_distances = _distances(fold, defective, bank, levels)
     fusion = Fusion.fit(
         bank,
-        (scale.mean, scale.sd),
-        (good_validation - scale.mean) / scale.sd,
+        scale,
+        scale.anomaly(good_validation),
         (_arrays(batch, levels) for batch in fold.features(good, levels)),
-        _with(defective_distances, (_arrays(batch, levels) for batch in fold.features(defective, levels))),
+        zip((_arrays(batch, levels) for batch in fold.features(defective, levels)), defective_distances, strict=True),
         (batch[classifier.level] for batch in fold.features(good, [classifier.level])),
         len(good),
         fold.settings.seed,
@@ -78,17 +77,15 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product) -> Prod
             at += n
             fused.append(fusion.fuse(_arrays(batch, levels), some))
             retained = fusion.normal_features.retained(classifier, batch[classifier.level], fusion.anomaly(some))
-            log_odds.append(retained[0])
-            cells.append(retained[1])
+            log_odds.append(retained.log_odds)
+            cells.append(retained.cells)
             advance(n)
     shortcut = _shortcut_table(held_out, products.read_maps(cam_product), np.concatenate(log_odds), np.concatenate(cells))
     with product.making() as note:
         fusion.save(product.folder / FUSION)
         directory.write_csv(product.folder / SHORTCUT, shortcut)
-        stride, offset = distances.grid.stride, distances.grid.offset
-        products.write_maps(
-            product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), (stride, offset)
-        )
+        grid = (distances.grid.stride, distances.grid.offset)
+        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
         note["reliability_counts"] = list(counts)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
@@ -108,12 +105,6 @@ def _distances(fold: Fold, images: pd.DataFrame, bank: MemoryBank, levels: list[
     return [bank.distances(_arrays(batch, levels)) for batch in fold.features(images, levels)]
 
 
-def _with(
-    distances: list[np.ndarray], batches: Iterator[list[np.ndarray]]
-) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    return zip(batches, distances, strict=True)
-
-
 def _count_retained(
     fold: Fold, defective: pd.DataFrame, fusion: Fusion, classifier: Classifier, distances: list[np.ndarray]
 ) -> tuple[int, int]:
@@ -121,8 +112,8 @@ def _count_retained(
     predicted = retained = 0
     for batch, some in zip(fold.features(defective, [classifier.level]), distances, strict=True):
         features = batch[classifier.level]
-        before = class_maps_of_features(classifier, torch.from_numpy(features)).mean((1, 2)) > 0
-        after, _ = fusion.normal_features.retained(classifier, features, fusion.anomaly(some))
+        before = class_maps_of_features(classifier, features).mean((1, 2)) > 0
+        after = fusion.normal_features.retained(classifier, features, fusion.anomaly(some)).log_odds
         predicted += int(before.sum())
         retained += int((after[before] > 0).sum())
     return predicted, retained

@@ -108,8 +108,8 @@ class Predictor:
             maps["fusion"] = self._fusion.fuse(levels, maps["memory"])
             if self.decision.score == "fusion":
                 anomaly = self._fusion.anomaly(maps["memory"])
-                retained, _ = self._fusion.normal_features.retained(self._classifier, found[level], anomaly)
-                table["retained_log_odds"] = retained
+                retained = self._fusion.normal_features.retained(self._classifier, found[level], anomaly)
+                table["retained_log_odds"] = retained.log_odds
         if self.decision.score in maps:
             table["map_score"] = top_k_mean(maps[self.decision.score])
         return table, maps[self.kind]
