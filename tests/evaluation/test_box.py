@@ -8,7 +8,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
 from defectloc.errors import DefectlocError
-from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, match, pointing_game
+from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, match, pointing_game, visible_boxes
 from defectloc.localization.boxes import CORNERS, boxes_of_mask, find_boxes, iou, to_coco
 
 
@@ -97,9 +97,11 @@ def test_matching_agrees_with_pycocotools(seed: int, level: float) -> None:
 
 def slow_max_box_acc(maps: list, true: list) -> dict[float, float]:
     best = np.zeros((len(maps), 1000))
-    for i, heat in enumerate(maps):
-        span = np.ptp(heat)
-        scaled = ((heat - heat.min()) / span if span else np.zeros_like(heat)).astype(np.float32).astype(np.float64)
+    for i, values in enumerate(maps):
+        span = np.ptp(values)
+        scaled = (
+            ((values - values.min()) / span if span else np.zeros_like(values)).astype(np.float32).astype(np.float64)
+        )
         for k in range(1000):
             labels, n = ndimage.label(scaled > k / 1000, structure=np.ones((3, 3)))
             boxes = [[x.start, y.start, x.stop, y.stop] for y, x in ndimage.find_objects(labels)]
@@ -118,8 +120,8 @@ def test_max_box_acc_agrees_with_a_loop_over_all_thresholds() -> None:
         maps.append(ndimage.gaussian_filter(mask + 0.4 * rng.normal(size=mask.shape), 1.5))
     true[0] = np.array([[0, 0, 24, 24], [3, 3, 4, 4]])
     scores = MaxBoxAccV2()
-    for heat, boxes in zip(maps, true, strict=True):
-        scores.add(heat, boxes)
+    for values, boxes in zip(maps, true, strict=True):
+        scores.add(values, boxes)
     scores.add(maps[0], [])
     expected = slow_max_box_acc(maps, true)
     result = scores.compute()
@@ -142,19 +144,29 @@ def test_max_box_acc_of_a_perfect_and_of_a_flat_map() -> None:
         flat.add(np.full(mask.shape, np.nan), [])
 
 
+def test_boxes_of_what_is_visible() -> None:
+    mask = np.array([[1, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]])
+    np.testing.assert_array_equal(visible_boxes(mask), boxes_of_mask(mask))
+    ignore = np.zeros_like(mask)
+    ignore[:, 1] = ignore[:, 4] = 1
+    # The first is one box in spite of the column across it, the second is wholly ignored.
+    assert visible_boxes(mask, ignore).tolist() == [[0, 0, 3, 1], [0, 2, 1, 3], [5, 2, 6, 3]]
+    assert visible_boxes(mask, np.ones_like(mask)).shape == (0, 4)
+
+
 def test_pointing_game() -> None:
     mask = np.zeros((20, 20))
     mask[5:8, 5:8] = 1
-    heat = np.zeros((20, 20))
-    heat[10, 6] = 1
-    assert pointing_game(heat, mask, tolerance=3) == 1
-    assert pointing_game(heat, mask, tolerance=2.9) == 0
+    values = np.zeros((20, 20))
+    values[10, 6] = 1
+    assert pointing_game(values, mask, tolerance=3) == 1
+    assert pointing_game(values, mask, tolerance=2.9) == 0
     # 15 of 224 px are 1.3 of 20.
-    assert pointing_game(heat, mask) == 0
+    assert pointing_game(values, mask) == 0
     assert pointing_game(mask, mask, tolerance=0) == 1
-    heat[6, 6] = 1
-    assert pointing_game(heat, mask, tolerance=0) == 0.5
+    values[6, 6] = 1
+    assert pointing_game(values, mask, tolerance=0) == 0.5
     assert pointing_game(np.zeros((20, 20)), mask, tolerance=0) == pytest.approx(9 / 400)
     for bad in (np.zeros((20, 20)), np.ones((4, 5))):
         with pytest.raises(DefectlocError, match="mask"):
-            pointing_game(heat, bad)
+            pointing_game(values, bad)
