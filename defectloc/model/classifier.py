@@ -32,7 +32,8 @@ class Classifier(nn.Module):
             )
         names = list(chain)
         cut = len(names) if trainable_from == backbones.HEAD else names.index(trainable_from)
-        self.backbone, self.trainable_from, self.preprocessing = backbone, trainable_from, preprocessing
+        # Plain text: they go into the checkpoint, and a member of an enumeration would need pickle.
+        self.backbone, self.trainable_from, self.preprocessing = str(backbone), str(trainable_from), str(preprocessing)
         self.level = Level(names[cut - 1]) if cut else IMAGE
         self.grid = backbones.grid(backbones.main_path(chain))
         self.normalize = backbones.Normalize(*backbones.PREPROCESSING[preprocessing])

@@ -166,7 +166,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
         "n_validation": len(validation),
         "n_test": len(test),
         "n_masks": maps.n_masks,
-        **scoring.decision_scores(test, decision.threshold != decision.defective_above),
+        **scoring.decision_scores(test, None not in (setting.decision.max_escape_rate, setting.decision.max_overkill_rate)),
         **scoring.map_scores(maps, setting.truth),
         **box_scores,
         "class_network": _class_network(setting),
