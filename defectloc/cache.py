@@ -2,8 +2,8 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,6 +13,7 @@ from defectloc import cli
 from defectloc.config import CacheSettings
 from defectloc.errors import DefectlocError
 from defectloc.features import eviction
+from defectloc.features.eviction import Holding
 
 MEGABYTE = 10**6
 COLUMNS = ["key", "backbone", "size", "cut", "levels", "view", "dtype", "images", "megabytes", "unused_days"]
@@ -30,44 +31,44 @@ def run(settings: CacheSettings) -> pd.DataFrame:
         if settings.limit_gb is not None:
             eviction.shrink(root, settings.limit_gb * eviction.GIGABYTE)
         else:
-            eviction.remove([entry for row in found for entry in row["entries"]])
+            eviction.remove([entry for holding in found for entry in holding.entries])
         print(f"removed {(before - _bytes(root)) / MEGABYTE:.1f} MB of stored features")
-        # A key whose features another process computes at the moment stays.
+        # What another process is reading is still there.
         found = _selected(root, settings, known=True)
     table = pd.DataFrame([_row(row) for row in found], columns=COLUMNS)
     _print(table, root)
     return table
 
 
-def _selected(root: Path, settings: CacheSettings, known: bool = False) -> list[dict[str, Any]]:
-    rows = eviction.holdings(root)
+def _selected(root: Path, settings: CacheSettings, known: bool = False) -> list[Holding]:
+    found = eviction.holdings(root)
     if settings.key is not None:
-        rows = [row for row in rows if row["key"].startswith(settings.key)]
-        if not rows and not known:
+        found = [holding for holding in found if holding.key.startswith(settings.key)]
+        if not found and not known:
             raise DefectlocError(f"key={settings.key} is no key of the store {root}; 'defectloc cache' lists them.")
-    if settings.unused_days is not None:
-        for row in rows:
-            row["entries"] = [e for e in row["entries"] if eviction.unused_for(e, settings.unused_days)]
-    return [row for row in rows if row["entries"]]
+    days = settings.unused_days
+    if days is not None:
+        found = [replace(each, entries=[e for e in each.entries if eviction.unused_for(e, days)]) for each in found]
+    return [holding for holding in found if holding.entries]
 
 
 def _bytes(root: Path) -> int:
     return sum(entry.bytes for folder in eviction.keys(root) for entry in eviction.entries(folder))
 
 
-def _row(holding: dict[str, Any]) -> dict[str, Any]:
-    key = holding["settings"]
+def _row(holding: Holding) -> dict[str, object]:
+    settings = holding.settings
     return {
-        "key": holding["key"],
-        "backbone": key.get("backbone"),
-        "size": key.get("image_size"),
-        "cut": key.get("cut"),
-        "levels": " ".join(holding["levels"]),
-        "view": key.get("view"),
-        "dtype": key.get("dtype"),
-        "images": holding["images"],
-        "megabytes": sum(entry.bytes for entry in holding["entries"]) / MEGABYTE,
-        "unused_days": (time.time() - holding["used"]) / 86400,
+        "key": holding.key,
+        "backbone": settings.get("backbone"),
+        "size": settings.get("image_size"),
+        "cut": settings.get("cut"),
+        "levels": " ".join(holding.levels),
+        "view": settings.get("view"),
+        "dtype": settings.get("dtype"),
+        "images": holding.n_images,
+        "megabytes": holding.bytes / MEGABYTE,
+        "unused_days": (time.time() - holding.used) / 86400,
     }
 
 

@@ -1,12 +1,12 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
-    KCENTER_POOL,
     AttributionConfig,
     CacheSettings,
     DataConfig,
@@ -16,13 +16,12 @@ from defectloc.config import (
     ExplainSettings,
     LocalizationConfig,
     LocalizeSettings,
-    MemoryConfig,
+    MapKind,
+    Score,
     TrainSettings,
 )
 from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import METHODS, check_threshold, threshold_range
-
-BACKBONES = ("vgg16", "resnet50", "densenet121")
+from defectloc.localization.normalization import check_threshold, threshold_range
 
 
 def typed(config: DictConfig) -> Any:
@@ -31,6 +30,11 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings = OmegaConf.to_object(config)
+    for key in ("threads", "batch_size", "n", "columns"):
+        if getattr(settings, key, None) is not None:
+            _positive(key, getattr(settings, key))
+    if getattr(settings, "seed", 0) < 0:
+        raise DefectlocError(f"seed={settings.seed} must not be negative.")
     if isinstance(settings, TrainSettings):
         _check_train(settings)
     if isinstance(settings, CacheSettings):
@@ -43,29 +47,28 @@ def typed(config: DictConfig) -> Any:
         _check_explain(settings)
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
-        _check_fixed(settings.localization, DecisionConfig())
+        _check_fixed(settings.localization)
     if isinstance(settings, TrainSettings) and settings.data.n_defective == 0:
         _check_unlabelled(settings)
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
-        _check_fixed(settings.localization, settings.decision)
-        _check_map_of_fixed(settings.localization, settings.decision)
+        _check_without_validation(settings)
     return settings
 
 
 def _check_unlabelled(settings: TrainSettings) -> None:
-    asked = {"localization.map": settings.localization.map, "decision.score": str(settings.decision.score)}
+    asked = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
     for key, value in asked.items():
         if value != "memory":
             raise DefectlocError(
                 f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
-                "to tell the classes apart; use localization.map=memory."
+                "to tell the classes apart; use localization=memory."
             )
 
 
 def _check_cache(settings: CacheSettings) -> None:
     for key in ("unused_days", "limit_gb"):
         value = getattr(settings, key)
-        if value is not None and value < 0:
+        if value is not None and not value >= 0:
             raise DefectlocError(f"{key}={value} must not be negative.")
     if settings.limit_gb is not None and (settings.key is not None or settings.unused_days is not None):
         raise DefectlocError("limit_gb goes by the last use over all keys; give it without key and unused_days.")
@@ -73,21 +76,15 @@ def _check_cache(settings: CacheSettings) -> None:
 
 def _check_explain(settings: ExplainSettings) -> None:
     _check_localization(settings.localization, DecisionConfig())
-    _check_fixed(settings.localization, DecisionConfig())
-    _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
+    _check_fixed(settings.localization)
     if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
     _check_attribution(settings.attribution)
     if settings.compare and (settings.n, settings.target, settings.select) != (None, None, "all"):
-        raise DefectlocError("compare=true draws its own images, for the anomaly; give neither n, select nor target.")
-    if settings.seed < 0:
-        raise DefectlocError(f"seed={settings.seed} must not be negative.")
-    for key in ("n", "threads", "columns"):
-        if getattr(settings, key) is not None:
-            _positive(key, getattr(settings, key))
-    for key in ("cheap", "perturbation", "faithfulness_steps"):
+        raise DefectlocError("compare=true samples its own images, for the anomaly; give neither n, select nor target.")
+    for key in ("images", "images_perturbation", "steps_faithfulness"):
         _positive(f"comparison.{key}", getattr(settings.comparison, key))
-    for key in ("faithfulness", "sanity"):
+    for key in ("images_faithfulness", "images_sanity"):
         if getattr(settings.comparison, key) < 0:
             raise DefectlocError(f"comparison.{key} must not be negative.")
     for key in ("opacity", "photo_opacity"):
@@ -97,27 +94,18 @@ def _check_explain(settings: ExplainSettings) -> None:
 
 
 def _check_attribution(attribution: AttributionConfig) -> None:
-    _one_of("attribution.lime_hide", attribution.lime_hide, ("blur", "mean"))
-    _one_of("attribution.superpixels", attribution.superpixels, ("slic", "quickshift"))
-    _one_of("attribution.shap_masker", attribution.shap_masker, ("blur", "inpaint"))
     for key, value in vars(attribution).items():
         if not isinstance(value, str) and key != "noise":
             _positive(f"attribution.{key}", value)
-    for key in ("window", "stride"):
-        if getattr(attribution, key) > 1:
-            raise DefectlocError(f"attribution.{key}={getattr(attribution, key)} must be at most 1.")
-    if attribution.noise < 0:
-        raise DefectlocError(f"attribution.noise={attribution.noise} must not be negative.")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise DefectlocError(f"{key}={value} is not known; choose one of {', '.join(allowed)}.")
+    if attribution.window > 1:
+        raise DefectlocError(f"attribution.window={attribution.window} must be at most 1.")
+    if not 0 <= attribution.noise < math.inf:
+        raise DefectlocError(f"attribution.noise={attribution.noise} must be a number of at least 0.")
 
 
 def _positive(key: str, value: float) -> None:
-    if not value > 0:
-        raise DefectlocError(f"{key}={value} must be greater than 0.")
+    if not 0 < value < math.inf:
+        raise DefectlocError(f"{key}={value} must be greater than 0 and finite.")
 
 
 def _is_positive(text: str) -> bool:
@@ -128,21 +116,28 @@ def _is_positive(text: str) -> bool:
 
 
 def _check_data(data: DataConfig) -> None:
-    _one_of("data.split", data.split, ("kfold", "official", "given"))
     if data.image_size <= 0 or data.image_size % 32:
         raise DefectlocError(f"data.image_size={data.image_size} must be a multiple of 32, for example 224.")
     if not 0 <= data.validation < 1:
         raise DefectlocError(f"data.validation={data.validation} must lie in [0, 1): a share of each training fold.")
     if not 0 <= data.min_confidence <= 1:
         raise DefectlocError(f"data.min_confidence={data.min_confidence} must lie in [0, 1].")
-    if data.split_seed < 0:
-        raise DefectlocError(f"data.split_seed={data.split_seed} must not be negative.")
+    if not 0 <= data.split_seed < 2**32:
+        raise DefectlocError(f"data.split_seed={data.split_seed} must lie in [0, 2^32).")
     if data.limit is not None:
         _positive("data.limit", data.limit)
     if data.n_defective is not None and data.split != "official":
-        raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training part.")
+        raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training split.")
     if data.n_defective is not None and data.n_defective < 0:
         raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
+    if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):
+        raise DefectlocError(f"data.ignore_mask={data.ignore_mask} does not exist.")
+
+
+def _found(name: str, root: str | None) -> bool:
+    path = Path(name).expanduser()
+    # Without a typed root the source knows where its images lie, and the check is made there.
+    return path.is_file() or root is None or (Path(root).expanduser() / path).is_file()
 
 
 def _check_train(settings: TrainSettings) -> None:
@@ -153,104 +148,72 @@ def _check_train(settings: TrainSettings) -> None:
         raise DefectlocError(
             f"fold={settings.fold} is out of range; data.split={settings.data.split} has folds 0 to {n_folds - 1}."
         )
-    if settings.threads is not None:
-        _positive("threads", settings.threads)
-    if settings.seed < 0:
-        raise DefectlocError(f"seed={settings.seed} must not be negative.")
     if settings.features.workers < 0:
         raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
     _positive("features.batch_size", settings.features.batch_size)
-    _check_memory(settings.memory)
-    _one_of("device", settings.device, ("auto", "cpu", "cuda", "mps"))
-    _one_of("model", settings.model.name, BACKBONES)
-    _one_of("model.preprocessing", settings.model.preprocessing, ("auto", "oxford", "torchvision"))
-    _one_of("features.dtype", settings.features.dtype, ("float16", "float32"))
-    training = settings.training
-    _one_of("training.precision", training.precision, ("auto", "float32", "bfloat16"))
-    _one_of("training.start", training.start, ("random", "logistic"))
-    _one_of("training.schedule", training.schedule, ("constant", "onecycle"))
-    _one_of("training.keep", training.keep, ("last", "validation"))
-    if training.keep == "validation" and settings.data.validation == 0:
-        raise DefectlocError("training.keep=validation needs a validation part; set data.validation above 0.")
     if settings.features.limit_gb is not None:
         _positive("features.limit_gb", settings.features.limit_gb)
-    views = settings.augmentation.views
-    for view in views:
-        _one_of("augmentation.views", view, ("plain", "horizontal", "vertical", "both"))
-    if views and settings.augmentation.transforms:
+    for key in ("dims", "budget_mb"):
+        _positive(f"memory.{key}", getattr(settings.memory, key))
+    training = settings.training
+    if training.keep == "validation" and settings.data.validation == 0:
+        raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")
+    if settings.augmentation.views and settings.augmentation.transforms:
         raise DefectlocError("augmentation has views and transforms; choose one, since only views can be stored.")
     for key in ("epochs", "batch_size", "learning_rate", "target_train_accuracy", "patience"):
         _positive(f"training.{key}", getattr(training, key))
     weights = training.class_weights
     if weights != "balanced":
         numbers = isinstance(weights, list) and len(weights) == 2
-        if not numbers or not all(isinstance(w, int | float) and w > 0 for w in weights):
+        if not numbers or not all(isinstance(w, int | float) and 0 < w < math.inf for w in weights):
             raise DefectlocError(
                 f"training.class_weights={weights} must be 'balanced' or two numbers above 0: [good, defective]."
             )
         training.class_weights = [float(weight) for weight in weights]
 
 
-def _check_memory(memory: MemoryConfig) -> None:
-    if "image" in memory.levels:
-        raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
-    _positive("memory.dims", memory.dims)
-    _positive("memory.budget_mb", memory.budget_mb)
-    _one_of("memory.reduction", memory.reduction, ("random", "pca"))
-    _one_of("memory.sampling", memory.sampling, ("random", "kcenter"))
-    if not 0 <= memory.position < float("inf"):
-        raise DefectlocError(f"memory.position={memory.position} must be 0 or a finite weight above 0.")
-    room = memory.budget_mb * 2**20 / (4 * memory.dims)
-    if memory.sampling == "kcenter" and room >= KCENTER_POOL:
-        raise DefectlocError(
-            f"memory.sampling=kcenter picks from {KCENTER_POOL} patches, and memory.budget_mb={memory.budget_mb} holds "
-            "as many: nothing is left to choose; lower the budget, or use memory.sampling=random."
-        )
+def _check_fixed(localization: LocalizationConfig) -> None:
+    _refuse_without_validation(
+        {
+            f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
+            "localization.normalization=good": localization.normalization == "good",
+        }
+    )
 
 
-def _check_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """What is chosen is chosen on the validation part; without one only fixed values are allowed."""
-    chosen = {
-        f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
-        "localization.normalization=good": localization.normalization == "good",
-        f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
-        "decision.calibrate=true": decision.calibrate,
-    }
-    _refuse_without_validation(chosen)
-
-
-def _check_map_of_fixed(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """Memory and labels come to one scale, and scores to log-odds, on the validation part."""
-    made = {
-        "localization.map=fusion": localization.map == "fusion",
-        f"decision.score={decision.score}": decision.score != "class",
-    }
-    _refuse_without_validation(made)
+def _check_without_validation(settings: TrainSettings) -> None:
+    """What is chosen or calibrated is chosen on the validation split; without one only fixed values are allowed."""
+    _check_fixed(settings.localization)
+    decision = settings.decision
+    _refuse_without_validation(
+        {
+            f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
+            "decision.calibrate=true": decision.calibrate,
+            "decision.prevalence": decision.prevalence is not None,
+            "localization.map=fusion": settings.localization.map == "fusion",
+            f"decision.score={decision.score}": decision.score != "class",
+        }
+    )
 
 
 def _refuse_without_validation(chosen: dict[str, bool]) -> None:
     for key, needs_validation in chosen.items():
         if needs_validation:
             raise DefectlocError(
-                f"{key} needs a validation part; set data.validation above 0, or choose a fixed value instead."
+                f"{key} needs a validation split; set data.validation above 0, or choose a fixed value instead."
             )
 
 
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """Refuse thresholds that do not fit; raises DefectlocError."""
-    _one_of("localization.map", localization.map, ("cam", "memory", "fusion"))
-    _one_of("localization.normalization", localization.normalization, METHODS)
-    _one_of("localization.threshold_from", localization.threshold_from, ("fixed", "good_quantile", "validation"))
-    _one_of("localization.boxes", localization.boxes, ("single", "components"))
+    """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
     if decision.score is None:
-        decision.score = "class" if localization.map == "cam" else localization.map
-    _one_of("decision.score", decision.score, ("class", "memory", "fusion"))
+        decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")
     for key in ("min_area", "merge_distance"):
-        if getattr(localization, key) < 0:
-            raise DefectlocError(f"localization.{key}={getattr(localization, key)} must not be negative.")
+        if not 0 <= getattr(localization, key) < math.inf:
+            raise DefectlocError(f"localization.{key}={getattr(localization, key)} must be at least 0 and finite.")
     peak, highest = localization.min_peak, threshold_range(localization.normalization)[1]
     if peak is not None and not (math.isfinite(peak) and peak <= highest):
         raise DefectlocError(
@@ -259,9 +222,10 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
         )
     if localization.max_boxes is not None:
         _positive("localization.max_boxes", localization.max_boxes)
-    _one_of("decision.threshold_from", decision.threshold_from, ("fixed", "validation"))
     if not 0 < decision.threshold < 1:
         raise DefectlocError(f"decision.threshold={decision.threshold} must lie between 0 and 1: it is a probability.")
+    if decision.prevalence is not None and not 0 < decision.prevalence < 1:
+        raise DefectlocError(f"decision.prevalence={decision.prevalence} must lie between 0 and 1: a share of parts.")
     for key in ("max_escape_rate", "max_overkill_rate"):
         rate = getattr(decision, key)
         if rate is not None and decision.threshold_from == "fixed":

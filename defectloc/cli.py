@@ -1,4 +1,4 @@
-"""One place for start-up: finding a command, quoting paths for Hydra, error sentences, exit codes."""
+"""Start-up of every command: finding it, quoting paths for Hydra, error sentences, exit codes."""
 
 import difflib
 import errno
@@ -19,21 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from defectloc import __version__, checks, config
+from defectloc import __version__, checks, config, usage
 from defectloc.errors import DefectlocError
-
-COMMANDS = {
-    "train": "fit one fold, predict, localise, score",
-    "localize": "boxes and scores of a finished run again, with other settings",
-    "evaluate": "the same scores for anybody's heat maps",
-    "predict": "new images by a finished run",
-    "explain": "where the network looks, by many methods; compare them",
-    "summarize": "all runs: mean and sd over folds",
-    "overview": "a look at the data before training",
-    "cache": "what the feature store holds; prune",
-    "benchmark": "speed, side by side",
-    "fetch": "get a data set",
-}
 
 PATH_KEYS = frozenset(
     (
@@ -57,6 +44,10 @@ PATH_KEYS = frozenset(
         "key",
     )
 )
+# Hydra's flags that take a value.
+VALUE_FLAGS = frozenset(
+    "-c --cfg -p --package -cp --config-path -cn --config-name -cd --config-dir -i --info --shell-completion".split()
+)
 
 
 def main() -> None:
@@ -65,31 +56,40 @@ def main() -> None:
     if arguments[:1] == ["--version"]:
         print(f"defectloc {__version__}")
     elif not arguments or arguments[0] in ("-h", "--help"):
-        rows = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
-        print(f"usage: defectloc COMMAND [key=value ...]\n\n{rows}\n\ndefectloc COMMAND --help shows its keys.")
-    elif arguments[0] not in COMMANDS:
-        close = difflib.get_close_matches(arguments[0], COMMANDS, 1)
+        print(usage.of_all())
+    elif arguments[0] not in usage.COMMANDS:
+        close = difflib.get_close_matches(arguments[0], usage.COMMANDS, 1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        fail(f"'{arguments[0]}' is no command of defectloc; there are {', '.join(COMMANDS)}.{hint}")
+        fail(f"'{arguments[0]}' is no command of defectloc; there are {', '.join(usage.COMMANDS)}.{hint}")
     else:
         sys.argv = [f"defectloc {arguments[0]}", *arguments[1:]]
         importlib.import_module(f"defectloc.{arguments[0]}").main()
 
 
-def run_command(name: str, task: Callable[[Any], Any]) -> None:
-    """Compose the configuration `name`, check it, and hand it to `task`; exit code 2 after an error for people."""
+def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
+    """Compose the configuration `name`, check it, and hand it to `task`; exit code 2 after an error for people.
+
+    A task named "module:function" is imported once the configuration is valid, so that errors come before torch.
+    """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises instead of printing, and the sentence is made here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register()
     started = time.time()
-    sys.argv = [sys.argv[0], *quote_paths(sys.argv[1:])]
+    sys.argv = [sys.argv[0], *flags_first(quote_paths(sys.argv[1:]))]
     errors: list[Exception] = []
+
+    def start(composed: DictConfig) -> Any:
+        settings = checks.typed(composed)
+        if not isinstance(task, str):
+            return task(settings)
+        module, _, function = task.partition(":")
+        return getattr(importlib.import_module(module), function)(settings)
 
     def job(composed: DictConfig) -> Any:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             try:
-                return task(checks.typed(composed))
+                return start(composed)
             except Exception as error:
                 # Not raised here, since Hydra would print all overrides above the sentence.
                 errors.append(error)
@@ -97,17 +97,20 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
         note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
         note.unlink(missing_ok=True)
         try:
-            return task(checks.typed(composed))
+            return start(composed)
         except Exception as error:
             overrides = " ".join(HydraConfig.get().overrides.task)
             note.write_text(f"{overrides}: {sentence(error) or repr(error)}\n", encoding="utf-8")
             raise
 
     job.__module__ = f"defectloc.{name}"  # the name Hydra gives to the job
-    start = hydra.main(version_base="1.3", config_path=str(config.directory()), config_name=name)(job)
+    application = hydra.main(version_base="1.3", config_path=str(config.directory()), config_name=name)(job)
     try:
         _refuse_additions(name)
-        start()
+        if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
+            usage.show(name, [argument for argument in sys.argv[1:] if not argument.startswith("-")])
+            return
+        application()
         if errors:
             raise errors[0]
     except KeyboardInterrupt:
@@ -124,9 +127,21 @@ def run_command(name: str, task: Callable[[Any], Any]) -> None:
         fail(listed if notes else text)
 
 
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Put flags before overrides, since Hydra's parser takes overrides in one place only."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    waiting = False
+    for argument in arguments:
+        takes_value = waiting and not argument.startswith("-") and "=" not in argument
+        (flags if argument.startswith("-") or takes_value else overrides).append(argument)
+        waiting = argument in VALUE_FLAGS
+    return flags + overrides
+
+
 def _refuse_additions(name: str) -> None:
-    """Refuse `+key=value` for a key that the schema lacks; it would be taken and have no effect."""
-    known = _keys(config.SETTINGS[name], "")
+    """Refuse `+key=value` for a key that the schema lacks; Hydra would add it, and it would have no effect."""
+    known = config.leaves(config.SETTINGS[name])
     for argument in sys.argv[1:]:
         key = argument.lstrip("+").partition("=")[0]
         if argument.startswith("+") and not key.startswith("hydra") and key not in known:
@@ -166,6 +181,13 @@ def _hydra_sentence(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     # Hydra spreads one message over many lines; the first says what, the rest how to force it.
     lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]
+    choices = re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", "\n".join(lines))
+    if choices:
+        full_key = re.search(r"full_key: (\S+)", "\n".join(lines))
+        return f"{full_key[1] if full_key else 'a key'}={choices[1]} is not known; choose one of {choices[2]}."
+    option = re.search(r"In '(\w+)/(\w+)': ConfigKeyError", lines[0])
+    if option:
+        return f"{option[1]}={option[2]} is not an option of this command (--help lists them)."
     text = lines[0].removeprefix("Error merging override ")
     for line in lines[1:]:
         if re.match(r"(Value|Key|Cannot|Invalid|Available|field)", line) and line not in text:
@@ -183,18 +205,9 @@ def _hydra_sentence(error: BaseException) -> str:
 
 
 def _close_key(key: str) -> str:
-    known = sorted({key for schema in config.SETTINGS.values() for key in _keys(schema, "")})
+    known = sorted({name for schema in config.SETTINGS.values() for name in config.leaves(schema)})
     close = difflib.get_close_matches(key, known, 1)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def _keys(schema: Any, prefix: str) -> list[str]:
-    names = []
-    for name, field in schema.__dataclass_fields__.items():
-        names.append(prefix + name)
-        if hasattr(field.type, "__dataclass_fields__"):
-            names += _keys(field.type, f"{prefix}{name}.")
-    return names
 
 
 def _failures_since(started: float) -> list[str]:

@@ -1,344 +1,477 @@
-"""The typed schema of every key, and where the YAML lies."""
+"""The typed schema of every key: its default, its choices and its help text; and where the YAML lies."""
 
 import hashlib
+from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-# Of so many patches, drawn at random, memory.sampling=kcenter picks its bank; its time goes with this times the budget:
-# half a minute on one core at 8 MB.
-KCENTER_POOL = 2**15
+
+def _key(default: Any, text: str, sources: str = "") -> Any:
+    """Describe a key; `sources` lists the options of `data` that have it, none for all."""
+    metadata = {"help": text, "sources": sources.split()}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _group(schema: Any) -> Any:
+    """Nest the keys of a schema."""
+    return field(default_factory=schema)
+
+
+class Source(StrEnum):
+    """Readers of images."""
+
+    mvtec = "mvtec"
+    folder = "folder"
+    csv = "csv"
+    elpv = "elpv"
+    synthetic = "synthetic"
+
+
+class Split(StrEnum):
+    """How images are split."""
+
+    kfold = "kfold"
+    official = "official"
+    given = "given"
+
+
+class Backbone(StrEnum):
+    """Networks to be fitted."""
+
+    vgg16 = "vgg16"
+    resnet50 = "resnet50"
+    densenet121 = "densenet121"
+
+
+class Preprocessing(StrEnum):
+    """Normalisation of the network's input."""
+
+    auto = "auto"
+    oxford = "oxford"
+    torchvision = "torchvision"
+
+
+class Device(StrEnum):
+    """Where torch computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(StrEnum):
+    """Number format of the network at work."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class StoredDtype(StrEnum):
+    """Number format of stored features."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+class HeadStart(StrEnum):
+    """How the head starts."""
+
+    random = "random"
+    logistic = "logistic"
+
+
+class Schedule(StrEnum):
+    """Learning rate over the steps of a fit."""
+
+    constant = "constant"
+    onecycle = "onecycle"
+
+
+class KeptEpoch(StrEnum):
+    """Which epoch's weights are kept."""
+
+    last = "last"
+    validation = "validation"
+
+
+class View(StrEnum):
+    """Flips of an image."""
+
+    plain = "plain"
+    horizontal = "horizontal"
+    vertical = "vertical"
+    both = "both"
+
+
+class MapKind(StrEnum):
+    """Maps that are cut into boxes."""
+
+    cam = "cam"
+    memory = "memory"
+    fusion = "fusion"
+
+
+class Normalization(StrEnum):
+    """Scale of a map before it is cut."""
+
+    minmax = "minmax"
+    max = "max"
+    ivr = "ivr"
+    none = "none"
+    good = "good"
+
+
+class MapThreshold(StrEnum):
+    """Origin of a map's threshold."""
+
+    fixed = "fixed"
+    good_quantile = "good_quantile"
+    validation = "validation"
+
+
+class BoxMode(StrEnum):
+    """How many boxes a map gives."""
+
+    single = "single"
+    components = "components"
+
+
+# `class` cannot be written as a member of a class body.
+Score = StrEnum("Score", {"class": "class", "memory": "memory", "fusion": "fusion"})  # type: ignore[misc]
+
+
+class DecisionThreshold(StrEnum):
+    """Origin of the decision's threshold."""
+
+    fixed = "fixed"
+    validation = "validation"
+
+
+class LimeHide(StrEnum):
+    """What replaces a hidden superpixel."""
+
+    blur = "blur"
+    mean = "mean"
+
+
+class Superpixels(StrEnum):
+    """Segmentation for LIME."""
+
+    slic = "slic"
+    quickshift = "quickshift"
+
+
+class ShapMasker(StrEnum):
+    """What replaces a hidden part in SHAP."""
+
+    blur = "blur"
+    inpaint = "inpaint"
 
 
 @dataclass
 class DataConfig:
-    """A source of images and how it is split; `name` chooses the reader in `data/sources.py`."""
+    """A source of images and how it is split."""
 
-    name: str = MISSING
-    root: str | None = None
-    limit: int | None = None
-    image_size: int = 224
-    split: str = "kfold"
-    split_seed: int = 42
-    validation: float = 0.15
-    group: str | None = None
-    n_defective: int | None = None
-    # folder
-    good: str | None = None
-    defective: str | None = None
-    masks: str | None = None
-    # pixels that count for no score, such as fixtures: one mask for all images, relative to the root or absolute
-    ignore_mask: str | None = None
-    # csv
-    table: str | None = None
-    # elpv: |2p - 1| of the published defect probability p; 1 keeps the cells that every expert was sure of
-    min_confidence: float = 0.0
-    # synthetic
-    n_good: int = 120
-    n_test_good: int = 20
-    n_per_type: int = 12
-    draw_size: int = 256
-    draw_seed: int = 0
-    # fetch
-    url: str | None = None
-    sha256: str | None = None
-    keep_archive: bool = True
+    name: Source = _key(MISSING, "the source")
+    root: str | None = _key(None, "folder of the data set")
+    limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
+    image_size: int = _key(224, "side of the network's input in pixels, a multiple of 32")
+    split: Split = _key(Split.kfold, "kfold: all images pooled; official, given: the source's own train and test")
+    split_seed: int = _key(42, "seed of the splits")
+    validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")
+    group: str | None = _key(None, "column, or regular expression on the path: photographs of one part share a fold")
+    n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
+    ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
+    good: str | None = _key(None, "folder of good images", "folder")
+    defective: str | None = _key(None, "folder of defective images", "folder")
+    masks: str | None = _key(None, "folder of ground-truth masks", "folder")
+    table: str | None = _key(None, "CSV file with path, label, and optionally the catalog's other columns", "csv")
+    min_confidence: float = _key(
+        0.0, "least |2p - 1| of the published defect probability p; 1: cells that all experts were sure of", "elpv"
+    )
+    n_good: int = _key(120, "good training images", "synthetic")
+    n_test_good: int = _key(20, "good test images", "synthetic")
+    n_per_type: int = _key(12, "test images of each defect type", "synthetic")
+    synthetic_size: int = _key(256, "side of the images in pixels", "synthetic")
+    synthetic_seed: int = _key(0, "seed of the images", "synthetic")
+    url: str | None = _key(None, "address of the archive", "mvtec")
+    sha256: str | None = _key(None, "checksum of the archive", "mvtec")
+    keep_archive: bool = _key(True, "keep the archive for the next subset", "mvtec")
 
 
 @dataclass
 class ModelConfig:
     """The network: a backbone, where its weights come from, and from which layer on it is trained."""
 
-    name: str = "vgg16"
-    weights: str = "imagenet"
-    preprocessing: str = "auto"
-    trainable_from: str = "conv5_1"
+    name: Backbone = _key(Backbone.vgg16, "the backbone")
+    weights: str = _key("imagenet", "imagenet | a state dict's file | none (random)")
+    preprocessing: Preprocessing = _key(Preprocessing.auto, "auto: by the weights' digest or the checkpoint's record")
+    trainable_from: str = _key("conv5_1", "first trained layer; the layers before it are frozen")
 
 
 @dataclass
 class TrainingConfig:
     """How a fold is fitted."""
 
-    epochs: int = 10
-    batch_size: int = 10
-    learning_rate: float = 1e-4
-    class_weights: Any = field(default_factory=lambda: [1.0, 3.0])
-    target_train_accuracy: float = 0.98
-    precision: str = "auto"
-    # the head: random, or a logistic regression on the pooled output of the untouched tail
-    start: str = "random"
-    # the learning rate: constant, or onecycle with `learning_rate` as its peak
-    schedule: str = "constant"
-    # the epoch whose weights are kept: the last, or by the lowest loss on the validation part, for which the fit waits
-    # `patience` epochs
-    keep: str = "last"
-    patience: int = 1
+    epochs: int = _key(10, "most epochs")
+    batch_size: int = _key(10, "images a step")
+    learning_rate: float = _key(1e-4, "of Adam; the peak of schedule=onecycle")
+    class_weights: Any = _key([1.0, 3.0], "loss weights [good, defective], or 'balanced'")
+    target_train_accuracy: float = _key(0.98, "stop once the training accuracy is above it; above 1: never")
+    precision: Precision = _key(Precision.auto, "auto: float32 on a CPU, bfloat16 autocast on a GPU")
+    start: HeadStart = _key(HeadStart.random, "of the head: random, or logistic regression on the untrained tail")
+    schedule: Schedule = _key(Schedule.constant, "of the learning rate")
+    keep: KeptEpoch = _key(KeptEpoch.last, "epoch whose weights are kept; validation: the lowest validation loss")
+    patience: int = _key(1, "with keep=validation: epochs without a lower loss before the fit ends")
 
 
 @dataclass
 class AugmentationConfig:
     """Changes to training images: a random pipeline of albumentations, or a finite set of views; empty: none."""
 
-    name: str = "none"
-    transforms: list[Any] = field(default_factory=list)
-    # of plain, horizontal, vertical, both
-    views: list[str] = field(default_factory=list)
+    name: str = _key("none", "name of the augmentation")
+    transforms: list[Any] = _key([], "transforms of albumentations with their arguments")
+    views: list[View] = _key([], "flips, one of which an epoch takes of each image; they can be stored")
 
 
 @dataclass
 class FeaturesConfig:
     """The store of the frozen trunk's outputs."""
 
-    cache: bool = True
-    # above this the least recently used features are removed; null: never
-    limit_gb: float | None = None
-    dtype: str = "float16"
-    batch_size: int = 8
-    workers: int = 2
+    cache: bool = _key(True, "false: the frozen layers run again for each image and epoch")
+    limit_gb: float | None = _key(None, "above this the least recently used features are removed; null: never")
+    dtype: StoredDtype = _key(StoredDtype.float16, "number format of stored features")
+    batch_size: int = _key(8, "images through the frozen layers at once")
+    workers: int = _key(2, "threads that decode images ahead of the network")
 
 
 @dataclass
 class MemoryConfig:
-    """The memory of good parts, for localization.map=memory or fusion."""
+    """The memory bank of good patches, for localization.map=memory or fusion."""
 
-    # of the trunk; empty: the backbone's own
-    levels: list[str] = field(default_factory=list)
-    dims: int = 128
-    budget_mb: float = 8.0
-    reduction: str = "random"
-    sampling: str = "random"
-    position: float = 0.0
+    levels: list[str] = _key([], "of the trunk, such as [conv3_3.pool2, conv4_3]; empty: the backbone's own")
+    dims: int = _key(128, "dimensions of the projected patches")
+    budget_mb: float = _key(8.0, "size of the bank in MB")
 
 
 @dataclass
 class LocalizationConfig:
-    """From a map to boxes; the values here are those of `evaluate` and of the case study, `train`'s are in `conf/`."""
+    """From a map to boxes."""
 
-    map: str = "cam"
-    normalization: str = "minmax"
-    threshold_from: str = "fixed"
-    threshold: float = 0.8
-    # the share of pixels of good validation images that threshold_from=good_quantile leaves below
-    quantile: float = 0.99
-    # whether threshold_from=validation may look at the masks of validation images
-    use_masks: bool = False
-    boxes: str = "single"
-    min_area: int = 0
-    # what a region must reach somewhere, in the unit of the normalised map; the hottest one always counts
-    min_peak: float | None = None
-    max_boxes: int | None = None
-    merge_distance: float = 0.0
+    map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and labels")
+    normalization: Normalization = _key(
+        Normalization.none, "minmax, max, ivr: per image, 0 to 1; none: as it is; good: z-score of good validation maps"
+    )
+    threshold_from: MapThreshold = _key(MapThreshold.fixed, "where the map's threshold comes from")
+    threshold: float = _key(2.5, "of the normalised map; above it a pixel belongs to a region")
+    quantile: float = _key(0.99, "of threshold_from=good_quantile: share of good validation pixels at most at it")
+    use_masks: bool = _key(False, "threshold_from=validation may use the masks of validation images")
+    boxes: BoxMode = _key(BoxMode.components, "a box for each 8-connected region, or a single one around all")
+    min_area: int = _key(0, "of a region, in native pixels")
+    min_peak: float | None = _key(5.0, "value that a region must reach; the highest region always counts; null: none")
+    max_boxes: int | None = _key(None, "most boxes of an image, the highest first; null: all")
+    merge_distance: float = _key(0.0, "boxes with fewer native pixels between them become one")
 
 
 @dataclass
 class DecisionConfig:
     """From a score to good or defective."""
 
-    # class | memory | fusion; null: the map's own, which is class for cam
-    score: str | None = "class"
-    threshold_from: str = "fixed"
-    threshold: float = 0.5
-    # with threshold_from=validation: neither for balanced accuracy, one for that limit, both for a review band
-    max_escape_rate: float | None = None
-    max_overkill_rate: float | None = None
-    calibrate: bool = False
+    score: Score | None = _key(None, "what the decision rests on; null: the map's own, class for cam")
+    threshold_from: DecisionThreshold = _key(DecisionThreshold.validation, "where the threshold comes from")
+    threshold: float = _key(0.5, "a probability; also where the validation split cannot tell")
+    max_escape_rate: float | None = _key(None, "with threshold_from=validation: most defects that may be missed")
+    max_overkill_rate: float | None = _key(None, "most good parts rejected; with both a band between goes to review")
+    calibrate: bool = _key(True, "Platt scaling of the probability on the validation split")
+    prevalence: float | None = _key(None, "share of defective parts that the probability assumes; null: validation's")
 
 
 @dataclass
 class Settings:
     """What every command has."""
 
-    outputs: str = "outputs"
+    outputs: str = _key("outputs", "folder of all runs")
 
 
 @dataclass
 class TrainSettings(Settings):
     """`python -m defectloc.train`."""
 
-    subset: str = MISSING
-    fold: int = 0
-    n_folds: int = 5
-    seed: int = 0
-    threads: int | None = None
-    device: str = "auto"
-    experiment: str | None = None
-    figures: bool = True
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    features: FeaturesConfig = field(default_factory=FeaturesConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    subset: str = _key(MISSING, "category of the data set, or a name of your choice")
+    fold: int = _key(0, "from 0 to n_folds - 1")
+    n_folds: int = _key(5, "of data.split=kfold")
+    seed: int = _key(0, "of everything random but the splits")
+    threads: int | None = _key(None, "processor threads; null: all")
+    device: Device = _key(Device.auto, "one job uses one device")
+    experiment: str | None = _key(None, "name of the preset")
+    figures: bool = _key(True, "draw the figures of the run")
+    data: DataConfig = _group(DataConfig)
+    model: ModelConfig = _group(ModelConfig)
+    training: TrainingConfig = _group(TrainingConfig)
+    augmentation: AugmentationConfig = _group(AugmentationConfig)
+    features: FeaturesConfig = _group(FeaturesConfig)
+    memory: MemoryConfig = _group(MemoryConfig)
+    localization: LocalizationConfig = _group(LocalizationConfig)
+    decision: DecisionConfig = _group(DecisionConfig)
 
 
 @dataclass
 class LocalizeSettings(Settings):
     """`python -m defectloc.localize`."""
 
-    run: str = MISSING
-    root: str | None = None
-    figures: bool = False
-    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    run: str = _key(MISSING, "run directory")
+    root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
+    ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: none")
+    figures: bool = _key(False, "draw the figures")
+    localization: LocalizationConfig = _group(LocalizationConfig)
+    decision: DecisionConfig = _group(DecisionConfig)
 
 
 @dataclass
 class EvaluateSettings(Settings):
     """`python -m defectloc.evaluate`."""
 
-    maps: str = MISSING
-    masks: str = MISSING
-    output: str | None = None
-    ignore_mask: str | None = None
-    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    maps: str = _key(MISSING, "folder of maps (.npy, .npz, .tiff, .png); maps of good parts below a folder 'good'")
+    masks: str = _key(MISSING, "folder of masks (<defect>/<stem>_mask.png), or a COCO file of boxes")
+    output: str | None = _key(None, "JSON file for the scores")
+    ignore_mask: str | None = _key(None, "mask of pixels that count for no score")
+    localization: LocalizationConfig = _group(LocalizationConfig)
 
 
 @dataclass
 class PredictSettings(Settings):
     """`python -m defectloc.predict`."""
 
-    run: str = MISSING
-    images: str = MISSING
-    output: str = MISSING
-    threads: int | None = None
-    device: str = "auto"
-    batch_size: int = 8
-    overlays: bool = True
+    run: str = _key(MISSING, "run directory")
+    images: str = _key(MISSING, "an image or a folder of images")
+    output: str = _key(MISSING, "folder for tables and overlays")
+    threads: int | None = _key(None, "processor threads; null: all")
+    device: Device = _key(Device.auto, "one job uses one device")
+    batch_size: int = _key(8, "images at once")
+    overlays: bool = _key(True, "write each image with heat map and boxes")
 
 
 @dataclass
 class SummarizeSettings(Settings):
     """`python -m defectloc.summarize`."""
 
-    output: str | None = None
+    output: str | None = _key(None, "folder for the tables; null: the folder `outputs`")
 
 
 @dataclass
 class CacheSettings(Settings):
     """`python -m defectloc.cache`."""
 
-    prune: bool = False
-    key: str | None = None
-    unused_days: float | None = None
-    limit_gb: float | None = None
+    prune: bool = _key(False, "remove the selected features")
+    key: str | None = _key(None, "select keys that begin so; null: all")
+    unused_days: float | None = _key(None, "select what was not used for so many days")
+    limit_gb: float | None = _key(None, "with prune: remove the least recently used until so much is left")
 
 
 @dataclass
 class BenchmarkConfig:
     """How much `python -m defectloc.benchmark` measures; what it leaves out is extrapolated, and marked."""
 
-    limit: int | None = None
-    steps: int = 6
-    epochs: int = 10
-    folds: int = 5
-    shares: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0])
-    image_sizes: list[int] = field(default_factory=lambda: [224, 448])
-    memory_images: list[int] = field(default_factory=lambda: [400, 4000])
+    limit: int | None = _key(None, "images, sampled stratified: a quick test that all parts run; null: all")
+    steps: int = _key(6, "measured steps of what is extrapolated")
+    epochs: int = _key(10, "of the compared folds, without an early stop")
+    folds: int = _key(5, "number of compared folds")
+    image_sizes: list[int] = _key([224, 448], "image sizes to compare")
 
 
 @dataclass
 class BenchmarkSettings(TrainSettings):
     """`python -m defectloc.benchmark`."""
 
-    output: str | None = None
-    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    output: str | None = _key(None, "folder for the tables; null: outputs/benchmark")
+    benchmark: BenchmarkConfig = _group(BenchmarkConfig)
 
 
 @dataclass
 class DataSettings(Settings):
     """`python -m defectloc.overview` and `python -m defectloc.fetch`."""
 
-    subset: str = MISSING
-    output: str | None = None
-    data: DataConfig = field(default_factory=DataConfig)
+    subset: str = _key(MISSING, "category of the data set, or a name of your choice")
+    output: str | None = _key(None, "folder for the figure; null: outputs/<subset>")
+    data: DataConfig = _group(DataConfig)
 
 
 @dataclass
 class TorchvisionConfig:
     """A published classifier of torchvision, explained without a run; no name: none."""
 
-    name: str | None = None
-    # imagenet, or a file
-    weights: str = "imagenet"
-    # only there to be refused by name: networks to be fitted have it
-    trainable_from: str | None = None
+    name: str | None = _key(None, "a classifier of torchvision")
+    weights: str = _key("imagenet", "imagenet | a state dict's file | none (random)")
 
 
 @dataclass
 class AttributionConfig:
-    """What a method of attribution may spend, and what it is made of."""
+    """What a method of attribution may spend."""
 
-    # images through the network at once, without and with gradients; they bound the memory
-    chunk: int = 16
-    gradient_chunk: int = 8
-    # images along the way from nothing to the image; noisy copies; pairs of background image and place on the way
-    steps: int = 24
-    smooth_samples: int = 24
-    expected_samples: int = 48
-    background: int = 8
-    # standard deviation of the noise, in grey levels of 0..255
-    noise: float = 20.0
-    # side and step of the grey square, as shares of the image
-    window: float = 0.143
-    stride: float = 0.0715
-    lime_samples: int = 200
-    lime_hide: str = "blur"
-    superpixels: str = "slic"
-    n_superpixels: int = 60
-    shap_evaluations: int = 200
-    shap_masker: str = "blur"
-    rise_masks: int = 400
-    rise_cells: int = 7
-    # of Score-CAM: the channels with the strongest activations
-    score_channels: int = 64
-    # on either side of the figure of channels
-    shown_channels: int = 4
+    batch_size: int = _key(8, "images through the network at once")
+    steps: int = _key(24, "integrated-gradients: points of the path")
+    smooth_samples: int = _key(24, "smoothgrad: noisy copies")
+    expected_samples: int = _key(48, "expected-gradients: pairs of background image and point")
+    background: int = _key(8, "expected-gradients: good training images")
+    noise: float = _key(20.0, "smoothgrad, expected-gradients: standard deviation in grey levels")
+    window: float = _key(0.143, "occlusion: side of the grey square as a share of the image; its step is half of it")
+    lime_samples: int = _key(200, "lime: perturbed images")
+    lime_hide: LimeHide = _key(LimeHide.blur, "lime: what hides a superpixel; mean: as in the lime package")
+    superpixels: Superpixels = _key(Superpixels.slic, "lime: segmentation")
+    n_superpixels: int = _key(60, "lime: number of superpixels of slic")
+    shap_evaluations: int = _key(200, "shap-partition: evaluations of the network")
+    shap_masker: ShapMasker = _key(ShapMasker.blur, "shap-partition: what hides a part")
+    rise_masks: int = _key(400, "rise: number of masks")
+    score_channels: int = _key(64, "scorecam: channels with the strongest activations")
 
 
 @dataclass
 class CompareConfig:
     """On how many images `compare=true` measures; the images of a smaller number are the first of a larger one."""
 
-    methods: list[str] = field(default_factory=list)
-    # of each class
-    cheap: int = 25
-    perturbation: int = 10
-    faithfulness: int = 10
-    faithfulness_steps: int = 20
-    sanity: int = 3
+    methods: list[str] = _key([], "empty: all that the run and the installed packages allow")
+    images: int = _key(25, "of each class, for class activation and gradient methods")
+    images_perturbation: int = _key(10, "of each class, for perturbation methods")
+    images_faithfulness: int = _key(10, "defective images for insertion and deletion")
+    steps_faithfulness: int = _key(20, "steps of insertion and deletion")
+    images_sanity: int = _key(3, "defective images for the map of a randomised model")
 
 
 @dataclass
 class ExplainSettings(Settings):
     """`python -m defectloc.explain`."""
 
-    run: str | None = None
-    model: TorchvisionConfig = field(default_factory=TorchvisionConfig)
-    method: str = "gradcam"
-    images: str | None = None
-    root: str | None = None
-    output: str | None = None
-    n: int | None = None
-    select: str = "all"
-    seed: int = 0
-    target: str | None = None
-    layer: str | None = None
-    compare: bool = False
-    threads: int | None = None
-    device: str = "auto"
-    scale: str = "sheet"
-    colormap: str = "inferno"
-    opacity: float = 0.65
-    photo_opacity: float | None = None
-    columns: int = 3
-    attribution: AttributionConfig = field(default_factory=AttributionConfig)
-    comparison: CompareConfig = field(default_factory=CompareConfig)
-    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    run: str | None = _key(None, "run directory; null: model=torchvision model.name=NAME")
+    model: TorchvisionConfig = _group(TorchvisionConfig)
+    method: str = _key("gradcam", "method of attribution; an unknown one lists all")
+    images: str | None = _key(None, "an image or a folder; null: the run's test images")
+    root: str | None = _key(None, "where the run's data set is now, if it was moved")
+    output: str | None = _key(None, "null: explain/ in the run, or below `outputs`")
+    n: int | None = _key(None, "how many images; null: up to 9")
+    select: str = _key("all", "sample from all | good | defective | a defect type")
+    seed: int = _key(0, "of the sample and of random methods")
+    target: str | None = _key(None, "anomaly (null) | good | predicted; torchvision: predicted (null) | top3 | class")
+    layer: str | None = _key(None, "for class activation methods: a name or an index; an unknown one lists all")
+    compare: bool = _key(False, "score all methods against the masks")
+    threads: int | None = _key(None, "processor threads; null: all")
+    device: Device = _key(Device.auto, "one job uses one device")
+    scale: str = _key("sheet", "colours: sheet (one scale for all images) | image | the value of full colour")
+    colormap: str = _key("inferno", "any of Matplotlib's")
+    opacity: float = _key(0.65, "of the heat map at full colour")
+    photo_opacity: float | None = _key(None, "null: the photograph shows where the map is low; a number: both are added")
+    columns: int = _key(3, "of the contact sheet")
+    attribution: AttributionConfig = _group(AttributionConfig)
+    comparison: CompareConfig = _group(CompareConfig)
+    localization: LocalizationConfig = _group(LocalizationConfig)
 
 
 SETTINGS: dict[str, type[Settings]] = {
@@ -355,6 +488,22 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 
 
+def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """Name every key of a schema by its dotted path, with its dataclass field."""
+    found = {}
+    for name, each in schema.__dataclass_fields__.items():
+        if hasattr(each.type, "__dataclass_fields__"):
+            found |= leaves(each.type, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = each
+    return found
+
+
+def default_of(each: Any) -> Any:
+    """Give the default of a dataclass field."""
+    return each.default if each.default is not NO_DEFAULT else each.default_factory()
+
+
 def directory() -> Path:
     """Find the YAML: `conf/` beside the package in a checkout, inside the package in a wheel."""
     package = Path(__file__).resolve().parent
@@ -367,7 +516,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for command, schema in SETTINGS.items():
         store.store(name=f"{command}_schema", node=schema)
-    # The folder of a sweep's job: by what was asked, not by number, so that two sweeps do not meet.
+    # The folder of a sweep's job is named by its overrides, not by its number, so that two sweeps do not collide.
     OmegaConf.register_new_resolver(
         "digest", lambda text: hashlib.sha256(str(text).encode()).hexdigest()[:12], replace=True
     )

@@ -1,13 +1,15 @@
-"""Files that are whole or absent: atomic writing, and a lock between processes."""
+"""Files that are whole or absent: atomic writing, reading what may be damaged, and a lock between processes."""
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -17,8 +19,11 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it into place, or remove it after an error.
+
+    The bytes reach the disk before the name and the name before this returns, so that a power cut leaves the old file
+    or the new one. Files whose bytes are verified whenever they are read need not be `durable`.
 
     Raises DefectlocError when the disk is full or the folder cannot be written.
     """
@@ -33,17 +38,34 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         # mkstemp makes files that only their owner can read.
         temporary.chmod(0o666 & ~_umask())
+        if durable:
+            _sync_file(temporary)
         temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise refusal(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic(path) as temporary:
+    with atomic(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None for a file that is missing, empty, damaged or holds anything else.
+
+    What cannot be read counts as missing, so that it is made again.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    # A few thousand opening brackets end in a RecursionError.
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def digest(path: Path) -> str:
@@ -74,10 +96,14 @@ def refusal(error: OSError, path: Path) -> DefectlocError:
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; wait, and say so once, while another process is busy with `what`.
 
-    The operating system frees the lock when its holder dies, however it dies, so there is none to time out. Folders
-    that were made for the lock and hold nothing else after an error are removed.
+    A thread that holds the lock may take it again. The operating system frees the lock when its holder dies, however
+    it dies, so there is none to time out. Folders that were made for the lock and hold nothing else after an error are
+    removed.
+
+    Raises DefectlocError, which names the folder, where the lock file cannot be made.
     """
-    holder, new_folders = filelock.FileLock(path), _missing_folders(path.parent)
+    # One object per path is what makes the lock re-entrant.
+    holder, new_folders = filelock.FileLock(path.absolute(), is_singleton=True), _missing_folders(path.parent)
     _acquire(holder, path, what)
     try:
         yield
@@ -104,7 +130,7 @@ def _acquire(holder: filelock.BaseFileLock, path: Path, what: str) -> None:
             # The holder gave up and took its folder with it.
             continue
         except OSError as error:
-            raise refusal(error, path) from error
+            raise refusal(error, path.parent) from error
 
 
 def _missing_folders(folder: Path) -> list[Path]:
@@ -116,6 +142,22 @@ def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
+
+
+def _sync_file(path: Path) -> None:
+    # For writing, since Windows refuses to sync what is open for reading only.
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows cannot open a folder, and some network file systems cannot sync one.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -1,7 +1,9 @@
-"""What several test modules share: a small drawn data set, commands run in this process, one finished fit."""
+"""What several test modules share: a small synthetic data set, commands run in this process, a few finished fits."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectloc.runs import Run
+from defectloc.data.synthetic import generate
+from defectloc.runs.directory import Run
 
-SMALL = [
+# A fit of seconds.
+FIT = [
     "data.n_good=30",
     "data.n_test_good=5",
     "data.n_per_type=6",
-    "data.draw_size=64",
+    "data.synthetic_size=64",
     "data.image_size=32",
     "model.weights=none",
     "training.epochs=2",
@@ -26,12 +30,12 @@ SMALL = [
     "threads=1",
     "device=cpu",
     "figures=false",
-    # tests/test_fusion_map.py has the default
-    "localization.map=cam",
-    "localization.normalization=minmax",
-    "localization.threshold=0.8",
-    "localization.min_peak=null",
 ]
+CAM = ["localization=cam", "localization.normalization=minmax", "localization.threshold=0.8"]
+SMALL = [*FIT, *CAM]
+FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
+MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization=memory"]
+WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 
 
@@ -81,29 +85,21 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
+def synthetic(tmp_path_factory) -> Path:
     """59 synthetic pills of 64 px in the MVTec layout; not to be changed."""
-    from defectloc.data.synthetic import draw
-
-    return draw(tmp_path_factory.mktemp("drawn"), "pill", n_good=30, n_test_good=5, n_per_type=6, size=64)
+    return generate(tmp_path_factory.mktemp("synthetic"), "pill", n_good=30, n_test_good=5, n_per_type=6, size=64)
 
 
 @pytest.fixture
-def mvtec(drawn, tmp_path) -> Path:
-    """A copy of the drawn set that a test may spoil."""
-    import shutil
-
-    return Path(shutil.copytree(drawn, tmp_path / "mvtec"))
+def mvtec(synthetic, tmp_path) -> Path:
+    """A copy of the synthetic set that a test may spoil."""
+    return Path(shutil.copytree(synthetic, tmp_path / "mvtec"))
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    """The outputs folder of two finished folds, fitted by the real command line."""
-    import subprocess
-
-    folder = tmp_path_factory.mktemp("finished")
+def train(folder: Path, *arguments: str) -> Path:
+    """Run `defectloc train` in a process of its own; gives its outputs folder."""
     done = subprocess.run(
-        [sys.executable, "-m", "defectloc.train", "-m", *SYNTHETIC, "fold=0,1"],
+        [sys.executable, "-m", "defectloc.train", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -112,6 +108,43 @@ def finished(tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return folder / "outputs"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The outputs of two finished folds with class activation maps."""
+    return train(tmp_path_factory.mktemp("finished"), "-m", *SYNTHETIC, "fold=0,1")
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory) -> Path:
+    """The outputs of a finished fold with all three maps; not to be changed."""
+    return train(tmp_path_factory.mktemp("fitted"), *FUSION)
+
+
+@pytest.fixture
+def fused(fitted, tmp_path) -> Path:
+    """A copy of a run with all three maps, in `outputs` of the working directory."""
+    shutil.copytree(fitted, tmp_path / "outputs")
+    return next(Path("outputs").glob("pill/fold0-*"))
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory) -> Path:
+    """The outputs of a run without any defective training image; not to be changed."""
+    return train(tmp_path_factory.mktemp("unlabelled"), *WITHOUT_DEFECTS)
+
+
+@pytest.fixture
+def alone(unlabelled, tmp_path) -> Path:
+    """A copy of a run without any defective training image, in `outputs` of the working directory."""
+    shutil.copytree(unlabelled, tmp_path / "outputs")
+    return next(Path("outputs").glob("pill/fold0-*"))
+
+
+def last_localization(folder: Path) -> Path:
+    """The folder of what `train` was last asked for."""
+    return folder / "localization" / json.loads((folder / "metrics.json").read_text())["localization"]
 
 
 def write_image(path: Path, value: int = 128, size: int = 40, seed: int | None = None) -> Path:
@@ -146,7 +179,6 @@ FEW = [
     "attribution.expected_samples=2",
     "attribution.background=1",
     "attribution.window=0.5",
-    "attribution.stride=0.5",
     "attribution.lime_samples=6",
     "attribution.n_superpixels=6",
     "attribution.shap_evaluations=6",

@@ -7,16 +7,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from defectloc import runs
-from defectloc.runs import Run
+from defectloc.config import DecisionConfig, LocalizationConfig, Score
+from defectloc.runs import directory, localizing, products
+from defectloc.runs.directory import Run
+from defectloc.runs.localizing import Localization
+from defectloc.runs.products import Product
 
 # The settings of the case study, for commands whose defaults need more than a run by hand has.
 CASE_STUDY = [
-    "localization.map=cam",
+    "localization=cam",
     "localization.normalization=minmax",
     "localization.threshold=0.8",
-    "localization.min_peak=null",
     "decision.threshold_from=fixed",
+    "decision.calibrate=false",
 ]
 GRID = (2.0, 0.5)  # each cell is a square of 2 x 2 pixels of an image of image_size x image_size
 
@@ -53,34 +56,37 @@ def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 
                 "height": 10,
                 "width": 10,
                 "log_odds": log_odds,
-                "probability": 1 / (1 + np.exp(-log_odds)),
             }
         )
     table = pd.DataFrame(rows)
     run = folder / "outputs" / "part" / f"fold{fold}-{fingerprint}"
-    runs.write_csv(run / runs.CATALOG, table.drop(columns=["log_odds", "probability"]))
-    runs.write_csv(run / runs.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds", "probability"]])
-    runs.write_maps(run / "maps.npz", list(table["path"]), np.stack([image["cells"] for image in images]), GRID)
-    (run / runs.CHECKPOINT).write_bytes(b"")
-    (run / runs.HISTORY).write_text(
+    directory.write_csv(run / directory.CATALOG, table.drop(columns=["log_odds"]))
+    directory.write_csv(run / directory.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds"]])
+    product = Product(run, "cam", {"version": 1})
+    with product.making() as note:
+        cells_ = np.stack([image["cells"] for image in images])
+        products.write_maps(product.folder / products.MAPS, list(table["path"]), cells_, GRID)
+        note["seconds"] = 1.0
+    (run / directory.CHECKPOINT).write_bytes(b"")
+    (run / directory.HISTORY).write_text(
         "epoch,train_loss,train_accuracy,validation_loss,validation_balanced_accuracy\n1,1,1,,\n"
     )
     record = {
-        "format": runs.FORMAT,
+        "format": directory.FORMAT,
         "fingerprint": fingerprint,
         "subset": "part",
         "fold": fold,
         "root": str(root),
         "n_train": 7,
         "epochs": epochs,
-        "seconds": {"features": 1.0, "fit": 1.0, "predict": 1.0},
+        "seconds": {"features": 1.0, "fit": 1.0},
         "settings": {
             "experiment": None,
             "model": {"name": "vgg16"},
-            "data": {"image_size": 10, "ignore_mask": None},
+            "data": {"image_size": 10},
         },
     }
-    (run / runs.RECORD).write_text(json.dumps(record))
+    (run / directory.RECORD).write_text(json.dumps(record))
     return Run.open(run)
 
 
@@ -115,3 +121,18 @@ def five_images() -> list[dict]:
             "mask": square(2, 2, 4, 4),
         },
     ]
+
+
+def post_process(
+    run: Run, localization: dict | None = None, decision: dict | None = None, ignore_mask: str | None = None
+) -> dict:
+    """Localise by hand: the case study's settings but for some keys."""
+    values = {"map": "cam", "normalization": "minmax", "threshold": 0.8, "boxes": "single", "min_peak": None}
+    where = LocalizationConfig(**values | (localization or {}))
+    fixed = {"score": Score["class"], "threshold_from": "fixed", "calibrate": False}
+    return localizing.post_process(Localization(run, where, DecisionConfig(**fixed | (decision or {})), None, ignore_mask))
+
+
+def localized(run: Run, metrics: dict) -> Path:
+    """The folder of a localization."""
+    return run.folder / "localization" / metrics["localization"]

@@ -31,7 +31,7 @@ def keys(monkeypatch) -> dict[str, str]:
 
 
 def left() -> set[str]:
-    return {holding["key"] for holding in eviction.holdings(Path("outputs/.features"))}
+    return {holding.key for holding in eviction.holdings(Path("outputs/.features"))}
 
 
 def test_listing_says_what_was_computed_and_how_much_it_takes(command, keys):
@@ -62,7 +62,7 @@ def test_prune_by_age(command, keys):
 
 
 def test_prune_to_a_size(command, keys):
-    whole = sum(holding["bytes"] for holding in eviction.holdings(Path("outputs/.features")))
+    whole = sum(holding.bytes for holding in eviction.holdings(Path("outputs/.features")))
     assert command("cache", "prune=true", f"limit_gb={(whole - 1) / 1e9:.9f}").code == 0
     assert left() == {keys["new"]}
 

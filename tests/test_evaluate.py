@@ -101,6 +101,69 @@ def test_ignored_pixels(command, folders):
     assert perfect(scores(command, folders, *RAW, f"ignore_mask={folders / 'edge.png'}")[0])
 
 
+def test_an_ignored_strip_splits_no_defect(command, folders):
+    mask = square(1, 1, 9, 4)
+    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(folders / "masks" / "cut" / "000_mask.png")
+    save_map(folders / "maps" / "cut" / "000.npy", mask)
+    Image.fromarray(np.where(square(4, 0, 6, 10), 255, 0).astype(np.uint8)).save(folders / "strip.png")
+    found, _ = scores(command, folders, *RAW, f"ignore_mask={folders / 'strip.png'}", "localization.boxes=components")
+    assert found["n_true_boxes"] == 2
+    assert found["aupro"] == found["instance_f1"] == 1
+
+
+@pytest.mark.parametrize("normalization", ["minmax", "max", "ivr"])
+def test_under_a_normalisation_per_image_good_images_are_not_decided(command, folders, normalization):
+    rng = np.random.default_rng(0)
+    for name in ("000", "001"):
+        np.save(folders / "maps" / "good" / f"{name}.npy", rng.random((10, 10)).astype(np.float32) / 100)
+    found, outcome = scores(command, folders, f"localization.normalization={normalization}")
+    decided = ("balanced_accuracy", "accuracy", "recall", "specificity", "confusion", "escapes", "overkill")
+    assert {name: found[name] for name in decided} == dict.fromkeys(decided)
+    assert found["false_boxes_per_good_image"] is None
+    assert found["intervals_95"]["balanced_accuracy"] is None
+    # What does not need good images is measured on the others, and the ranking is by raw maps.
+    assert found["box_f1_50"] == found["box_precision_50"] == found["instance_f1"] == found["auroc"] == 1
+    assert found["n_boxes"] == 2
+    assert "no image is decided" in " ".join(outcome.out.split())
+
+
+def test_perfect_maps_have_no_interval_without_a_width(command, folders):
+    found, _ = scores(command, folders, *RAW)
+    low, high = found["intervals_95"]["balanced_accuracy"]
+    assert low < 0.7
+    assert high == 1
+
+
+def test_masks_of_all_images_are_black_for_good_ones(command, folders):
+    for name in ("cut/000", "hole/000"):
+        path = folders / "masks" / f"{name}_mask.png"
+        path.rename(path.with_name("000.png"))
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(folders / "masks" / "cut" / "001.png")
+    save_map(folders / "maps" / "cut" / "001.npy", square(0, 0, 0, 0))
+    found, _ = scores(command, folders, *RAW)
+    assert found["confusion"] == {"tp": 2, "fn": 0, "fp": 0, "tn": 2}
+
+
+def test_an_empty_mask_of_a_defect_is_refused(command, folders):
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(folders / "masks" / "cut" / "000_mask.png")
+    sentence = command("evaluate", f"maps={folders / 'maps'}", f"masks={folders / 'masks'}", *RAW).sentence
+    assert "000_mask.png" in sentence
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "png", "tiff"])
+def test_damaged_maps_and_masks(command, folders, kind):
+    arguments = (f"maps={folders / 'maps'}", f"masks={folders / 'masks'}", *RAW)
+    path = folders / "maps" / "hole" / f"000.{kind}"
+    path.with_suffix(".npy").unlink()
+    path.write_bytes(b"")
+    assert "cannot be read as a map" in command("evaluate", *arguments).sentence
+    path.unlink()
+    save_map(path.with_suffix(".npy"), square(5, 5, 9, 9))
+    mask = folders / "masks" / "hole" / "000_mask.png"
+    mask.write_bytes(mask.read_bytes()[:60])
+    assert "000_mask.png" in command("evaluate", *arguments).sentence
+
+
 def test_bad_input(command, folders, tmp_path):
     arguments = (f"maps={folders / 'maps'}", f"masks={folders / 'masks'}")
     save_map(folders / "maps" / "cut" / "001.npy", square(0, 0, 1, 1))

@@ -4,13 +4,15 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.files import atomic, lock, refusal, write_text
+from defectloc.files import atomic, lock, read_json, refusal, write_text
 
 HOLDER = """
 import sys, time
@@ -37,6 +39,81 @@ def test_atomic_replaces_whole_files_only(tmp_path):
     assert os.listdir(path.parent) == ["file.txt"]
     write_text(path, "новый")
     assert path.read_text(encoding="utf-8") == "новый"
+
+
+@pytest.fixture
+def disk(monkeypatch) -> list[str]:
+    """What reaches the disk, in its order: the names of synced files and folders, and of renamed files."""
+    done, sync, rename = [], os.fsync, Path.replace
+
+    def syncing(handle):
+        done.append(f"sync {'folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else 'file'}")
+        sync(handle)
+
+    def renaming(path, target):
+        done.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr("os.fsync", syncing)
+    monkeypatch.setattr(Path, "replace", renaming)
+    return done
+
+
+def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(tmp_path, disk):
+    write_text(tmp_path / "file", "text")
+    assert disk == ["sync file", "rename", "sync folder"]
+
+
+def test_what_is_verified_when_it_is_read_is_not_synced(tmp_path, disk):
+    write_text(tmp_path / "file", "text", durable=False)
+    assert disk == ["rename"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def refuse_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr("os.fsync", refuse_folders)
+    write_text(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_bytes_that_do_not_reach_the_disk_leave_the_old_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "file", "old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DefectlocError, match="no space is left"):
+        write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_json_is_read(tmp_path):
+    (tmp_path / "file").write_text('{"a": [1, null, "\u00e4"]}', encoding="utf-8")
+    assert read_json(tmp_path / "file") == {"a": [1, None, "ä"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"a": 1', b"[]", b"null", b"3", b"\xff\xfe", b'{"a": \x80}', b"\0" * 100, b"[" * 100_000, b"9" * 5_000],
+    ids=["empty", "cut", "list", "null", "number", "utf-16", "not utf-8", "zeros", "deep", "long"],
+)
+def test_json_that_is_damaged_counts_as_missing(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    assert read_json(tmp_path / "file") is None
+
+
+def test_json_that_is_missing_or_a_folder_is_none(tmp_path):
+    assert read_json(tmp_path / "none") is None
+    assert read_json(tmp_path) is None
+    assert read_json(tmp_path / "none" / "none") is None
 
 
 def test_atomic_files_are_readable_as_others_are(tmp_path):
@@ -82,6 +159,37 @@ def test_who_waits_says_so_once_and_goes_on_when_the_holder_dies(tmp_path):
     holder.stdout.close()
     out, err = waiter.communicate()
     assert (out, err) == ("held\n", "")
+
+
+def test_a_lock_is_taken_again_by_its_holder(tmp_path, capsys):
+    with lock(tmp_path / ".lock", "this"), lock(tmp_path / "x" / ".." / ".lock", "this"):
+        pass
+    with lock(tmp_path / ".lock", "this"):
+        with lock(tmp_path / ".lock", "this"):
+            pass
+        other = subprocess.Popen(
+            [sys.executable, "-c", HOLDER.replace("time.sleep(600)", "pass"), str(tmp_path / ".lock")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # The inner end has not freed it.
+        assert other.stderr.readline() == "waiting: another process is busy with nothing\n"
+    assert other.communicate()[0] == "held\n"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_lock_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path, monkeypatch, code):
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(DefectlocError) as raised, lock(tmp_path / "run" / ".lock", "this"):
+        pass
+    assert str(raised.value) == (
+        f"{tmp_path / 'run'} cannot be written ({os.strerror(code)}); choose another folder with outputs=DIR."
+    )
 
 
 def test_error_leaves_no_folder_that_holds_only_the_lock(tmp_path):

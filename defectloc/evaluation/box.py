@@ -17,13 +17,29 @@ LEVELS = (0.3, 0.5)
 SIZES = ("small", "medium", "large")
 # Shares of the image area; fixed ones, so that runs and data sets compare.
 SIZE_BOUNDS = (0.01, 0.05)
+# MaxBoxAccV2 is defined on maps of this size.
+MAX_BOX_SIZE = 224
+
+
+def visible_boxes(mask: ArrayLike, ignore: ArrayLike | None = None) -> NDArray[np.int64]:
+    """Return the boxes `(N, 4)` of a mask's 8-connected components, sorted by y0, x0, y1, x1.
+
+    Mask and the pixels to leave out are `(H, W)`, nonzero = defect, left out. A component of which a part is left out
+    keeps its whole box, so that a fixture across a defect does not make two of it; one that is wholly left out has
+    none.
+    """
+    labels, boxes, _ = label_components(mask)
+    if ignore is not None:
+        seen = np.unique(labels[np.asarray(ignore) == 0])
+        boxes = boxes[seen[seen > 0] - 1]
+    return boxes[np.lexsort(boxes[:, [2, 3, 0, 1]].T)]
 
 
 def match(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, level: float) -> NDArray[np.intp]:
-    """Return for each predicted box ``(N, 4)`` the true box ``(M, 4)`` it finds, -1 for none, ``(N,)``.
+    """Return for each predicted box `(N, 4)` the true box `(M, 4)` it finds, -1 for none, `(N,)`.
 
     In falling order of score each box takes, of the true boxes not yet taken, the one of highest IoU if that is at
-    least ``level``: the greedy one-to-one rule of COCO.
+    least `level`: the greedy one-to-one rule of COCO.
     """
     overlap = iou(predicted, true)
     found = np.full(len(overlap), -1, dtype=np.intp)
@@ -60,9 +76,9 @@ class BoxScores:
         true_boxes: pd.DataFrame | ArrayLike,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Add an image: predicted boxes with a ``score``, true boxes ``(M, 4)``, none on a good image.
+        """Add an image: predicted boxes with a `score`, true boxes `(M, 4)`, none on a good image.
 
-        ``size`` = (height, width) of the image sorts its defects by box area over image area: small below 1 %, large
+        `size` = (height, width) of the image sorts its defects by box area over image area: small below 1 %, large
         from 5 %. Raises DefectlocError for an image added twice.
         """
         if image_id in self._seen:
@@ -94,12 +110,12 @@ class BoxScores:
                 counts.by_size[SIZES[number]] += 1
 
     def compute(self) -> dict[str, Any]:
-        """Return the scores at IoU 0.3 and 0.5 (``_30``, ``_50``), each in [0, 1].
+        """Return the scores at IoU 0.3 and 0.5 (`_30`, `_50`), each in [0, 1].
 
-        ``box_f1_*``, ``box_precision_*``, ``box_recall_*``: one-to-one matching over all images, each box on a good
-        image false. ``box_accuracy_*``: share of defective images of which some predicted box reaches the IoU with some
-        true box. ``false_boxes_per_good_image``. ``box_recall_by_size``: per size ``n``, ``recall_30``, ``recall_50``,
-        None unless every defective image came with its size. ``n_boxes`` and ``n_true_boxes`` are counts.
+        `box_f1_*`, `box_precision_*`, `box_recall_*`: one-to-one matching over all images, each box on a good
+        image false. `box_accuracy_*`: share of defective images of which some predicted box reaches the IoU with some
+        true box. `false_boxes_per_good_image`. `box_recall_by_size`: per size `n`, `recall_30`, `recall_50`,
+        None unless every defective image came with its size. `n_boxes` and `n_true_boxes` are counts.
         """
         result: dict[str, Any] = {"n_boxes": self._n_predicted, "n_true_boxes": self._n_true}
         for level, counts in self._counts.items():
@@ -143,46 +159,46 @@ class MaxBoxAccV2:
         self._hits = np.zeros((len(self.levels), len(self.taus)), dtype=np.int64)
         self._n = 0
 
-    def add(self, heat: ArrayLike, true_boxes: pd.DataFrame | ArrayLike) -> None:
-        """Add a map ``(H, W)``, by protocol 224 x 224, and the true boxes ``(M, 4)`` in the map's pixels.
+    def add(self, raw_map: ArrayLike, true_boxes: pd.DataFrame | ArrayLike) -> None:
+        """Add a map `(H, W)`, by protocol 224 x 224, and the true boxes `(M, 4)` in the map's pixels.
 
         An image without true boxes is left out, as the protocol scores defective images only. Raises DefectlocError
         for NaN and infinities.
         """
         true = corners(true_boxes)
-        heat = finite_map(heat)
+        values = finite_map(raw_map)
         if len(true) == 0:
             return
-        best = self._best_iou(normalize(heat, "minmax"), true)
+        best = self._best_iou(normalize(values, "minmax"), true)
         self._hits += best >= np.array(self.levels)[:, None]
         self._n += 1
 
-    def _best_iou(self, heat: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the best IoU of any component's box with any true box at each tau, ``(1000,)``."""
-        # A pixel of number k is hot at the first k taus, so taus between two numbers in use have the same regions.
-        number = np.searchsorted(self.taus, heat.astype(np.float64), side="left").astype(np.int32)
+    def _best_iou(self, normalized: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the best IoU of any component's box with any true box at each tau, `(1000,)`."""
+        # A pixel of number k is above the first k taus, so taus between two numbers in use have the same regions.
+        number = np.searchsorted(self.taus, normalized.astype(np.float64), side="left").astype(np.int32)
         best = np.zeros(len(self.taus))
         smallest = (true[:, 2:] - true[:, :2]).prod(1).min()
         top, left = 0, 0
         start = 0
         for end in np.unique(number[number > 0]):
-            hot = number > start
-            rows, columns = np.flatnonzero(hot.any(1)), np.flatnonzero(hot.any(0))
-            # What is hot later lies within what is hot now, and labelling the smaller window is what saves the time.
+            above = number > start
+            rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+            # Higher taus only take pixels away, and labelling the smaller window is what saves the time.
             window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            number, hot = number[window], hot[window]
+            number, above = number[window], above[window]
             top, left = top + int(rows[0]), left + int(columns[0])
-            if hot.size < self.levels[0] * smallest:
+            if above.size < self.levels[0] * smallest:
                 break  # Nothing in so small a window reaches the lowest IoU that counts, so 0 will do.
-            _, boxes, _ = label_components(hot)
+            _, boxes, _ = label_components(above)
             best[start:end] = iou(boxes + np.array([left, top, left, top]), true).max()
             start = int(end)
         return best
 
     def compute(self) -> dict[str, float | None]:
-        """Return ``max_box_acc_v2``, in [0, 1], its parts ``max_box_acc_30, _50, _70`` and the oracle's taus.
+        """Return `max_box_acc_v2`, in [0, 1], its parts `max_box_acc_30, _50, _70` and the oracle's taus.
 
-        Each part is the highest share, over tau, of images with a box of that IoU; ``tau_30, tau_50, tau_70`` are the
+        Each part is the highest share, over tau, of images with a box of that IoU; `tau_30, tau_50, tau_70` are the
         lowest tau that reaches it, None where the share is 0. Without a defective image all are None.
         """
         names = [f"{100 * level:.0f}" for level in self.levels]
@@ -200,15 +216,15 @@ class MaxBoxAccV2:
         }
 
 
-def pointing_game(heat: ArrayLike, mask: ArrayLike, tolerance: float | None = None) -> float:
-    """Return whether the map's maximum lies in the mask or within ``tolerance`` pixels of it: 1 or 0.
+def pointing_game(raw_map: ArrayLike, mask: ArrayLike, tolerance: float | None = None) -> float:
+    """Return whether the map's maximum lies in the mask or within `tolerance` pixels of it: 1 or 0.
 
-    Map and mask are ``(H, W)``; unless given the tolerance is 15 px where the longer side has 224. Where the maximum is
+    Map and mask are `(H, W)`; unless given the tolerance is 15 px where the longer side has 224. Where the maximum is
     shared by several pixels, the share of them that hit, that is the expectation of a random choice; a flat map so
     scores chance. Raises DefectlocError for an empty mask and shapes that differ (Zhang et al., "Top-down Neural
     Attention by Excitation Backprop", IJCV 2018).
     """
-    values, truth = finite_map(heat), np.asarray(mask) != 0
+    values, truth = finite_map(raw_map), np.asarray(mask) != 0
     if truth.shape != values.shape or not truth.any():
         raise DefectlocError(
             f"The pointing game needs a mask with a defect, of the map's shape {values.shape}: got {truth.shape} "

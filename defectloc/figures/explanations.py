@@ -9,7 +9,7 @@ import numpy as np
 from defectloc.attribution.explainer import Explanation
 from defectloc.config import ExplainSettings
 from defectloc.figures.contact import ExplainedPanel, Legend, draw_channels, draw_contact_sheet, draw_single
-from defectloc.figures.overlay import paint_heat
+from defectloc.figures.overlay import paint_map
 from defectloc.figures.signed_maps import green_and_red, paint_signed, paint_superpixels, red_and_blue
 
 # Maps on which 0 is neither for nor against, and distances.
@@ -86,7 +86,7 @@ def _paint(image: ExplainedImage, scale: tuple[float, float], settings: ExplainS
         return paint_superpixels(image.image, explanation.parts["segments"], explanation.map, scale[1])
     if settings.method in SIGNED:
         return paint_signed(image.image, image.map, scale[1])
-    return paint_heat(image.image, image.map, scale, settings.opacity, settings.colormap, settings.photo_opacity)
+    return paint_map(image.image, image.map, scale, settings.opacity, settings.colormap, settings.photo_opacity)
 
 
 def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:

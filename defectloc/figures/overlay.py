@@ -8,16 +8,16 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import ImageFont
 
-HEAT = "inferno"
+COLORMAP = "inferno"
 BOX, TRUTH = (0, 229, 255), (255, 255, 255)
 
 
-def paint_heat(
+def paint_map(
     image: np.ndarray,
     values: np.ndarray,
     scale: tuple[float, float],
     opacity: float = 0.65,
-    colormap: str = HEAT,
+    colormap: str = COLORMAP,
     photo_opacity: float | None = None,
 ) -> np.ndarray:
     """Lay a map `(H, W)` on an image `(H, W, 3)` uint8; `scale` = values of no and of full colour.

@@ -1,17 +1,18 @@
-"""One picture of a data set: samples with their defects outlined, counts, mean images, and what follows from them."""
+"""A data set in one figure: samples with their defects outlined, counts, mean images, and advice."""
 
 import textwrap
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from defectloc.data.images import read_image, read_mask
+from defectloc.data.images import read_image
+from defectloc.data.masks import read_mask
 from defectloc.data.survey import Survey
+from defectloc.figures.thumbnails import shrink_image, shrink_mask, thumbnail_size
 from defectloc.files import atomic
 
 GOOD_COLOR, DEFECT_COLOR, OUTLINE_COLOR = "#3a7d44", "#b3392f", "#00e5ff"
@@ -86,23 +87,21 @@ def _draw_samples(figure: SubFigure, root: Path, sheet: list[pd.DataFrame]) -> N
 
 def _draw_sample(axes: Axes, root: Path, path: str, mask_path: str | None) -> None:
     image = read_image(root / path)
-    height, width = image.shape[:2]
-    scale = _THUMBNAIL / max(height, width)
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    axes.imshow(cv2.resize(image, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    native = (image.shape[0], image.shape[1])
+    size = thumbnail_size(native[0], native[1], _THUMBNAIL)
+    axes.imshow(shrink_image(image, size))
     if isinstance(mask_path, str):
-        mask = read_mask(root / mask_path, (height, width))
-        axes.contour(_surround(mask, small), levels=[0.5], colors=OUTLINE_COLOR, linewidths=0.9)
+        outline = _surround(read_mask(root / mask_path, native), size)
+        axes.contour(outline, levels=[0.5], colors=OUTLINE_COLOR, linewidths=0.9)
 
 
 def _surround(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Shrink a mask so that no pixel of it is lost, and widen it so that its outline does not hide the defect."""
-    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    touched = cv2.dilate((share > 0).astype(np.float32), np.ones((7, 7)))
+    """Shrink a mask to (height, width) so that no pixel of it is lost, and so that its outline does not hide it."""
+    touched = shrink_mask(mask, size, margin=3).astype(np.float32)
     # An outline is drawn only where the mask ends inside the array.
     touched[[0, -1]] = 0
     touched[:, [0, -1]] = 0
-    return touched.astype(np.float32)
+    return touched
 
 
 def _draw_counts(axes: Axes, counts: pd.DataFrame) -> None:

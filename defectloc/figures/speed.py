@@ -1,4 +1,4 @@
-"""The benchmark in one picture."""
+"""The benchmark in one figure."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from defectloc.files import atomic
 
 ARMS = {
     "case_study": ("the case study's loop", "#8a8a8a"),
-    "streaming": ("our streaming", "#d9822b"),
-    "ours": ("from the store", "#1f5fa8"),
+    "streaming": ("defectloc without stored features", "#d9822b"),
+    "ours": ("defectloc with stored features", "#1f5fa8"),
 }
 
 
@@ -27,7 +27,9 @@ def draw_speed(comparison: pd.DataFrame, sizes: pd.DataFrame, title: str, path: 
         bars = left.barh(at + (number - 1) * 0.27, comparison[arm], 0.25, label=label, color=color)
         left.bar_label(bars, [_time(value) for value in comparison[arm]], padding=3, fontsize=8)
         right.plot(sizes["images"], sizes[arm], marker="o", ms=4, label=label, color=color)
-    left.set(xscale="log", xlabel="seconds, logarithmic", yticks=at, yticklabels=list(comparison["task"]))
+    left.set(
+        xscale="log", title="by task", xlabel="seconds, logarithmic", yticks=at, yticklabels=list(comparison["task"])
+    )
     # Room for the number behind the longest bar.
     left.set_xlim(right=float(comparison[list(ARMS)].to_numpy().max()) * 4)
     left.invert_yaxis()

@@ -1,1 +1,1 @@
-"""Maps in, thresholds, calibrated probabilities and boxes in the image's own pixels out; NumPy and pandas only."""
+"""Maps and scores in; thresholds, probabilities, verdicts and boxes in the image's own pixels out; no torch."""

@@ -1,4 +1,4 @@
-"""Boxes around hot regions: half-open integers [x0, x1) x [y0, y1) in native pixels, 8-connectivity."""
+"""Boxes around regions above a threshold: half-open integers [x0, x1) x [y0, y1) in native pixels, 8-connectivity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import finite_map
 
@@ -18,9 +17,9 @@ MODES = ("single", "components")
 
 
 def label_components(mask: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Label the 8-connected components of a mask ``(H, W)``.
+    """Label the 8-connected components of a mask `(H, W)`.
 
-    Labels ``(H, W)`` count from 1, 0 is background; boxes ``(N, 4)`` and areas in pixels ``(N,)`` are in their order.
+    Labels `(H, W)` count from 1, 0 is background; boxes `(N, 4)` and areas in pixels `(N,)` are in their order.
     Raises DefectlocError for other shapes.
     """
     array = np.ascontiguousarray(np.asarray(mask) != 0).astype(np.uint8)
@@ -32,13 +31,13 @@ def label_components(mask: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int
 
 
 def boxes_of_mask(mask: ArrayLike) -> NDArray[np.int64]:
-    """Return the boxes ``(N, 4)`` x0, y0, x1, y1 of a mask's 8-connected components, sorted by y0, x0, y1, x1."""
+    """Return the boxes `(N, 4)` x0, y0, x1, y1 of a mask's 8-connected components, sorted by y0, x0, y1, x1."""
     _, boxes, _ = label_components(mask)
     return boxes[np.lexsort(boxes[:, [2, 3, 0, 1]].T)]
 
 
 def corners(boxes: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
-    """Return the corners ``(N, 4)`` of a box table or of anything shaped so; DefectlocError for any other shape."""
+    """Return the corners `(N, 4)` of a box table or of anything shaped so; DefectlocError for any other shape."""
     array = np.asarray(boxes[CORNERS] if isinstance(boxes, pd.DataFrame) else boxes, dtype=np.float64)
     if array.size == 0:
         return np.zeros((0, 4))
@@ -48,7 +47,7 @@ def corners(boxes: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
 
 
 def iou(a: pd.DataFrame | ArrayLike, b: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
-    """Return the intersection over union ``(N, M)``, in [0, 1], of half-open boxes ``(N, 4)`` and ``(M, 4)``.
+    """Return the intersection over union `(N, M)`, in [0, 1], of half-open boxes `(N, 4)` and `(M, 4)`.
 
     Areas are width x height without +1; boxes of no area overlap nothing.
     """
@@ -61,7 +60,7 @@ def iou(a: pd.DataFrame | ArrayLike, b: pd.DataFrame | ArrayLike) -> NDArray[np.
 
 
 def _merge(boxes: NDArray[np.int64], distance: float) -> NDArray[np.int64]:
-    """Return each box's group ``(N,)`` once groups whose boxes lie nearer than the distance have become one."""
+    """Return each box's group `(N,)` once groups whose boxes lie nearer than the distance have become one."""
     group = np.arange(len(boxes))
     while True:
         _, group = np.unique(group, return_inverse=True)
@@ -77,7 +76,7 @@ def _merge(boxes: NDArray[np.int64], distance: float) -> NDArray[np.int64]:
 
 
 def _around(boxes: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the box around each group ``(G, 4)``."""
+    """Return the box around each group `(G, 4)`."""
     n = int(group.max()) + 1
     around = np.empty((n, 4), np.int64)
     for column, (reduce, start) in enumerate(
@@ -89,7 +88,7 @@ def _around(boxes: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.in
 
 
 def find_boxes(
-    heat: ArrayLike,
+    values: ArrayLike,
     threshold: float,
     mode: str = "components",
     *,
@@ -98,15 +97,16 @@ def find_boxes(
     max_boxes: int | None = None,
     merge_distance: float = 0,
 ) -> pd.DataFrame:
-    """Return the boxes of what is strictly hotter than the threshold on a map ``(H, W)`` of native resolution.
+    """Return the boxes of the regions strictly above the threshold on a map `(H, W)` of native resolution.
 
-    ``components`` gives a box per 8-connected region, ``single`` one box around all hot pixels. Regions of fewer than
-    ``min_area`` pixels are dropped first, so a speck neither makes nor widens a box; of the others those that nowhere
-    reach ``min_peak``, but for the hottest (hysteresis: Canny, PAMI 1986). Then boxes with fewer than
-    ``merge_distance`` pixels between them, in x and in y, become one, until none are so near (1 joins overlapping and
-    touching boxes, 0 none). The columns: ``x0, y0, x1, y1`` (half-open, int64), ``score`` (the region's maximum) and
-    ``score_mean`` (its mean), both in the map's unit. Hottest first, ties by mean, then from the top left;
-    at most ``max_boxes``. Nothing hot: no rows. Raises DefectlocError for NaN, infinities and values out of range.
+    `components` gives a box per 8-connected region, `single` one box around all pixels above the threshold. Regions of
+    fewer than `min_area` pixels are dropped first, so a speck neither makes nor widens a box; of the others those whose
+    maximum is below `min_peak`, except the one with the highest maximum (hysteresis: Canny, PAMI 1986). Then boxes with
+    fewer than `merge_distance` pixels between them, in x and in y, become one, until none are so near (1 joins
+    overlapping and touching boxes, 0 none). The columns: `x0, y0, x1, y1` (half-open, int64), `score` (the region's
+    maximum) and `score_mean` (its mean), both in the map's unit. Highest maximum first, ties by mean, then from the top
+    left; at most `max_boxes`. Nothing above the threshold: no rows. Raises DefectlocError for NaN, infinities and
+    values out of range.
     """
     if mode not in MODES:
         raise DefectlocError(f"localization.boxes={mode} is unknown: choose one of {', '.join(MODES)}.")
@@ -116,14 +116,14 @@ def find_boxes(
         raise DefectlocError(f"localization.min_peak={min_peak} is not a finite number: give one, or null.")
     if min_area < 0 or merge_distance < 0 or (max_boxes is not None and max_boxes < 1):
         raise DefectlocError("min_area and merge_distance must be at least 0 and max_boxes at least 1 (or not given).")
-    array = finite_map(heat)
-    # A plain float takes the map's precision, so a value equal to the threshold is not hot in float32 either.
-    hot = array > float(threshold)
-    labels, boxes, areas = label_components(hot)
+    array = finite_map(values)
+    # A plain float takes the map's precision, so a value equal to the threshold is not above it in float32 either.
+    above = array > float(threshold)
+    labels, boxes, areas = label_components(above)
     kept = areas >= min_area
     if min_peak is not None and kept.any():
         peaks = np.full(len(boxes), -np.inf)
-        np.maximum.at(peaks, labels[hot] - 1, array[hot])
+        np.maximum.at(peaks, labels[above] - 1, array[above])
         # In the map's precision, as the threshold is.
         kept &= peaks >= min(float(array.dtype.type(min_peak)), peaks[kept].max())
     if not kept.any():
@@ -134,12 +134,12 @@ def find_boxes(
     else:
         group[kept] = _merge(boxes[kept], merge_distance) if merge_distance > 0 else np.arange(int(kept.sum()))
     around = _around(boxes[kept], group[kept])
-    of_pixel = group[labels[hot] - 1]
-    values = array[hot].astype(np.float64)[of_pixel >= 0]
+    of_pixel = group[labels[above] - 1]
+    inside = array[above].astype(np.float64)[of_pixel >= 0]
     of_pixel = of_pixel[of_pixel >= 0]
     score = np.full(len(around), -np.inf)
-    np.maximum.at(score, of_pixel, values)
-    mean = np.bincount(of_pixel, values) / np.bincount(of_pixel)
+    np.maximum.at(score, of_pixel, inside)
+    mean = np.bincount(of_pixel, inside) / np.bincount(of_pixel)
     # A mean above its maximum could only be rounding.
     found = _frame(around, score, np.minimum(mean, score))
     return found.iloc[:max_boxes] if max_boxes is not None else found
@@ -151,27 +151,14 @@ def _frame(boxes: NDArray[np.int64], score: NDArray, mean: NDArray) -> pd.DataFr
     return frame.assign(score=score[order], score_mean=mean[order])
 
 
-def boxes_on(heat: np.ndarray, localization: LocalizationConfig, threshold: float) -> pd.DataFrame:
-    """Find the boxes on a normalised map at native resolution as the configuration says."""
-    return find_boxes(
-        heat,
-        threshold,
-        localization.boxes,
-        min_area=localization.min_area,
-        min_peak=localization.min_peak,
-        max_boxes=localization.max_boxes,
-        merge_distance=localization.merge_distance,
-    )
-
-
 def to_coco(
     sizes: Mapping[str, tuple[int, int]], boxes: pd.DataFrame, category: str = "defect", description: str = ""
 ) -> dict[str, Any]:
-    """Return a COCO data set of boxes, ready for ``json.dump`` and valid for ``pycocotools``.
+    """Return a COCO data set of boxes, ready for `json.dump` and valid for `pycocotools`.
 
-    ``sizes`` maps each image's path to (height, width), images without boxes included; ``boxes`` has the columns
-    ``path, x0, y0, x1, y1`` and, for predictions, ``score``. Images are numbered from 1 in the order of their paths,
-    annotations from 1. The ``annotations`` of predictions are at the same time a valid COCO result list. Raises
+    `sizes` maps each image's path to (height, width), images without boxes included; `boxes` has the columns
+    `path, x0, y0, x1, y1` and, for predictions, `score`. Images are numbered from 1 in the order of their paths,
+    annotations from 1. The `annotations` of predictions are at the same time a valid COCO result list. Raises
     DefectlocError for a box whose image has no size.
     """
     ids = {path: number for number, path in enumerate(sorted(sizes), start=1)}

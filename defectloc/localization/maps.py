@@ -1,4 +1,4 @@
-"""Bring a map from its grid to the image's own pixels, each grid cell where the backbone looks."""
+"""Interpolate a map from its grid to the image's own pixels, each grid cell at its place in the network's input."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +11,7 @@ from defectloc.errors import DefectlocError
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a backbone's grid cells lie: the centre of cell i is ``offset + stride * i`` network-input pixels.
+    """Where a backbone's grid cells lie: the centre of cell i is `offset + stride * i` network-input pixels.
 
     Pixel centres are at integers. VGG16's conv5 at 224 px has stride 16 and offset 7.5, ResNet-50 stride 32 and
     offset 0, DenseNet-121 stride 32 and offset 14.
@@ -30,7 +30,7 @@ class Grid:
 
 
 def finite_map(values: ArrayLike, what: str = "map") -> NDArray:
-    """Return a map ``(H, W)`` as a float array; a DefectlocError refuses other shapes, NaN and infinities."""
+    """Return a map `(H, W)` as a float array; a DefectlocError refuses other shapes, NaN and infinities."""
     array = np.asarray(values)
     if array.ndim != 2 or array.size == 0:
         raise DefectlocError(
@@ -47,7 +47,7 @@ def finite_map(values: ArrayLike, what: str = "map") -> NDArray:
 
 @lru_cache(maxsize=128)
 def _weights(cells: int, pixels: int, image_size: int, grid: Grid) -> NDArray[np.float64]:
-    """Return the interpolation weights ``(pixels, cells)`` of one axis; each row sums to 1."""
+    """Return the interpolation weights `(pixels, cells)` of one axis; each row sums to 1."""
     at_input = (np.arange(pixels) + 0.5) * image_size / pixels - 0.5
     position = np.clip((at_input - grid.offset) / grid.stride, 0, cells - 1)
     left = np.floor(position).astype(np.intp)
@@ -61,16 +61,16 @@ def _weights(cells: int, pixels: int, image_size: int, grid: Grid) -> NDArray[np
 
 
 def upsample(grid_map: ArrayLike, size: tuple[int, int], image_size: int, grid: Grid) -> NDArray[np.float32]:
-    """Interpolate a map ``(h, w)`` bilinearly between its cells' centres to ``size`` = (height, width) native pixels.
+    """Interpolate a map `(h, w)` bilinearly between its cells' centres to `size` = (height, width) native pixels.
 
-    Native pixel centre x lies at ``(x + 0.5) * image_size / width - 0.5`` in the network's square input; outside the
+    Native pixel centre x lies at `(x + 0.5) * image_size / width - 0.5` in the network's square input; outside the
     outermost centres the map is clamped. No value leaves the range of the grid's values, and a flat map stays flat.
     Raises DefectlocError for NaN, infinities, other shapes and empty sizes.
     """
     values = finite_map(grid_map).astype(np.float64)
     height, width = (int(side) for side in size)
     if min(height, width, image_size) < 1:
-        raise DefectlocError(f"A map cannot be brought to {height} x {width} pixels: every side must be at least 1.")
+        raise DefectlocError(f"A map cannot be resized to {height} x {width} pixels: every side must be at least 1.")
     # Relative to its minimum a flat map is exact zeros, so rounding cannot give min-max normalisation noise to stretch.
     low, high = values.min(), values.max()
     rows = _weights(values.shape[0], height, int(image_size), grid)

@@ -1,4 +1,4 @@
-"""Put maps on a scale on which a threshold means something."""
+"""Rescale maps, so that one threshold fits all."""
 
 import math
 from collections.abc import Iterable
@@ -11,6 +11,8 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.maps import finite_map
 
 METHODS = ("minmax", "max", "ivr", "none", "good")
+# Each map by its own values.
+PER_IMAGE = ("minmax", "max", "ivr")
 IVR_PERCENTILE = 0.4
 
 
@@ -23,7 +25,7 @@ class GoodStatistics:
 
     @classmethod
     def from_maps(cls, maps: Iterable[ArrayLike]) -> "GoodStatistics":
-        """Pool the values of maps ``(h, w)`` of any sizes; constant maps give sd = 1, that is plain differences.
+        """Pool the values of maps `(h, w)` of any sizes; constant maps give sd = 1, that is plain differences.
 
         Raises DefectlocError without a map and for NaN or infinities.
         """
@@ -46,18 +48,20 @@ def _check_method(method: str) -> None:
 def normalize(
     values: ArrayLike, method: str, good: GoodStatistics | None = None, percentile: float = IVR_PERCENTILE
 ) -> NDArray[np.float32]:
-    """Normalise one map ``(H, W)``; with s its sorted n values:
+    """Normalise one map `(H, W)`; with s its sorted n values:
 
-    - ``minmax``: (x - min) / (max - min), in [0, 1];
-    - ``max``: max(x, 0) / max, in [0, 1];
-    - ``ivr``: max(x - m, 0) / max(x - m) with m = s[int(n * percentile)] of this very map, in [0, 1] (inferior value
+    - `minmax`: (x - min) / (max - min), in [0, 1];
+    - `max`: max(x, 0) / max, in [0, 1];
+    - `ivr`: max(x - m, 0) / max(x - m) with m = s[int(n * percentile)] of this very map, in [0, 1] (inferior value
       removal, Kim et al., "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021, in the form of
       its published code; there the percentile is tuned per data set, here it defaults to 0.4);
-    - ``none``: x, the log-odds;
-    - ``good``: (x - mean) / sd of good validation maps.
+    - `none`: x, the log-odds;
+    - `good`: (x - mean) / sd of good validation maps.
 
-    A map that is flat (``max``: nowhere above 0; ``ivr``: nowhere above m) becomes zeros under the first three. Only
-    ``none`` and ``good`` keep maps comparable across images. Raises DefectlocError for an unknown method, ``good``
+    A map that is flat (`max`: nowhere above 0; `ivr`: nowhere above m) becomes zeros under the first three. These
+    (`PER_IMAGE`) stretch the map of a good image as far as that of a defective one, so whether a pixel lies above a
+    threshold tells nothing about whether the image is defective, and boxes on good images mean nothing. Only `none` and
+    `good` keep maps comparable across images. Raises DefectlocError for an unknown method, `good`
     without statistics, NaN and infinities.
     """
     _check_method(method)
@@ -87,11 +91,11 @@ def normalize(
 def threshold_range(method: str) -> tuple[float, float]:
     """Return (lowest, bound) of the thresholds that fit a normalisation: lowest <= threshold < bound, and finite.
 
-    ``minmax``, ``max`` and ``ivr`` give (0, 1); ``none`` and ``good`` (-inf, inf). Raises DefectlocError for an unknown
+    `minmax`, `max` and `ivr` give (0, 1); `none` and `good` (-inf, inf). Raises DefectlocError for an unknown
     method.
     """
     _check_method(method)
-    return (0.0, 1.0) if method in ("minmax", "max", "ivr") else (-math.inf, math.inf)
+    return (0.0, 1.0) if method in PER_IMAGE else (-math.inf, math.inf)
 
 
 def check_threshold(method: str, threshold: float) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torchvision import models
 
 from defectloc.errors import DefectlocError
+from defectloc.model.grids import Grid
 
 # VGG16's convolutions by the names of its paper, in torchvision's order of layers.
 _VGG16 = {
@@ -25,7 +26,7 @@ def stages(backbone: str) -> "OrderedDict[str, nn.Module]":
     """Give a backbone as a chain of named stages that ends before global average pooling, untrained.
 
     VGG16 keeps no pool after conv5_3, so that the mean of the map is the decision. Activations are not in place:
-    methods that look inside would otherwise see overwritten numbers.
+    methods that read activations would otherwise find overwritten numbers. Raises DefectlocError for another name.
     """
     chain: OrderedDict[str, nn.Module]
     if backbone == "vgg16":
@@ -54,14 +55,14 @@ def stages(backbone: str) -> "OrderedDict[str, nn.Module]":
 
 
 def _vgg16_stages() -> "OrderedDict[str, nn.Module]":
-    # Only the convolutions: the classifier that `models.vgg16` adds takes seconds and 500 MB to draw.
+    # Only the convolutions: the classifier that `models.vgg16` adds takes seconds and 500 MB to initialise.
     layers = iter(models.vgg.make_layers(models.vgg.cfgs["D"]))
     chain: OrderedDict[str, nn.Module] = OrderedDict()
     for block, n_convolutions in _VGG16.items():
         for number in range(1, n_convolutions + 1):
             convolution, _ = next(layers), next(layers)
             assert isinstance(convolution, nn.Conv2d)
-            # As torchvision draws them for a VGG without weights.
+            # As torchvision initialises a VGG without weights.
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
@@ -97,7 +98,7 @@ def _vgg16_index(stage: str) -> int:
     raise KeyError(stage)
 
 
-def grid(modules: Iterable[nn.Module]) -> tuple[float, float]:
+def grid(modules: Iterable[nn.Module]) -> Grid:
     """Give (stride, offset): cell i of the last map has its centre at offset + stride * i pixels of the input.
 
     A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input.
@@ -134,7 +135,7 @@ PREPROCESSING = {
 
 
 class Normalize(nn.Module):
-    """Bring RGB values of 0..255 to what a backbone was trained on; its constants are no part of a checkpoint."""
+    """Normalise RGB values of 0..255 as a backbone was trained; the constants are no part of a checkpoint."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Of red, green and blue."""

@@ -9,6 +9,8 @@ from torch import nn
 
 from defectloc.errors import DefectlocError
 from defectloc.model import backbones
+from defectloc.model.grids import Grid
+from defectloc.model.levels import IMAGE, Level
 
 
 class Classifier(nn.Module):
@@ -30,8 +32,9 @@ class Classifier(nn.Module):
             )
         names = list(chain)
         cut = len(names) if trainable_from == backbones.HEAD else names.index(trainable_from)
-        self.backbone, self.trainable_from, self.preprocessing = backbone, trainable_from, preprocessing
-        self.level = names[cut - 1] if cut else "image"
+        # Plain text: they go into the checkpoint, and a member of an enumeration would need pickle.
+        self.backbone, self.trainable_from, self.preprocessing = str(backbone), str(trainable_from), str(preprocessing)
+        self.level = Level(names[cut - 1]) if cut else IMAGE
         self.grid = backbones.grid(backbones.main_path(chain))
         self.normalize = backbones.Normalize(*backbones.PREPROCESSING[preprocessing])
         self.trunk = nn.Sequential(OrderedDict((name, chain[name]) for name in names[:cut]))
@@ -40,62 +43,55 @@ class Classifier(nn.Module):
         self.trunk.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Switch tail and head; the trunk stays in evaluation mode, so that its statistics never move."""
+        """Switch tail and head; the trunk stays in evaluation mode, so that its statistics are never updated."""
         super().train(mode)
         self.trunk.eval()
         return self
 
-    def levels(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Give the trunk's output after each named stage, in one pass; the last one is what `channels` takes.
-
-        A name such as `conv3_3.pool2` asks for the means of 2 x 2 cells. Raises DefectlocError for a stage that the
-        trunk does not have.
-        """
-        self.require(names)
-        found = {"image": images} if "image" in names else {}
-        pooled = {name: name.partition(".pool") for name in names if ".pool" in name}
+    def levels(self, images: torch.Tensor, wanted: Sequence[Level]) -> dict[Level, torch.Tensor]:
+        """Give levels `(N, C, h, w)` of the trunk in one pass; raises DefectlocError for one that it does not have."""
+        self.require(wanted)
+        found = {IMAGE: images} if IMAGE in wanted else {}
         values = self.normalize(images)
-        for stage_name, stage in self.trunk.named_children():
+        for name, stage in self.trunk.named_children():
             values = stage(values)
-            if stage_name in names:
-                found[stage_name] = values
-            for name, (of_stage, _, factor) in pooled.items():
-                if of_stage == stage_name:
-                    found[name] = F.avg_pool2d(values, int(factor))
+            for level in wanted:
+                if level.stage == name:
+                    found[level] = values if level.pool == 1 else F.avg_pool2d(values, level.pool)
         return found
 
-    def require(self, names: Sequence[str]) -> None:
-        """Raise DefectlocError unless the trunk has all these stages."""
+    def require(self, levels: Sequence[Level]) -> None:
+        """Raise DefectlocError unless the trunk has the stages of all these levels."""
         there = [name for name, _ in self.trunk.named_children()]
-        parts = [(name, *name.partition(".pool")) for name in names if name != "image"]
-        for name, _, pooled, factor in parts:
-            if pooled and not (factor.isdecimal() and int(factor) > 0):
-                raise DefectlocError(f"level {name} must end in a number of cells, such as .pool2.")
-        missing = [name for name, stage, *_ in parts if stage not in there]
+        missing = [level.stage for level in levels if level != IMAGE and level.stage not in there]
         if missing:
             raise DefectlocError(
                 f"the frozen part of {self.backbone} has no stage '{missing[0]}' (model.trainable_from="
                 f"{self.trainable_from}); it has {', '.join(there) or 'none'}. localization.map=cam needs none."
             )
 
-    def grid_of(self, level: str) -> tuple[float, float]:
-        """Give (stride, offset) of a level's cells in pixels of the input, as `backbones.grid` does of the last map."""
-        name, _, factor = level.partition(".pool")
-        names = [stage for stage, _ in self.trunk.named_children()]
-        chain = OrderedDict((stage, self.trunk.get_submodule(stage)) for stage in names[: names.index(name) + 1])
+    def grid_of(self, level: Level) -> Grid:
+        """Give (stride, offset) of a level's cells in pixels of the input; raises DefectlocError as `require` does."""
+        self.require([level])
+        names = [] if level == IMAGE else [name for name, _ in self.trunk.named_children()]
+        names = names[: names.index(level.stage) + 1] if names else []
+        chain = OrderedDict((name, self.trunk.get_submodule(name)) for name in names)
         stride, offset = backbones.grid(backbones.main_path(chain))
-        factor_ = int(factor or 1)
-        return stride * factor_, offset + stride * (factor_ - 1) / 2
+        return stride * level.pool, offset + stride * (level.pool - 1) / 2
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Give the trunk's output `(N, C, h, w)`."""
         return self.levels(images, [self.level])[self.level]
 
+    def last_map(self, features: torch.Tensor) -> torch.Tensor:
+        """Give the tail's output `(N, C', h, w)`, which the head takes, for the trunk's output."""
+        if self.level == IMAGE:
+            features = self.normalize(features)
+        return self.tail(features)
+
     def channels(self, features: torch.Tensor) -> torch.Tensor:
         """Give the head's two channels `(N, 2, h, w)` for the trunk's output."""
-        if self.level == "image":
-            features = self.normalize(features)
-        return self.head(self.tail(features))
+        return self.head(self.last_map(features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits `(N, 2)`: good, defective."""

@@ -1,4 +1,6 @@
-"""Which device a command runs on."""
+"""Which device a command runs on, and in which mode."""
+
+import os
 
 import torch
 
@@ -15,3 +17,27 @@ def choose(device: str) -> str:
             f"device={device} is not there; this machine has {', '.join(n for n in there if there[n])}."
         )
     return device
+
+
+def prepare(device: str, threads: int | None) -> None:
+    """Set the number of threads (None: all cores of this process) and the mode in which equal runs give equal numbers.
+
+    To be called before the first computation. On CUDA, float32 means float32 (no TF32), and every operation of a fit is
+    deterministic; one without such an implementation, such as the gradient of torchvision's adaptive pooling in
+    `explain`, warns instead of failing.
+    """
+    torch.set_num_threads(threads or _n_cores())
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if device == "cuda":
+        # cuBLAS reads it when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Costs time, and nothing here reads memory that was not written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _n_cores() -> int:
+    # Not every system tells which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

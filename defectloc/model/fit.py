@@ -16,30 +16,44 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FoldData
 from defectloc.model.classifier import Classifier
+from defectloc.model.start import start_head
+from defectloc.model.trunk import autocast
 
 LAST = "last.ckpt"
+History = list[dict[str, float | int | None]]
 
 
 class DefectClassifier(pl.LightningModule):
     """Class-weighted cross-entropy on the two logits, by Adam, until the training accuracy passes the target."""
 
-    def __init__(self, classifier: Classifier, training: TrainingConfig, class_weights: list[float], seed: int) -> None:
-        """`class_weights`: [good, defective]."""
+    def __init__(
+        self,
+        classifier: Classifier,
+        training: TrainingConfig,
+        class_weights: list[float],
+        seed: int,
+        from_images: bool = False,
+    ) -> None:
+        """`class_weights`: [good, defective]; `from_images`: inputs are images, not the trunk's output."""
         super().__init__()
         self.classifier, self.training_config, self.seed = classifier, training, seed
-        self.history: list[dict[str, float | int | None]] = []
+        self.from_images = from_images
+        self.history: History = []
         self.best: dict[str, torch.Tensor] | None = None
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
-        self._train_accuracy = BinaryAccuracy()
-        self._validation_accuracy = MulticlassAccuracy(num_classes=2, average="macro")
-        self._losses: dict[str, list[tuple[torch.Tensor, int]]] = {"train": [], "validation": []}
+        # To validate its arguments a metric would wait for the device at each step.
+        self._train_accuracy = BinaryAccuracy(validate_args=False)
+        self._validation_accuracy = MulticlassAccuracy(num_classes=2, average="macro", validate_args=False)
+        self._losses: dict[str, list[torch.Tensor]] = {"train": [], "validation": []}
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Give the trunk's output for inputs: images `(N, 3, S, S)` or, unless `from_images`, the output itself."""
+        inputs = inputs.to(memory_format=torch.channels_last).float()
+        return self.classifier.features(inputs).float() if self.from_images else inputs
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Give the logits for images `(N, 3, S, S)` or, where the inputs are not images, the trunk's output."""
-        inputs = inputs.to(memory_format=torch.channels_last)
-        if inputs.shape[1] == 3:
-            return self.classifier(inputs.float())
-        return self.classifier.channels(inputs.float()).mean((2, 3))
+        """Give the logits `(N, 2)` for inputs."""
+        return self.classifier.channels(self.features(inputs)).mean((2, 3))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Average the cross-entropies with the class weights, divided by the sum of the weights."""
@@ -47,7 +61,7 @@ class DefectClassifier(pl.LightningModule):
         return F.cross_entropy(logits.float(), labels, weight=weights)
 
     def on_train_epoch_start(self) -> None:
-        """Make all that is drawn in an epoch a function of (seed, epoch), so that a resumed fit draws the same."""
+        """Make all randomness of an epoch a function of (seed, epoch), so that a resumed fit repeats it."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
         self._losses = {"train": [], "validation": []}
 
@@ -57,10 +71,7 @@ class DefectClassifier(pl.LightningModule):
         logits = self.logits(inputs)
         loss = self.loss(logits, labels)
         self._train_accuracy.update(logits.argmax(1), labels)
-        # A number would make the device wait for the host at each step.
-        self._losses["train"].append((loss.detach(), len(labels)))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)
-        self.log("accuracy", self._train_accuracy.compute(), prog_bar=True, logger=False)
+        self._note_loss("train", loss.detach(), labels)
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
@@ -68,7 +79,7 @@ class DefectClassifier(pl.LightningModule):
         inputs, labels = batch
         logits = self.logits(inputs)
         self._validation_accuracy.update(logits.argmax(1), labels)
-        self._losses["validation"].append((self.loss(logits, labels), len(labels)))
+        self._note_loss("validation", self.loss(logits, labels), labels)
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and stop where the training accuracy has passed its target.
@@ -85,6 +96,8 @@ class DefectClassifier(pl.LightningModule):
                 "validation_balanced_accuracy": float(self._validation_accuracy.compute()) if validated else None,
             }
         )
+        for name in ("train_loss", "train_accuracy"):
+            self.log(name, torch.tensor(self.history[-1][name]), prog_bar=True, logger=False)
         self._train_accuracy.reset()
         self._validation_accuracy.reset()
         if self.training_config.keep == "validation" and self._waited == 0:
@@ -96,7 +109,7 @@ class DefectClassifier(pl.LightningModule):
 
     @property
     def _waited(self) -> int:
-        """Count the epochs since the lowest loss on the validation part; without one, the last epoch is the best."""
+        """Count the epochs since the lowest loss on the validation split; without one, the last epoch is the best."""
         losses = [epoch["validation_loss"] for epoch in self.history]
         if not losses or any(loss is None for loss in losses):
             return 0
@@ -126,7 +139,7 @@ class DefectClassifier(pl.LightningModule):
         if self.training_config.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        # Smith and Topin 2018, "Super-Convergence"; Adam's momentum stays, since the published gain is the rate's.
+        # Smith and Topin 2018, "Super-Convergence"; Adam's momentum has no cycle: the published gain is the rate's.
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -138,9 +151,16 @@ class DefectClassifier(pl.LightningModule):
         """Take the history back."""
         self.history, self.best = checkpoint["history"], checkpoint.get("best")
 
-    def _mean(self, part: str) -> float:
-        losses = self._losses[part]
-        return sum(float(loss) * n for loss, n in losses) / sum(n for _, n in losses)
+    def _note_loss(self, split: str, loss: torch.Tensor, labels: torch.Tensor) -> None:
+        """Keep the weighted sum of a batch's losses and the sum of its weights, on the device."""
+        weight = self.get_buffer("class_weights")[labels].sum()
+        # As numbers they would make the device wait for the host at each step.
+        self._losses[split].append(torch.stack([loss * weight, weight]))
+
+    def _mean(self, split: str) -> float:
+        """Divide the sums of a whole split: in batches of one class the weights would cancel."""
+        total, weight = torch.stack(self._losses[split]).cpu().double().sum(0).tolist()
+        return total / weight
 
 
 def balanced_weights(labels: list[int]) -> list[float]:
@@ -152,21 +172,29 @@ def balanced_weights(labels: list[int]) -> list[float]:
 class StartHead(pl.Callback):
     """Starts the head as a logistic regression, unless the fit is resumed."""
 
-    def __init__(self, data: FoldData) -> None:
-        self._data = data
+    def __init__(self, data: FoldData, device: str, precision: str) -> None:
+        self._data, self._device, self._precision = data, device, precision
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning's hook."""
-        from defectloc.model.start import start_head
-
         assert isinstance(pl_module, DefectClassifier)
-        if not pl_module.history:
-            weights = [float(weight) for weight in pl_module.get_buffer("class_weights")]
-            start_head(pl_module.classifier, self._data.ordered_dataloader(), weights)
+        module = pl_module
+
+        def features(inputs: torch.Tensor) -> torch.Tensor:
+            # In Lightning's own steps the trunk has this precision by itself.
+            with autocast(self._device, self._precision):
+                return module.features(inputs)
+
+        if not module.history:
+            weights = [float(weight) for weight in module.get_buffer("class_weights")]
+            start_head(module.classifier, self._data.ordered_dataloader(), weights, features)
 
 
 def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, precision: str) -> None:
-    """Fit in place; leaves each epoch's end in `folder`, and goes on from there when it is called again."""
+    """Fit in place on `device`, in `precision` 'float32' or 'bfloat16'.
+
+    Leaves each epoch's end in `folder`, and goes on from there when it is called again.
+    """
     last = folder / LAST
     if last.exists() and _resume_finished(module, last):
         return
@@ -175,7 +203,7 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     ]
     if module.training_config.start == "logistic":
-        callbacks.append(StartHead(data))
+        callbacks.append(StartHead(data, device, precision))
     if bar:
         callbacks.append(TQDMProgressBar())
     for name in ("pytorch_lightning", "lightning.pytorch"):
@@ -201,7 +229,7 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         except SystemExit as stop:
-            # Lightning leaves with 0 after a SIGTERM, and a scheduler would take the job for done.
+            # Lightning leaves with 0 after a SIGTERM, which a scheduler reads as success.
             raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from stop
     module.keep_best()
 

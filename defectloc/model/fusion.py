@@ -1,101 +1,100 @@
-"""Memory and labels together: one map, and what the classifier's decision rests on."""
+"""Memory bank and labels together: one map, and what the classifier's decision rests on."""
 
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
-from defectloc.model.classifier import Classifier
-from defectloc.model.memory import Arrays, GoodMemory
-from defectloc.model.patches import PatchClassifier
-from defectloc.model.reference import GoodReference
-
-Batches = Callable[[], Iterable[Arrays]]
+from defectloc.model.counterfactual import NormalFeatures
+from defectloc.model.memory_bank import Arrays, MemoryBank
+from defectloc.model.patch_classifier import PatchClassifier
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the fusion gives for a batch: maps `(N, h, w)`, log-odds `(N,)`, cells `(N, h', w')` of the class map."""
+class Scale(NamedTuple):
+    """Mean and standard deviation of a memory bank's distances on good validation images."""
 
-    distances: np.ndarray
-    fused: np.ndarray
-    kept_log_odds: np.ndarray
-    kept: np.ndarray
+    mean: float
+    sd: float
+
+    def anomaly(self, distances: np.ndarray) -> np.ndarray:
+        """Give distances `(N, h, w)` in standard deviations from the mean."""
+        return (distances - self.mean) / self.sd
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """A memory, the scale of its distances on good validation images, and what labels and good parts add to it."""
+    """A memory bank, the scale of its distances, and what labels and good images add to it."""
 
-    memory: GoodMemory
-    mean: float
-    sd: float
-    patches: PatchClassifier | None
-    reference: GoodReference
+    bank: MemoryBank
+    scale: Scale
+    patch_classifier: PatchClassifier | None
+    normal_features: NormalFeatures
 
     @classmethod
     def fit(
         cls,
-        memory: GoodMemory,
-        scale: tuple[float, float],
-        held_out: np.ndarray,
-        good: Batches,
-        defective: Batches,
+        bank: MemoryBank,
+        scale: Scale,
+        held_out_anomaly: np.ndarray,
+        good: Iterable[Arrays],
+        defective: Iterable[tuple[Arrays, np.ndarray]],
         inputs: Iterable[np.ndarray],
         n_good: int,
         seed: int,
     ) -> "Fusion":
-        """Learn from the levels of good and of defective training images, and the tail's `inputs` of the good ones.
+        """Fit to the levels of good training images, and of defective ones with their distances `(N, h, w)`.
 
-        `scale` is (mean, sd) of the distances `held_out` `(N, h, w)` on good validation images.
+        `held_out_anomaly` `(N, h, w)` is that of good validation images, in standard deviations; `inputs`
+        `(N, C, h', w')` are the tail's on the good training images. Each iterable is gone through once. Deterministic
+        in `seed`.
         """
-        mean, sd = scale
-        suspects = ((memory.standardized(some), (memory.distances(some) - mean) / sd) for some in defective())
-        quiet = (held_out - mean) / sd
-        patches = PatchClassifier.fit(map(memory.standardized, good()), suspects, quiet, n_good, seed)
-        return cls(memory, mean, sd, patches, GoodReference.fit(inputs, n_good, seed, str(memory.bank.device)))
+        scale = Scale(*scale)
+        candidates = ((bank.standardized(levels), scale.anomaly(distances)) for levels, distances in defective)
+        patches = PatchClassifier.fit(map(bank.standardized, good), candidates, held_out_anomaly, n_good, seed)
+        return cls(bank, scale, patches, NormalFeatures.fit(inputs, n_good, seed, bank.device))
 
-    def look(self, classifier: Classifier, levels: Arrays, inputs: np.ndarray) -> Seen:
-        """Look at images by their levels and the tail's inputs `(N, C, h', w')`."""
-        distances = self.memory.distances(levels)
-        unusual = (distances - self.mean) / self.sd
-        # Unusual, times the probability that it is a defect: an even chance where the labels teach nothing.
-        log_odds = 0.0 if self.patches is None else self.patches.log_odds(self.memory, levels)
-        fused = unusual.clip(0) * 0.5 * (1 + np.tanh(log_odds / 2))
-        return Seen(distances, fused, *self.reference.kept(classifier, inputs, unusual))
+    def anomaly(self, distances: np.ndarray) -> np.ndarray:
+        """Give the memory bank's distances `(N, h, w)` in standard deviations of good validation images."""
+        return self.scale.anomaly(distances)
 
-    def save(self, path: Path, key: str) -> None:
-        """Write all but the memory without pickle, with the key of what it was made of."""
-        taught = self.patches
+    def fuse(self, levels: Arrays, distances: np.ndarray) -> np.ndarray:
+        """Give the fused map `(N, h, w)`, 0 or more, of images by their levels and their distances in the bank.
+
+        It is the anomaly times the probability that it is a defect: one half where the labels gave no example.
+        """
+        log_odds = 0.0 if self.patch_classifier is None else self.patch_classifier.log_odds(self.bank, levels)
+        return self.anomaly(distances).clip(0) * 0.5 * (1 + np.tanh(log_odds / 2))
+
+    def save(self, path: Path) -> None:
+        """Write all but the memory bank without pickle."""
+        patches = self.patch_classifier or PatchClassifier(torch.zeros(0), 0.0, 0.0)
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
-                key=np.array(key),
-                scale=np.array([self.mean, self.sd]),
-                weights=np.zeros(0) if taught is None else taught.weights.numpy(),
-                bias=np.array(0.0 if taught is None else taught.bias),
-                trust=np.array(0.0 if taught is None else taught.trust),
-                bank=self.reference.bank.half().cpu().numpy(),
+                scale=np.array(self.scale, dtype=np.float64),
+                weights=patches.weights.numpy(),
+                bias=np.array(patches.bias),
+                reliability=np.array(patches.reliability),
+                normal_features=self.normal_features.vectors.half().cpu().numpy(),
             )
 
     @classmethod
-    def load(cls, path: Path, key: str, memory: GoodMemory) -> "Fusion":
-        """Read what `save` wrote; raises DefectlocError where it is not that, or was made of something else."""
-        device = memory.bank.device
+    def load(cls, path: Path, bank: MemoryBank) -> "Fusion":
+        """Read what `save` wrote, to go with its memory bank; raises DefectlocError where it is not that."""
         try:
             with np.load(path, allow_pickle=False) as content:
-                if str(content["key"]) != key:
-                    raise KeyError("key")
-                mean, sd = content["scale"].tolist()
+                scale = Scale(*content["scale"].tolist())
                 weights = torch.from_numpy(content["weights"])
-                bias, trust = float(content["bias"]), float(content["trust"])
-                taught = PatchClassifier(weights, bias, trust) if len(weights) else None
-                reference = GoodReference(torch.from_numpy(content["bank"]).to(device).float())
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DefectlocError(f"{path} cannot be read as this run's fusion; fit it again.") from error
-        return cls(memory, mean, sd, taught, reference)
+                bias, reliability = float(content["bias"]), float(content["reliability"])
+                normal = NormalFeatures(torch.from_numpy(content["normal_features"]).to(bank.device).float())
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise DefectlocError(
+                f"{path} cannot be read as a fusion of memory bank and labels; fit it again."
+            ) from error
+        return cls(bank, scale, PatchClassifier(weights, bias, reliability) if len(weights) else None, normal)

@@ -1,7 +1,5 @@
 """Classifiers as torchvision publishes them, to be explained without a run."""
 
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from torchvision import models
 
 from defectloc.errors import DefectlocError
 from defectloc.model.backbones import Normalize
+from defectloc.model.pretrained import download
 from defectloc.model.weights import read
 
 
@@ -28,7 +27,7 @@ def published(name: str, weights: str) -> tuple[nn.Module, list[str], int]:
     classes, size = list(choice.meta["categories"]), int(choice.transforms().crop_size[0])
     state = None
     if weights == "imagenet":
-        state = _download(choice)
+        state = download(choice, "give a state dict with model.weights=FILE")
     elif weights != "none":
         content = read(Path(weights).expanduser())
         inner = content.get("state_dict")
@@ -44,7 +43,7 @@ def published(name: str, weights: str) -> tuple[nn.Module, list[str], int]:
     if state is not None:
         _load(network, state, f"model.weights={weights}", name)
     for module in network.modules():
-        # Methods that look inside would see numbers that were overwritten.
+        # Methods that read activations would find overwritten numbers.
         if hasattr(module, "inplace"):
             module.inplace = False
     usual = choice.transforms()
@@ -62,18 +61,3 @@ def _load(network: nn.Module, state: dict[str, Any], origin: str, name: str) -> 
     if wrong:
         raise DefectlocError(f"{origin} does not fit model.name={name}: '{wrong[0]}' has another shape.")
     network.load_state_dict(state, strict=False)
-
-
-def _download(choice: Any) -> dict[str, Any]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)
-    try:
-        return choice.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise DefectlocError(
-            f"the ImageNet weights are not reachable ({error}); put the file {choice.url} into {folder}, "
-            "or give a state dict with model.weights=FILE."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)

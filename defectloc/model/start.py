@@ -1,6 +1,6 @@
 """A head that is right about most training images before the first step."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -15,14 +15,14 @@ STRENGTH = 0.01
 def logistic_head(
     pooled: np.ndarray, labels: np.ndarray, class_weights: list[float], strength: float = STRENGTH
 ) -> tuple[np.ndarray, float]:
-    """Fit a class-weighted logistic regression; gives weights (C,) and bias of the log-odds of 'defective'.
+    """Fit a class-weighted logistic regression; gives weights `(C,)` and bias of the log-odds of 'defective'.
 
-    `pooled` (N, C) is standardised inside, and the result applies to it as it is. Raises ValueError where only one
+    `pooled` `(N, C)` is standardised inside, and the result applies to it as it is. Raises ValueError where only one
     class is there.
     """
     pooled = pooled.astype(np.float64)
     mean, sd = pooled.mean(0), pooled.std(0)
-    # A channel that never moves tells nothing.
+    # A constant channel tells nothing.
     scale = np.where(sd > 1e-6, sd, np.inf)
     regression = LogisticRegression(C=strength, class_weight=dict(enumerate(class_weights)), max_iter=1000)
     regression.fit((pooled - mean) / scale, labels)
@@ -31,24 +31,23 @@ def logistic_head(
 
 
 def start_head(
-    classifier: Classifier, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], class_weights: list[float]
+    classifier: Classifier,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    class_weights: list[float],
+    features: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     """Set the head to a logistic regression on the pooled output of the untouched tail.
 
     With the head at the answer that the features already give, the first steps do not tear up the tail for the sake of
     a random head (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
-    Out-of-Distribution"). `batches` give images or the trunk's output, with labels.
+    Out-of-Distribution"). `batches` give inputs with labels; `features` makes the trunk's output of the inputs.
     """
     device = next(classifier.parameters()).device
     training, pooled, labels = classifier.training, [], []
     classifier.eval()
     with torch.inference_mode():
         for inputs, of_batch in batches:
-            values = inputs.to(device, memory_format=torch.channels_last).float()
-            features = classifier.features(values) if values.shape[1] == 3 else values
-            if classifier.level == "image":
-                features = classifier.normalize(features)
-            pooled.append(classifier.tail(features).mean((2, 3)).cpu().numpy())
+            pooled.append(classifier.last_map(features(inputs.to(device))).mean((2, 3)).cpu().numpy())
             labels.append(of_batch.cpu().numpy())
     classifier.train(training)
     weights, bias = logistic_head(np.concatenate(pooled), np.concatenate(labels), class_weights)

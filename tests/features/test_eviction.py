@@ -1,16 +1,20 @@
-"""The store stays below its limit, lets nobody down who reads, and stores nothing that follows from what it has."""
+"""The store keeps its limit, removes nothing that is being read, and stores nothing that follows from what it has."""
 
 import gc
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import Trunk, catalog_of, fresh, store_at, view
 
 from defectloc.features import eviction
 from defectloc.features.store import FeatureStore
-from defectloc.files import lock
+
+from .small_store import Trunk, catalog_of, fresh, store_at, view
 
 # 'high' has 24 numbers of 4 bytes; header and note of a shard of 10 take about 1 kB.
 IMAGES = 10
@@ -26,7 +30,7 @@ def filled(root: Path, name: str, used: float, limit_gb: float | None = None, n:
 
 
 def names(root: Path) -> set[str]:
-    return {holding["settings"]["name"] for holding in eviction.holdings(root)}
+    return {holding.settings["name"] for holding in eviction.holdings(root)}
 
 
 def size_of(root: Path) -> int:
@@ -72,14 +76,88 @@ def test_a_new_key_pushes_the_oldest_out(tmp_path):
     assert last.ensure(catalog_of(IMAGES), ["high"], Trunk(), view) == 0
 
 
-def test_what_is_being_read_stays_readable(tmp_path):
-    """Another process may remove the files; here the same one does, as another one would."""
+def test_what_is_being_read_is_not_evicted(tmp_path):
     catalog = catalog_of(IMAGES)
     features = filled(tmp_path, "read", used=1e9).read(list(catalog["digest"]), "high")
     gc.collect()
-    eviction.shrink(tmp_path, 0)
-    assert names(tmp_path) == set()
+    whole = size_of(tmp_path)
+    assert eviction.shrink(tmp_path, 0) == whole
     np.testing.assert_array_equal(np.stack(list(features)), fresh(catalog, "high"))
+    del features
+    gc.collect()
+    assert eviction.shrink(tmp_path, 0) == 0
+
+
+# A process that reads one shard of the key that the test fills, and goes on when the test says so.
+READER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from features.small_store import Trunk, catalog_of, numbers, view
+from defectloc.features.store import FeatureStore
+store = FeatureStore(Path(sys.argv[1]), {"dtype": "float32", "name": "shared"})
+some = catalog_of(200)[64:128]
+assert store.ensure(some, ["high"], Trunk(), view) == 0
+features = store.read(list(some["digest"]), "high")
+del store
+print("reads", flush=True)
+for line in sys.stdin:
+    print(float(numbers(features).sum()), flush=True)
+"""
+
+
+@pytest.fixture
+def reader(tmp_path) -> Iterator[subprocess.Popen]:
+    FeatureStore(tmp_path, {"dtype": "float32", "name": "shared"}).ensure(catalog_of(200), ["high"], Trunk(), view)
+    command = [sys.executable, "-c", READER, str(tmp_path), str(Path(__file__).parents[1])]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "reads\n"
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_what_another_process_reads_stays_until_it_is_killed(tmp_path, reader):
+    gc.collect()
+    assert eviction.shrink(tmp_path, 0) > 0
+    (entry,) = [entry for folder in eviction.keys(tmp_path) for entry in eviction.entries(folder)]
+    print("again", file=reader.stdin, flush=True)
+    expected = fresh(catalog_of(200)[64:128], "high").sum()
+    np.testing.assert_allclose(float(reader.stdout.readline()), expected, rtol=1e-4)
+    assert eviction.remove([entry]) == 0
+    reader.send_signal(signal.SIGKILL)
+    reader.wait()
+    assert eviction.shrink(tmp_path, 0) == 0
+    assert not list(tmp_path.glob("*/.claim-*"))
+
+
+def test_other_images_of_the_same_key_are_evicted(tmp_path):
+    """All subsets of a data set have one key."""
+    key = {"dtype": "float32", "name": "shared"}
+    catalog = catalog_of(256)
+    FeatureStore(tmp_path, key).ensure(catalog[:128], ["high"], Trunk(), view)
+    gc.collect()
+    limit = size_of(tmp_path)
+    store = FeatureStore(tmp_path, key, limit / 1e9)
+    assert store.ensure(catalog[128:], ["high"], Trunk(), view) == 128
+    assert size_of(tmp_path) <= limit
+    assert store.ensure(catalog[128:], ["high"], Trunk(), view) == 0
+    assert FeatureStore(tmp_path, key).ensure(catalog[:128], ["high"], Trunk(), view) == 128
+
+
+def test_the_limit_holds_while_a_key_is_computed(tmp_path):
+    key, catalog = {"dtype": "float32", "name": "shared"}, catalog_of(640)
+    FeatureStore(tmp_path, key).ensure(catalog[:320], ["high"], Trunk(), view)
+    gc.collect()
+    limit, sizes = size_of(tmp_path), []
+
+    class Watching(Trunk):
+        def __call__(self, inputs, levels):
+            sizes.append(size_of(tmp_path))
+            return super().__call__(inputs, levels)
+
+    FeatureStore(tmp_path, key, limit / 1e9).ensure(catalog[320:], ["high"], Watching(), view)
+    assert max(sizes) <= limit
 
 
 def test_what_this_process_reads_is_not_evicted_but_told(tmp_path, capsys):
@@ -91,13 +169,32 @@ def test_what_this_process_reads_is_not_evicted_but_told(tmp_path, capsys):
     np.testing.assert_array_equal(np.stack(list(store.read(list(catalog["digest"]), "high"))), fresh(catalog, "high"))
 
 
-def test_a_key_that_another_process_computes_is_left_alone(tmp_path):
-    busy = filled(tmp_path, "busy", used=1e9).folder
-    filled(tmp_path, "idle", used=2e9)
-    gc.collect()
-    with lock(busy / ".lock", "the test"):
-        assert eviction.shrink(tmp_path, 0) > 0
-    assert names(tmp_path) == {"busy"}
+def test_what_a_process_is_computing_is_left_alone(tmp_path):
+    """Its lock need not be asked for: what it has written is claimed."""
+
+    class Evicting(Trunk):
+        def __call__(self, inputs, levels):
+            eviction.shrink(tmp_path, 0)
+            return super().__call__(inputs, levels)
+
+    store = FeatureStore(tmp_path, {"dtype": "float32", "name": "busy"})
+    store.ensure(catalog_of(200), ["high"], Evicting(), view)
+    assert len(eviction.entries(store.folder)) == 4
+
+
+def test_a_store_that_cannot_be_written_is_read_and_left_alone(tmp_path, monkeypatch):
+    store = filled(tmp_path, "shared", used=1e9)
+    catalog = catalog_of(IMAGES)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    monkeypatch.setattr("os.utime", refuse)
+    reading = FeatureStore(tmp_path, store.key, limit_gb=1e-9)
+    assert reading.ensure(catalog, ["high"], Trunk(), view) == 0
+    assert len(list(reading.read(list(catalog["digest"]), "high"))) == IMAGES
+    assert eviction.shrink(tmp_path, 0) == size_of(tmp_path) > 0
 
 
 def test_a_damaged_shard_leaves_nothing_behind_when_its_images_are_stored_under_another_name(tmp_path):
@@ -107,56 +204,4 @@ def test_a_damaged_shard_leaves_nothing_behind_when_its_images_are_stored_under_
     store_at(tmp_path).ensure(catalog_of(100).iloc[::-1], ["high"], Trunk(), view)
     stored = [entry for folder in eviction.keys(tmp_path) for entry in eviction.entries(folder)]
     assert len(stored) == 2
-    assert eviction.holdings(tmp_path)[0]["images"] == 100
-
-
-def pool(values: np.ndarray) -> np.ndarray:
-    n, channels, height, width = values.shape
-    return values.reshape(n, channels, height // 2, 2, width // 2, 2).max((3, 5))
-
-
-class Pooling(Trunk):
-    """Its level 'pooled' is the maximum of each 2 x 2 cells of 'low'."""
-
-    def __call__(self, inputs, levels):
-        found = super().__call__(inputs, ["low"])
-        self.levels[-1] = tuple(levels)
-        values = {"low": found["low"], "pooled": pool(found["low"])}
-        return {level: values[level] for level in levels}
-
-
-def pooling_store(root: Path) -> FeatureStore:
-    return FeatureStore(root, {"dtype": "float16"}, derive={"pooled": ("low", pool)})
-
-
-@pytest.mark.parametrize("order", [["low", "pooled"], ["pooled", "low"], ["both"]])
-def test_a_level_that_follows_from_another_is_not_stored_twice(tmp_path, order):
-    catalog, trunk = catalog_of(70), Pooling()
-    for level in order:
-        levels = ["pooled", "low"] if level == "both" else [level]
-        pooling_store(tmp_path).ensure(catalog, levels, trunk, view)
-    store = pooling_store(tmp_path)
-    assert store.ensure(catalog, ["low", "pooled"], trunk, view) == 0
-    assert {entry.level for entry in eviction.entries(store.folder)} == {"low"}
-    assert trunk.images == (140 if order[0] == "pooled" else 70)
-    found = np.stack(list(store.read(list(catalog["digest"]), "pooled")))
-    expected = Pooling()([view(path) for path in catalog["path"]], ["pooled"])["pooled"].astype(np.float16)
-    assert found.dtype == np.float16
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_the_pools_of_a_trunk_follow_from_what_is_before_them():
-    import torch
-
-    from defectloc.model.classifier import Classifier
-    from defectloc.model.levels import derivable
-
-    classifier = Classifier("vgg16", "conv5_1", "oxford").eval()
-    found = derivable(classifier)
-    sources = {name: source for name, (source, _) in found.items()}
-    assert sources == {"pool1": "conv1_2", "pool2": "conv2_2", "pool3": "conv3_3", "pool4": "conv4_3"}
-    with torch.inference_mode():
-        values = classifier.levels(torch.rand(2, 3, 32, 32) * 255, ["conv4_3", "pool4"])
-    before = values["conv4_3"].numpy().astype(np.float16).astype(np.float32)
-    np.testing.assert_array_equal(found["pool4"][1](before), values["pool4"].numpy().astype(np.float16))
-    assert derivable(Classifier("resnet50", "layer4", "torchvision")) == {}
+    assert eviction.holdings(tmp_path)[0].n_images == 100

@@ -1,6 +1,6 @@
-"""Features are computed once, whoever asks, whoever is killed; and never trusted when their bytes have changed."""
+"""Features are computed once, whoever asks, whoever is killed; and computed again when their bytes have changed."""
 
-import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -9,49 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.features.store import FeatureStore
+from defectloc.features import open_files
 
-SHAPES = {"low": (2, 4, 4), "high": (6, 2, 2)}
-
-
-def catalog_of(n: int) -> pd.DataFrame:
-    paths = [f"{i:03d}.png" for i in range(n)]
-    return pd.DataFrame({"path": paths, "digest": [hashlib.sha256(p.encode()).hexdigest() for p in paths]})
-
-
-def view(path: str) -> np.ndarray:
-    return np.random.default_rng(int(Path(path).stem)).normal(0, 100, 24).astype(np.float32)
-
-
-class Trunk:
-    """Gives `(N, C, H, W)` per level, each a function of the input, and counts what goes through."""
-
-    def __init__(self):
-        self.images, self.calls, self.levels = 0, 0, []
-
-    def __call__(self, inputs, levels):
-        self.images += len(inputs)
-        self.calls += 1
-        self.levels.append(tuple(levels))
-        stacked = np.stack(inputs)
-        values = {"low": np.tile(stacked, (1, 2))[:, :32].reshape(-1, 2, 4, 4), "high": -stacked.reshape(-1, 6, 2, 2)}
-        return {level: values[level] for level in levels}
-
-
-def store_at(root: Path, dtype: str = "float32") -> FeatureStore:
-    return FeatureStore(root, {"dtype": dtype, "backbone": "none"})
-
-
-def shards(root: Path, suffix: str = ".npy") -> list[Path]:
-    return sorted(root.glob(f"*/*-*{suffix}"))
-
-
-def fresh(catalog: pd.DataFrame, level: str) -> np.ndarray:
-    return Trunk()([view(path) for path in catalog["path"]], [level])[level]
+from .small_store import Trunk, catalog_of, fresh, numbers, settle, shards, store_at, view
 
 
 def test_stored_equals_fresh(tmp_path):
@@ -182,13 +145,77 @@ def test_decoding_runs_ahead_but_not_without_bound(tmp_path):
     assert trunk.most <= 100
 
 
+@pytest.fixture
+def hashed(monkeypatch) -> list[str]:
+    """The names of the shards whose bytes are verified, one for each time."""
+    names, original = [], open_files.hashlib.file_digest
+
+    def counting(file, algorithm):
+        # Not the temporary files of a writer.
+        if not Path(file.name).name.startswith("."):
+            names.append(Path(file.name).name)
+        return original(file, algorithm)
+
+    monkeypatch.setattr("hashlib.file_digest", counting)
+    return names
+
+
+def test_only_the_shards_of_the_images_asked_for_are_opened(tmp_path, hashed):
+    catalog = catalog_of(640)
+    for start in range(0, 640, 64):
+        store_at(tmp_path).ensure(catalog[start : start + 64], ["high", "low"], Trunk(), view)
+    assert len(shards(tmp_path)) == 20
+    settle(tmp_path)
+    hashed.clear()
+    some = catalog[100:150]
+    store = store_at(tmp_path)
+    assert store.ensure(some, ["high"], Trunk(), view) == 0
+    np.testing.assert_array_equal(numbers(store.read(list(some["digest"]), "high")), fresh(some, "high"))
+    assert len(hashed) == 2
+    assert all(name.startswith("high-") for name in hashed)
+
+
+def test_a_shard_is_verified_once_per_process(tmp_path, hashed):
+    catalog = catalog_of(200)
+    store_at(tmp_path).ensure(catalog, ["high", "low"], Trunk(), view)
+    settle(tmp_path)
+    hashed.clear()
+    for _ in range(3):
+        store = store_at(tmp_path)
+        for level in ("high", "low"):
+            assert store.ensure(catalog, [level], Trunk(), view) == 0
+            assert len(numbers(store.read(list(catalog["digest"]), level))) == 200
+    assert sorted(hashed) == [path.name for path in shards(tmp_path)]
+
+
+def test_a_byte_flipped_after_the_shard_was_verified_is_detected(tmp_path):
+    catalog, trunk = catalog_of(20), Trunk()
+    store = store_at(tmp_path)
+    store.ensure(catalog, ["high"], trunk, view)
+    settle(tmp_path)
+    assert store.ensure(catalog, ["high"], trunk, view) == 0
+    (victim,) = shards(tmp_path)
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    assert store.ensure(catalog, ["high"], trunk, view) == 20
+    np.testing.assert_array_equal(numbers(store.read(list(catalog["digest"]), "high")), fresh(catalog, "high"))
+
+
+def test_a_damaged_description_of_the_key_is_written_again(tmp_path):
+    store = store_at(tmp_path)
+    store.ensure(catalog_of(3), ["high"], Trunk(), view)
+    (store.folder / "key.json").write_bytes(b"")
+    store.ensure(catalog_of(4), ["high"], Trunk(), view)
+    assert json.loads((store.folder / "key.json").read_text()) == store.key
+
+
 # A process that computes the features of 20 images below `sys.argv[1]`; each image that goes through the trunk leaves
 # a mark, and the first process in the trunk waits at a gate until the test opens it.
 CHILD = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_store import Trunk, catalog_of, store_at, view
+from features.small_store import Trunk, catalog_of, store_at, view
 root = Path(sys.argv[1])
 class Slow(Trunk):
     def __call__(self, inputs, levels):
@@ -204,13 +231,15 @@ store_at(root / "store").ensure(catalog_of(20), ["high"], Slow(), view)
 
 def start(root: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(root), str(Path(__file__).parent)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(root), str(Path(__file__).parents[1])], stderr=subprocess.PIPE, text=True
     )
 
 
 def until(condition, *children) -> None:
+    end = time.monotonic() + 120
     while not condition():
         assert all(child.poll() is None for child in children), "a process ended early"
+        assert time.monotonic() < end, "the processes wait for each other"
         time.sleep(0.005)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from defectloc.figures.overlay import BOX, font, paint_boxes, paint_heat, paint_outline, shortened
+from defectloc.figures.overlay import BOX, font, paint_boxes, paint_map, paint_outline, shortened
 
 GREY = np.full((4, 4, 3), 100, np.uint8)
 
@@ -12,7 +12,7 @@ GREY = np.full((4, 4, 3), 100, np.uint8)
 def test_low_values_leave_the_photograph_as_it_is():
     values = np.zeros((4, 4))
     values[1, 2] = 2
-    painted = paint_heat(GREY, values, (0, 1), 0.6)
+    painted = paint_map(GREY, values, (0, 1), 0.6)
     full = np.array(colormaps["inferno"](1.0)[:3]) * 255
     np.testing.assert_allclose(painted[1, 2], 0.4 * 100 + 0.6 * full, atol=1)
     painted[1, 2] = 100
@@ -21,7 +21,7 @@ def test_low_values_leave_the_photograph_as_it_is():
 
 def test_overlay_of_given_opacities_adds_map_and_photograph_everywhere():
     values = np.linspace(0, 1, 16).reshape(4, 4)
-    painted = paint_heat(GREY, values, (0, 1), 0.3, "jet", 0.5)
+    painted = paint_map(GREY, values, (0, 1), 0.3, "jet", 0.5)
     np.testing.assert_allclose(painted, np.clip(0.3 * 255 * colormaps["jet"](values)[..., :3] + 50, 0, 255), atol=1)
 
 

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from defectloc.data.survey import survey
-from defectloc.data.synthetic import draw
+from defectloc.data.synthetic import generate
 from defectloc.errors import DefectlocError
 from defectloc.figures.overview import OUTLINE_COLOR, _surround, draw_overview
 
 
 @pytest.fixture
-def drawn(tmp_path):
-    root = draw(tmp_path / "data", "pill", n_good=3, n_test_good=0, n_per_type=2, size=64)
+def pills(tmp_path):
+    root = generate(tmp_path / "data", "pill", n_good=3, n_test_good=0, n_per_type=2, size=64)
     rows = []
     for path in sorted((root / "pill").glob("t*/*/*.png")):
         kind = path.parent.name
@@ -39,8 +39,8 @@ def n_outlined(path):
     return int((stats[1:count, cv2.CC_STAT_AREA] > 100).sum())
 
 
-def test_each_defect_with_a_mask_is_outlined_and_none_without(tmp_path, drawn):
-    root, catalog = drawn
+def test_each_defect_with_a_mask_is_outlined_and_none_without(tmp_path, pills):
+    root, catalog = pills
     path = tmp_path / "figures" / "overview.png"
     draw_overview(survey(catalog, root), root, catalog, path, title="pill")
     n_masks = int(catalog["mask_path"].notna().sum())
@@ -51,8 +51,8 @@ def test_each_defect_with_a_mask_is_outlined_and_none_without(tmp_path, drawn):
     assert [p.name for p in path.parent.iterdir()] == ["overview.png"]
 
 
-def test_one_good_class_only_and_more_types_than_rows_are_drawn(tmp_path, drawn):
-    root, catalog = drawn
+def test_one_good_class_only_and_more_types_than_rows_are_drawn(tmp_path, pills):
+    root, catalog = pills
     good = catalog[catalog["label"] == 0]
     draw_overview(survey(good, root), root, good, tmp_path / "good.png")
     many = catalog[catalog["label"] == 1].head(1)
@@ -64,18 +64,18 @@ def test_one_good_class_only_and_more_types_than_rows_are_drawn(tmp_path, drawn)
             assert picture.height < 3000
 
 
-def test_the_outline_keeps_one_pixel_and_stays_off_it():
+def test_a_defect_of_one_pixel_is_outlined_and_not_covered():
     mask = np.zeros((400, 800), bool)
     mask[200, 400] = True
-    wide = _surround(mask, (200, 100))
+    wide = _surround(mask, (100, 200))
     assert wide.shape == (100, 200)
     assert wide[50, 100] == 1
     assert wide.sum() == 49
     assert _surround(np.ones((20, 20), bool), (10, 10))[0].sum() == 0
 
 
-def test_a_figure_that_cannot_be_written_is_said(tmp_path, drawn):
-    root, catalog = drawn
+def test_a_figure_that_cannot_be_written_is_said(tmp_path, pills):
+    root, catalog = pills
     (tmp_path / "file").write_text("")
     with pytest.raises(DefectlocError, match="cannot be written"):
         draw_overview(survey(catalog, root), root, catalog, tmp_path / "file" / "x.png")

@@ -10,6 +10,16 @@ from defectloc.model.published import published
 SIZE = 64
 
 
+def photographs() -> torch.Tensor:
+    return torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 255
+
+
+def test_activations_are_not_in_place():
+    network, classes, size = published("mobilenet_v2", "none")
+    assert (len(classes), size) == (1000, 224)
+    assert not [module for module in network.modules() if getattr(module, "inplace", False)]
+
+
 def test_networks_that_want_other_colours_get_them():
     """The weights of GoogLeNet were made for other colours than torchvision's, which it is told by an option."""
     assert published("googlenet", "none")[0][1].transform_input
@@ -21,7 +31,7 @@ def test_published_preprocessing_is_torchvisions():
     network, _, size = published("resnet18", "none")
     weights = models.ResNet18_Weights.IMAGENET1K_V1
     assert size == 224
-    images = (torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 255).round()
+    images = photographs().round()
     expected = weights.transforms(crop_size=SIZE, resize_size=SIZE)(images.to(torch.uint8))
     torch.testing.assert_close(network[0](images), expected, rtol=1e-4, atol=1e-4)
 

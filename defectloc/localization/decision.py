@@ -1,0 +1,223 @@
+"""From the scores of an image to the verdict on its part."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from defectloc.config import DecisionConfig
+from defectloc.errors import DefectlocError
+from defectloc.localization import score_weights, thresholds
+from defectloc.localization.calibration import Calibration, brier_score, expected_calibration_error, fit_platt
+from defectloc.localization.score_weights import ScoreWeights
+
+GOOD, REVIEW, DEFECTIVE = "good", "review", "defective"
+# The columns of images that each score is made of, in the order of its weights.
+INPUTS = {
+    "class": ("log_odds",),
+    "memory": ("map_score",),
+    "fusion": ("log_odds", "retained_log_odds", "map_score"),
+}
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound between verdicts, as a score and as the probability that is shown for that score."""
+
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The only way from scores to a probability and a verdict.
+
+    An image whose score lies strictly above `threshold` is predicted defective. Its verdict is "defective" above
+    `defective_above` and "review" between the two; without a review band they are equal. Verdicts go by the score,
+    log-odds, since probabilities near 0 and 1 tie. `prevalence` is the stated share of defective parts, in (0, 1), for
+    which probabilities are given; None: that of the calibration.
+    """
+
+    score: str
+    weights: ScoreWeights
+    calibration: Calibration
+    prevalence: float | None
+    threshold: Limit
+    defective_above: Limit
+    threshold_from: str
+    fallback: bool = False
+
+    @classmethod
+    def fit(
+        cls, validation: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int] = (0, 0)
+    ) -> "Decision":
+        """Fit score weights, calibration and threshold to the validation split, each to the scores before it.
+
+        `validation` has `label` and the columns of `INPUTS`; with score=class, a fixed threshold and no calibration
+        nothing is fitted and it may be empty. `reliability_counts`: training images with class log-odds above 0, and
+        those of them that retain them under counterfactual replacement. Calibration errors are cross-fitted, at the
+        split's own prevalence. Raises DefectlocError for NaN, infinities and values out of range.
+        """
+        decision = cls._fit(validation, config, reliability_counts)
+        if not config.calibrate or validation["label"].nunique() < 2:
+            return decision
+        held_out = cls.cross_fit(validation, replace(config, prevalence=None), reliability_counts)
+        labels, before, after = held_out["label"], expit(held_out["score"]), held_out["probability"]
+        measured = replace(
+            decision.calibration,
+            ece_before=expected_calibration_error(labels, before),
+            ece_after=expected_calibration_error(labels, after),
+            brier_before=brier_score(labels, before),
+            brier_after=brier_score(labels, after),
+        )
+        return replace(decision, calibration=measured)
+
+    @classmethod
+    def _fit(cls, validation: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int]) -> "Decision":
+        if config.prevalence is not None and not 0 < config.prevalence < 1:
+            raise DefectlocError(f"decision.prevalence={config.prevalence} is a share: give a number between 0 and 1.")
+        weights = _weights(validation, config, reliability_counts)
+        calibration = Calibration()
+        if config.calibrate:
+            calibration = fit_platt(validation["label"], weights(*_inputs(validation, str(config.score))))
+        fixed = Limit(calibration.score_at(config.threshold, config.prevalence), float(config.threshold))
+        common = (str(config.score), weights, calibration, config.prevalence)
+        if config.threshold_from == "fixed":
+            return cls(*common, fixed, fixed, "Fixed.")
+        scores = weights(*_inputs(validation, str(config.score)))
+        try:
+            chosen = _choose(validation["label"], scores, config)
+        except thresholds.NoThresholdError as error:
+            sentence = f"{error}; decision.threshold={config.threshold:g}, a probability, is used instead."
+            return cls(*common, fixed, fixed, sentence, fallback=True)
+        upper = chosen.value if chosen.upper is None else chosen.upper
+        threshold, defective_above = (
+            Limit(score, float(expit(calibration.log_odds(score, config.prevalence))))
+            for score in (chosen.value, upper)
+        )
+        return cls(*common, threshold, defective_above, chosen.sentence)
+
+    @classmethod
+    def cross_fit(
+        cls,
+        validation: pd.DataFrame,
+        config: DecisionConfig,
+        reliability_counts: tuple[int, int] = (0, 0),
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Return `apply` of each validation image by a Decision that was fitted to the validation images without it.
+
+        By five stratified folds, fewer where a class has fewer images; a class of one image is left out of the fold
+        that it is judged in. Scores counted on the result are those of images that no choice has seen.
+        """
+        labels = validation["label"].to_numpy().astype(int)
+        if len(labels) == 0:
+            return cls._fit(validation, config, reliability_counts).apply(validation)
+        rarest = int(np.bincount(labels, minlength=2).min())
+        parts: Iterable[tuple[NDArray, NDArray]] = [(np.zeros(0, int), np.zeros(1, int))]
+        if rarest >= 2:
+            parts = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=seed).split(labels, labels)
+        elif len(labels) >= 2:
+            parts = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed).split(labels)
+        judged, places = [], []
+        for rest, held_out in parts:
+            decision = cls._fit(validation.iloc[rest], config, reliability_counts)
+            judged.append(decision.apply(validation.iloc[held_out]))
+            places.append(held_out)
+        return pd.concat(judged).iloc[np.argsort(np.concatenate(places))]
+
+    def apply(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Return the images with `score` (log-odds), `probability`, `predicted` (0/1) and `verdict`.
+
+        Raises DefectlocError where a score is NaN or infinite, which would pass as good.
+        """
+        scores = self.weights(*_inputs(images, self.score))
+        if not np.isfinite(scores).all():
+            raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
+        between = np.where(scores > self.threshold.score, REVIEW, GOOD)
+        return images.assign(
+            score=scores,
+            probability=self.probability(scores),
+            predicted=(scores > self.threshold.score).astype(int),
+            verdict=np.where(scores > self.defective_above.score, DEFECTIVE, between),
+        )
+
+    def probability(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of a defect, in [0, 1], for scores of any shape, at the stated prevalence."""
+        return np.asarray(expit(self.calibration.log_odds(scores, self.prevalence)))
+
+    @property
+    def messages(self) -> list[str]:
+        """What could not be fitted, as sentences to print."""
+        steps = ((self.weights.fallback, self.weights.sentence), (self.calibration.fallback, self.calibration.sentence))
+        return [sentence for fallback, sentence in (*steps, (self.fallback, self.threshold_from)) if fallback]
+
+    def describe(self, probability: float, verdict: str | None = None) -> str:
+        """Return verdict and probability with the threshold beside where it is not 0.5.
+
+        Without a verdict (that of `apply`, by the score) the probability decides. Numbers that differ are shown with as
+        many digits as tell them apart.
+        """
+        low, high = self.threshold.probability, self.defective_above.probability
+        if verdict is None:
+            verdict = DEFECTIVE if probability > high else REVIEW if probability > low else GOOD
+        digits = 3
+        different = {float(probability), low, high}
+        while digits < 16 and len({f"{each:.{digits}f}" for each in different}) < len(different):
+            digits += 1
+        shown = f"{verdict}, p = {probability:.{digits}f}"
+        if self.threshold != self.defective_above:
+            return f"{shown} (review above {low:.{digits}f}, defective above {high:.{digits}f})"
+        return shown if low == 0.5 else f"{shown} (threshold {low:.{digits}f})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that `from_json` needs, as plain numbers, strings, lists and dicts."""
+        return asdict(self) | {"weights": asdict(self.weights) | {"weights": list(self.weights.weights)}}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Decision":
+        """Rebuild a Decision from `to_json`; raises DefectlocError for anything else."""
+        try:
+            weights = content["weights"]
+            parts = {
+                "weights": ScoreWeights(**weights | {"weights": tuple(weights["weights"])}),
+                "calibration": Calibration(**content["calibration"]),
+                "threshold": Limit(**content["threshold"]),
+                "defective_above": Limit(**content["defective_above"]),
+            }
+            return cls(**content | parts)
+        except (KeyError, TypeError) as error:
+            raise DefectlocError(f"This is no decision of a run ({error}): localise the run again.") from error
+
+
+def _inputs(images: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
+    if score not in INPUTS:
+        raise DefectlocError(f"decision.score={score} is unknown: choose one of {', '.join(INPUTS)}.")
+    return [images[column].to_numpy(dtype=np.float64) for column in INPUTS[score]]
+
+
+def _weights(images: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int]) -> ScoreWeights:
+    if config.score == "class":
+        return ScoreWeights()
+    inputs = _inputs(images, str(config.score))
+    if config.score == "memory":
+        return score_weights.by_good(images["label"], *inputs)
+    log_odds, retained, map_score = inputs
+    return score_weights.by_reliability(images["label"], log_odds, retained, map_score, reliability_counts)
+
+
+def _choose(labels: pd.Series, scores: NDArray[np.float64], config: DecisionConfig) -> thresholds.Chosen:
+    escape, overkill = config.max_escape_rate, config.max_overkill_rate
+    if escape is not None and overkill is not None:
+        return thresholds.review_band(labels, scores, escape, overkill)
+    if escape is not None:
+        return thresholds.by_max_escape_rate(labels, scores, escape)
+    if overkill is not None:
+        return thresholds.by_max_overkill_rate(labels, scores, overkill)
+    return thresholds.by_balanced_accuracy(labels, scores)

@@ -1,0 +1,145 @@
+"""From a raw map at native resolution to boxes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from defectloc.config import LocalizationConfig
+from defectloc.errors import DefectlocError
+from defectloc.localization import map_thresholds
+from defectloc.localization.boxes import find_boxes
+from defectloc.localization.normalization import PER_IMAGE, GoodStatistics, normalize
+from defectloc.localization.thresholds import Chosen, NoThresholdError, by_balanced_accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationMap:
+    """A raw map `(H, W)` at native resolution, its label 0/1, and its mask and ignored pixels `(H, W)` where known."""
+
+    map: NDArray
+    label: int
+    mask: NDArray | None = None
+    ignored: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class Localizer:
+    """All between a raw map and its boxes: normalisation, threshold and how boxes are made (`find_boxes`).
+
+    Where `per_image` is true every map that is not flat reaches 1, that of a good image as well, so boxes mean
+    something only on images that are known or predicted to be defective.
+    """
+
+    normalization: str
+    threshold: float
+    threshold_from: str
+    mode: str
+    min_area: float = 0
+    min_peak: float | None = None
+    max_boxes: int | None = None
+    merge_distance: float = 0
+    good: GoodStatistics | None = None
+    fallback: bool = False
+
+    @classmethod
+    def fit(
+        cls,
+        config: LocalizationConfig,
+        validation: Callable[[], Iterable[ValidationMap]] = tuple,
+        good_cells: Callable[[], Iterable[ArrayLike]] = tuple,
+    ) -> "Localizer":
+        """Take the statistics of good maps and choose the threshold, as far as the configuration asks for either.
+
+        `validation` is called at most once and its maps are held one at a time; `good_cells` gives the maps `(h, w)`
+        of good validation images at grid resolution, for normalization=good. Raises DefectlocError where that needs
+        good images and there are none, and for NaN and infinities.
+        """
+        method = str(config.normalization)
+        good = GoodStatistics.from_maps(good_cells()) if method == "good" else None
+
+        def normalized() -> Iterator[ValidationMap]:
+            for each in validation():
+                yield ValidationMap(normalize(each.map, method, good), each.label, each.mask, each.ignored)
+
+        fallback = False
+        try:
+            chosen = _choose(config, normalized)
+        except NoThresholdError as error:
+            fallback = True
+            chosen = Chosen(config.threshold, f"{error}; localization.threshold={config.threshold:g} is used instead.")
+        return cls(
+            normalization=method,
+            threshold=float(chosen.value),
+            threshold_from=chosen.sentence,
+            mode=str(config.boxes),
+            min_area=config.min_area,
+            min_peak=config.min_peak,
+            max_boxes=config.max_boxes,
+            merge_distance=config.merge_distance,
+            good=good,
+            fallback=fallback,
+        )
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each map is normalised by its own values, so that maps of different images do not compare."""
+        return self.normalization in PER_IMAGE
+
+    @property
+    def messages(self) -> list[str]:
+        """What could not be fitted, as sentences to print."""
+        return [self.threshold_from] if self.fallback else []
+
+    def normalized(self, values: ArrayLike) -> NDArray[np.float32]:
+        """Return a raw map `(H, W)` on the scale of the threshold."""
+        return normalize(values, self.normalization, self.good)
+
+    def boxes(self, values: ArrayLike) -> pd.DataFrame:
+        """Return the boxes of a raw map `(H, W)`: `x0, y0, x1, y1, score, score_mean`, scores as normalised."""
+        return find_boxes(
+            self.normalized(values),
+            self.threshold,
+            self.mode,
+            min_area=self.min_area,
+            min_peak=self.min_peak,
+            max_boxes=self.max_boxes,
+            merge_distance=self.merge_distance,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that `from_json` needs, as plain numbers, strings and dicts."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Localizer":
+        """Rebuild a Localizer from `to_json`; raises DefectlocError for anything else."""
+        try:
+            good = None if content["good"] is None else GoodStatistics(**content["good"])
+            return cls(**content | {"good": good})
+        except (KeyError, TypeError) as error:
+            raise DefectlocError(f"This is no localizer of a run ({error}): localise the run again.") from error
+
+
+def _choose(config: LocalizationConfig, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:
+    if config.threshold_from == "fixed":
+        return Chosen(config.threshold, "Fixed.")
+    if config.threshold_from == "good_quantile":
+        good = ((each.map, each.ignored) for each in maps() if each.label == 0)
+        return map_thresholds.good_quantile(good, config.quantile)
+    if config.use_masks:
+        return map_thresholds.from_masks(_masked(maps()))
+    # An image is predicted defective where any pixel is: only the maxima are needed.
+    maxima = [(each.label, float(each.map.max())) for each in maps()]
+    return by_balanced_accuracy([label for label, _ in maxima], [highest for _, highest in maxima])
+
+
+def _masked(maps: Iterable[ValidationMap]) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
+    """Give map, mask and ignored pixels of the images whose mask is known; a good image without one has no defect."""
+    for each in maps:
+        mask = np.zeros(each.map.shape, bool) if each.mask is None and each.label == 0 else each.mask
+        if mask is not None:
+            yield each.map, mask, each.ignored

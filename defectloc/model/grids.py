@@ -1,0 +1,28 @@
+"""Where the cells of a level lie on the image, and a level's values at the cells of another."""
+
+import torch
+
+# (stride, offset): cell i has its centre at offset + stride * i pixels of the input.
+Grid = tuple[float, float]
+
+
+def interpolate(values: torch.Tensor, grid: Grid, onto: Grid, size: tuple[int, int]) -> torch.Tensor:
+    """Give `(N, C, h, w)` on `grid` at the centres of `size` cells of the grid `onto`, bilinear: `(N, C, *size)`.
+
+    Beyond the outermost centres the values are those of the border.
+    """
+    if grid == onto and tuple(values.shape[2:]) == size:
+        return values
+    # Not by torch's interpolate, which knows no offsets: it takes both grids to begin at one corner.
+    rows, columns = (
+        _weights(n_cells, n_wanted, grid, onto).to(values)
+        for n_cells, n_wanted in zip(values.shape[2:], size, strict=True)
+    )
+    return rows @ values @ columns.T
+
+
+def _weights(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:
+    """Give the share of each cell in each wanted one, `(n_wanted, n_cells)`; rows sum to 1."""
+    centres = onto[1] + onto[0] * torch.arange(n_wanted, dtype=torch.float64)
+    places = ((centres - grid[1]) / grid[0]).clamp(0, n_cells - 1)
+    return (1 - (places[:, None] - torch.arange(n_cells)).abs()).clamp_min(0)

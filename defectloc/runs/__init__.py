@@ -1,0 +1,1 @@
+"""Run directories: fitting, maps, post-processing, scoring, figures and prediction of a run."""

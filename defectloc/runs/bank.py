@@ -1,0 +1,78 @@
+"""The memory bank of a run: patches of its good training images, and the maps of distances to them."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from defectloc.data import splits
+from defectloc.errors import DefectlocError
+from defectloc.files import read_json
+from defectloc.model.levels import Level
+from defectloc.model.memory_bank import MemoryBank
+from defectloc.progress import images_bar
+from defectloc.runs import products
+from defectloc.runs.fold import Fold
+from defectloc.runs.products import Product
+
+BANK = "bank.npz"
+# With fewer good images a bank hardly covers how good parts vary.
+FEW_GOOD = 5
+# Raised when the code changes what a bank holds or measures.
+VERSION = 3
+
+
+def product_of(fold: Fold, folder: Path) -> Product:
+    """Name the bank of a fold's settings."""
+    memory = fold.settings.memory
+    made_from = {
+        "version": VERSION,
+        "levels": [str(level) for level in fold.bank_levels],
+        "dims": memory.dims,
+        "budget_mb": memory.budget_mb,
+    }
+    return Product(folder, "memory", made_from)
+
+
+def bank_maps(fold: Fold, folder: Path) -> Product:
+    """Fit the memory bank on the good training images and write its maps of the held-out ones, unless they are there."""
+    product = product_of(fold, folder)
+    if product.is_whole:
+        return product
+    started = time.perf_counter()
+    memory, classifier, levels = fold.settings.memory, fold.classifier, fold.bank_levels
+    good, held_out = fold.rows(splits.TRAIN).query("label == 0"), fold.held_out
+    if len(good) < FEW_GOOD:
+        print(f"note: the memory bank rests on {len(good)} good training images only", file=sys.stderr)
+    grids = [classifier.grid_of(level) for level in levels]
+    bank = MemoryBank.fit(
+        lambda: ([batch[level] for level in levels] for batch in fold.features(good, levels)),
+        len(good),
+        grids,
+        memory.dims,
+        round(memory.budget_mb * 2**20),
+        fold.settings.seed,
+        fold.device,
+    )
+    found = []
+    with images_bar("memory bank", len(held_out)) as advance:
+        for batch in fold.features(held_out, levels):
+            found.append(bank.distances([batch[level] for level in levels]))
+            advance(len(found[-1]))
+    with product.making() as note:
+        bank.save(product.folder / BANK)
+        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(found), bank.grid)
+        note["seconds"] = round(time.perf_counter() - started, 3)
+    return product
+
+
+def load_bank(folder: Path, device: str) -> tuple[MemoryBank, list[Level]]:
+    """Load the memory bank of a product's folder, and name the trunk's levels that it takes."""
+    note = read_json(folder / products.KEY)
+    try:
+        assert note is not None
+        levels = [Level.parse(text) for text in note["made_from"]["levels"]]
+    except (AssertionError, KeyError, TypeError) as error:
+        raise DefectlocError(f"{folder} is not whole; start the same 'defectloc train' again.") from error
+    return MemoryBank.load(folder / BANK, device), levels

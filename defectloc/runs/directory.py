@@ -1,0 +1,227 @@
+"""The files of a run directory: their names, what makes one whole, and how one is opened."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from defectloc.config import LocalizationConfig
+from defectloc.errors import DefectlocError
+from defectloc.files import read_json, write_text
+from defectloc.localization.decision import Decision
+from defectloc.localization.localizer import Localizer
+from defectloc.runs.products import Maps, Product, products_of, read_maps
+
+FORMAT = 2
+RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY, METRICS, LOCK = (
+    "run.json",
+    "model.ckpt",
+    "catalog.csv",
+    "predictions.csv",
+    "history.csv",
+    "metrics.json",
+    ".lock",
+)
+LOCALIZATION = "localization"
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """Hash all that a fit depends on, to 12 hexadecimal digits; equal for the folds of one setting."""
+    return digest_of({"format": FORMAT, **parts})[:12]
+
+
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of plain content as hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
+    """Name a run directory: `outputs/<subset>/fold<k>-<fingerprint>`; raises DefectlocError where it would leave."""
+    if subset in ("", ".", "..") or "/" in subset or "\\" in subset or subset.startswith("."):
+        raise DefectlocError(f"subset={subset} cannot name a folder; use letters, digits, '-' and '_'.")
+    return Path(outputs).expanduser() / subset / f"fold{fold}-{print_}"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically."""
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read a run's record; None where it is missing, unreadable or of another format, so that it is made again."""
+    record = read_json(folder / RECORD)
+    return record if record is not None and record.get("format") == FORMAT else None
+
+
+def note_root(folder: Path, root: Path) -> None:
+    """Update a run's record where its data set was moved; with other images it would be another run."""
+    record = read_record(folder)
+    if record is not None and record["root"] != str(root):
+        write_json(folder / RECORD, record | {"root": str(root)})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; its tables and maps are read once."""
+
+    folder: Path
+    record: dict[str, Any]
+    _read: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a run directory; raises DefectlocError where it is none, half-finished or of another version."""
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise DefectlocError(f"run={folder} does not exist; 'defectloc summarize' lists the finished runs.")
+        if not (folder / RECORD).is_file():
+            raise DefectlocError(f"run={folder} holds no finished fit; start the same 'defectloc train' again.")
+        record = read_json(folder / RECORD)
+        if record is None or "format" not in record:
+            raise DefectlocError(
+                f"{folder / RECORD} cannot be read as the record of a run; start the same 'defectloc train' again."
+            )
+        if record["format"] != FORMAT:
+            raise DefectlocError(
+                f"run={folder} has format {record['format']}, this version reads {FORMAT}; fit it again."
+            )
+        for name in (CHECKPOINT, CATALOG, PREDICTIONS):
+            if not (folder / name).is_file():
+                raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
+        return cls(folder, record)
+
+    @property
+    def has_class_network(self) -> bool:
+        """Tell whether a class network was fitted; without a defective training image none is."""
+        return bool(self.record["epochs"])
+
+    def require_class_network(self) -> None:
+        """Raise DefectlocError where no class network was fitted."""
+        if not self.has_class_network:
+            raise DefectlocError(
+                f"run={self.folder} was fitted without a defective image, so it has no class map and no class score; "
+                "use localization=memory."
+            )
+
+    @property
+    def image_size(self) -> int:
+        """Give the side of the network's input in pixels."""
+        return int(self.record["settings"]["data"]["image_size"])
+
+    def catalog(self) -> pd.DataFrame:
+        """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""
+        if "catalog" not in self._read:
+            text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
+            self._read["catalog"] = _read_csv(self.folder / CATALOG, text, ["path", "split", "label", "height"])
+        return self._read["catalog"]
+
+    def images(self) -> pd.DataFrame:
+        """Give the validation and test images: the columns of `predictions.csv`, `mask_path`, `height`, `width`."""
+        if "images" not in self._read:
+            text = {"path": str, "defect_type": str}
+            predictions = _read_csv(self.folder / PREDICTIONS, text, ["path", "split", "label", "log_odds"])
+            predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+            catalog = self.catalog()[["path", "mask_path", "height", "width"]]
+            self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+        return self._read["images"]
+
+    def products(self, kind: str) -> list[Product]:
+        """List the whole map products of one kind."""
+        return products_of(self.folder, kind)
+
+    def product(self, kind: str) -> Product:
+        """Find the product of a kind that `train` was last asked for.
+
+        Raises DefectlocError where there is none, or where several are there and none of them was asked for last.
+        """
+        if kind != "memory":
+            self.require_class_network()
+        found = {product.name: product for product in self.products(kind)}
+        last = ((read_json(self.folder / METRICS) or {}).get("maps") or {}).get(kind)
+        if last in found:
+            return found[last]
+        if not found:
+            raise DefectlocError(
+                f"run={self.folder} has no maps of localization.map={kind}; 'defectloc train' with that key makes them."
+            )
+        if len(found) > 1:
+            raise DefectlocError(
+                f"run={self.folder} has several maps of localization.map={kind} ({', '.join(sorted(found))}); repeat "
+                "'defectloc train' with the setting that is meant."
+            )
+        return next(iter(found.values()))
+
+    def maps(self, kind: str, product: Product | None = None) -> Maps:
+        """Read the maps of one kind, of `product` or of the one that `train` was last asked for."""
+        product = product or self.product(kind)
+        if product.name not in self._read:
+            self._read[product.name] = read_maps(product)
+        return self._read[product.name]
+
+    def last_localization(self) -> Path | None:
+        """Give the folder of the localization that `train` was last asked for; None before the first."""
+        name = (read_json(self.folder / METRICS) or {}).get("localization")
+        folder = self.folder / LOCALIZATION / str(name)
+        return folder if name and (folder / METRICS).is_file() else None
+
+    def decision(self) -> Decision | None:
+        """Read how the run was last told to decide."""
+        return self._last("decision.json", Decision.from_json)
+
+    def localizer(self) -> Localizer | None:
+        """Read how the run's map was last told to be cut into boxes."""
+        return self._last("localizer.json", Localizer.from_json)
+
+    def localization_config(self) -> LocalizationConfig | None:
+        """Read the keys `localization.*` that the run was last localised with."""
+        folder = self.last_localization()
+        if folder is None:
+            return None
+        given: Any = OmegaConf.load(folder / "config.yaml")
+        typed: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given.localization))
+        return typed
+
+    def _last(self, name: str, read: Any) -> Any:
+        folder = self.last_localization()
+        if folder is None:
+            return None
+        content = read_json(folder / name)
+        try:
+            if content is None:
+                raise KeyError(name)
+            return read(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
+
+
+def _read_csv(path: Path, text: dict[str, type], columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        if missing := [name for name in columns if name not in table]:
+            raise ValueError(f"no column {missing[0]}")
+        return table
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+
+
+def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Give the rows of 'train', 'validation' or 'test'."""
+    return table[table["split"] == split]
+
+
+def stacked(maps: Maps, images: pd.DataFrame) -> np.ndarray:
+    """Give the maps `(N, h, w)` of a table's images at grid resolution."""
+    return np.stack([maps.cells[path] for path in images["path"]])

@@ -1,0 +1,113 @@
+"""The fit of a fold's class network, and its class activation maps of the validation and test images."""
+
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from defectloc.data import splits
+from defectloc.data.images import image_size
+from defectloc.data.module import FoldData, loader
+from defectloc.model import weights
+from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+from defectloc.model.predict import class_maps_of_features, class_maps_of_images
+from defectloc.runs import directory, products
+from defectloc.runs.fold import Fold, say_source
+from defectloc.runs.products import Product
+
+# Raised when the code changes what a class activation map holds.
+VERSION = 1
+UNFINISHED = ".fit"
+PACKAGES = ("defectloc", "torch", "torchvision", "pytorch-lightning")
+
+
+def fit_fold(fold: Fold, folder: Path) -> None:
+    """Fit the class network, unless there is no defective image to learn from, and write the record of the run."""
+    settings, train = fold.settings, fold.rows(splits.TRAIN)
+    labels, given = list(train["label"]), settings.training.class_weights
+    class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
+    history: list[dict[str, float | int | None]] = []
+    seconds = {"features": 0.0, "fit": 0.0}
+    if any(labels):
+        history, seconds = _fit_network(fold, folder / UNFINISHED, class_weights)
+    else:
+        print("no defective training image: the memory bank decides alone", file=sys.stderr)
+    weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
+    directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
+    heights, widths = zip(*sizes, strict=True)
+    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
+    directory.write_json(
+        folder / directory.RECORD,
+        {
+            "format": directory.FORMAT,
+            "fingerprint": folder.name.partition("-")[2],
+            "subset": settings.subset,
+            "fold": settings.fold,
+            "root": str(fold.root),
+            "settings": asdict(settings),
+            "class_weights": class_weights,
+            "weights_digest": fold.weights_digest,
+            "preprocessing": fold.classifier.preprocessing,
+            "device": fold.device,
+            "precision": fold.precision,
+            "n_train": len(labels),
+            "epochs": len(history),
+            "seconds": seconds,
+            "versions": {name: version(name) for name in PACKAGES},
+        },
+    )
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def _fit_network(
+    fold: Fold, unfinished: Path, class_weights: list[float]
+) -> tuple[list[dict[str, float | int | None]], dict[str, float]]:
+    """Fit tail and head; gives the history by epoch and the seconds of features and fit."""
+    settings, training = fold.settings, fold.settings.training
+    started = time.perf_counter()
+    train = fold.dataset(fold.rows(splits.TRAIN), augmented=True)
+    validation = fold.dataset(fold.rows(splits.VALIDATION))
+    stored = time.perf_counter()
+    module = DefectClassifier(fold.classifier, training, class_weights, settings.seed, from_images=not fold.cached)
+    data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
+    say_source(fold)
+    fit(module, data, unfinished, fold.device, fold.precision)
+    fitted = time.perf_counter()
+    return module.history, {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)}
+
+
+def class_maps(fold: Fold, folder: Path) -> Product | None:
+    """Write the class activation maps and log-odds of the validation and test images, unless they are there.
+
+    The log-odds are the means of the maps. Without a class network there are no maps, and the log-odds are not known.
+    """
+    images = fold.held_out
+    table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
+    if not fold.rows(splits.TRAIN)["label"].any():
+        if not predictions.is_file():
+            directory.write_csv(predictions, table.assign(log_odds=np.nan))
+        return None
+    product = Product(folder, "cam", {"version": VERSION})
+    if product.is_whole and predictions.is_file():
+        return product
+    started = time.perf_counter()
+    classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
+    held_out = fold.dataset(images)
+    batches = loader(held_out, fold.settings.features.batch_size, None, fold.settings.features.workers)
+    if fold.cached:
+        found = [class_maps_of_features(classifier, inputs) for inputs, _ in batches]
+    else:
+        found = [class_maps_of_images(classifier, inputs, fold.precision) for inputs, _ in batches]
+    maps = np.concatenate(found)
+    log_odds = maps.astype(np.float64).mean((1, 2))
+    directory.write_csv(predictions, table.assign(log_odds=log_odds))
+    with product.making() as note:
+        products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
+        note["seconds"] = round(time.perf_counter() - started, 3)
+    return product

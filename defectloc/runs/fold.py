@@ -1,0 +1,208 @@
+"""All that a fit of one fold starts from: images and their split, the network with its weights, stored features."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from defectloc.config import TrainSettings
+from defectloc.data import catalog as catalogs
+from defectloc.data import sources, splits
+from defectloc.data.augmentation import Augmentation
+from defectloc.data.digests import Digests
+from defectloc.data.images import read_image
+from defectloc.data.module import FeatureDataset, ImageDataset
+from defectloc.data.resize import resize
+from defectloc.data.views import Views, flip
+from defectloc.errors import DefectlocError
+from defectloc.features.store import FeatureStore
+from defectloc.model import device as devices
+from defectloc.model import weights
+from defectloc.model.classifier import Classifier
+from defectloc.model.levels import Level, derivable
+from defectloc.model.memory_bank import LEVELS
+from defectloc.model.trunk import Trunk
+from defectloc.runs import directory
+
+Features = dict[Level, np.ndarray]
+
+
+@dataclass
+class Fold:
+    """All that a fit of one fold starts from; a feature store is opened once."""
+
+    settings: TrainSettings
+    root: Path
+    catalog: pd.DataFrame
+    digests: Digests
+    classifier: Classifier
+    weights_digest: str
+    device: str
+    precision: str
+    _stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
+
+    @property
+    def cached(self) -> bool:
+        """Tell whether the trunk's output is stored; with a random augmentation there is nothing to store."""
+        return self.settings.features.cache and not self.settings.augmentation.transforms
+
+    @property
+    def views(self) -> list[str]:
+        """List the views that stand for the training images; validation and test images are always plain."""
+        return [str(view) for view in self.settings.augmentation.views] or ["plain"]
+
+    @property
+    def bank_levels(self) -> list[Level]:
+        """List the trunk's levels that the memory bank takes; none where no map or score needs a bank."""
+        if not self.needs_bank:
+            return []
+        named = [Level.parse(text) for text in self.settings.memory.levels]
+        return named or list(LEVELS[self.classifier.backbone])
+
+    @property
+    def needs_bank(self) -> bool:
+        """Tell whether the map or the decision is made of the memory bank."""
+        return not self._asked.isdisjoint(("memory", "fusion"))
+
+    @property
+    def needs_fusion(self) -> bool:
+        """Tell whether the map or the decision is made of memory bank and labels together."""
+        return "fusion" in self._asked
+
+    @property
+    def _asked(self) -> set[str]:
+        return {str(self.settings.localization.map), str(self.settings.decision.score)}
+
+    def rows(self, *parts: str) -> pd.DataFrame:
+        """Give the images of some splits, in the order of the catalog."""
+        return self.catalog[self.catalog["split"].isin(parts)]
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """Give the validation images, then the test images."""
+        return pd.concat([self.rows(splits.VALIDATION), self.rows(splits.TEST)])
+
+    def store(self, view: str = "plain") -> FeatureStore:
+        """Open the feature store of this setting, filled: all images, or as another view the training images.
+
+        Raises DefectlocError for an image that cannot be read.
+        """
+        if view not in self._stores:
+            self._stores[view] = self._filled_store(view)
+        return self._stores[view]
+
+    def _filled_store(self, view: str) -> FeatureStore:
+        settings, classifier, features = self.settings, self.classifier, self.settings.features
+        key = {
+            "image_size": settings.data.image_size,
+            "preprocessing": classifier.preprocessing,
+            "backbone": classifier.backbone,
+            "cut": classifier.trainable_from,
+            "weights": self.weights_digest,
+            "dtype": str(features.dtype),
+            "precision": self.precision,
+            "view": view,
+        }
+        root = Path(settings.outputs).expanduser() / ".features"
+        store = FeatureStore(root, key, features.limit_gb, derivable(classifier))
+        trunk = Trunk(classifier, self.device, self.precision)
+
+        def decoded(path: str) -> torch.Tensor:
+            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+
+        images, levels = self.rows(splits.TRAIN), [classifier.level]
+        if view == "plain":
+            # All levels at once, so that no image goes through the trunk twice.
+            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
+        names = [str(level) for level in levels]
+        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
+        return store
+
+    def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
+        """Give some of the trunk's levels `(N, C, h, w)` in batches of images, stored or, without a store, computed."""
+        size = self.settings.features.batch_size
+        stored, trunk = None, None
+        if self.settings.features.cache:
+            stored = {level: self.store().read(list(images["digest"]), str(level)) for level in levels}
+        else:
+            trunk = Trunk(self.classifier, self.device, self.precision)
+        for start in range(0, len(images), size):
+            some = images.iloc[start : start + size]
+            if trunk is None:
+                assert stored is not None
+                at = range(start, start + len(some))
+                yield {level: np.stack([values[i] for i in at]) for level, values in stored.items()}
+            else:
+                resized = [resize(read_image(self.root / path), self.settings.data.image_size) for path in some["path"]]
+                yield trunk(resized, levels)
+
+    def dataset(self, images: pd.DataFrame, augmented: bool = False) -> FeatureDataset | ImageDataset:
+        """Give images in the table's order, as stored features or to be decoded."""
+        settings = self.settings
+        views = Views(self.views if augmented else ["plain"], settings.seed)
+        if self.cached:
+            digests, level = list(images["digest"]), str(self.classifier.level)
+            first, *others = [self.store(name).read(digests, level) for name in views.names]
+            return FeatureDataset(first, list(images["label"]), others, views.draw if others else None)
+        augmentation: Augmentation | Views | None = None
+        if augmented and settings.augmentation.transforms:
+            augmentation = Augmentation(settings.augmentation, settings.seed)
+        elif views.names != ["plain"]:
+            augmentation = views
+        paths = [self.root / path for path in images["path"]]
+        return ImageDataset(paths, list(images["label"]), settings.data.image_size, augmentation)
+
+
+def prepare(settings: TrainSettings) -> Fold:
+    """Read the data, split it and load the weights; the cheap checks come first."""
+    digests = Digests(Path(settings.outputs).expanduser() / ".digests")
+    root, catalog = sources.load(settings.data, settings.subset, digests)
+    catalog = catalog.assign(split=splits.split(catalog, settings.data, settings.n_folds, settings.fold))
+    device = devices.choose(settings.device)
+    devices.prepare(device, settings.threads)
+    classifier, digest, origin = weights.build(settings.model, settings.seed)
+    print(f"{settings.subset} fold {settings.fold}: {settings.model.name}, {origin}", file=sys.stderr)
+    precision = str(settings.training.precision)
+    if precision == "auto":
+        precision = "bfloat16" if device == "cuda" else "float32"
+    fold = Fold(settings, root, catalog, digests, classifier, digest, device, precision)
+    classifier.require(fold.bank_levels)
+    scaled = fold.needs_fusion or settings.localization.normalization == "good"
+    if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
+        raise DefectlocError(
+            "the validation split has no good image to scale maps by; add good images, or use localization=cam."
+        )
+    return fold
+
+
+def fingerprint(fold: Fold) -> str:
+    """Hash all that affects the fit, and nothing else."""
+    s, data = fold.settings, fold.settings.data
+    return directory.fingerprint(
+        {
+            "catalog": catalogs.digest(fold.catalog),
+            "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
+            "image_size": data.image_size,
+            "preprocessing": fold.classifier.preprocessing,
+            "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
+            "training": asdict(s.training) | {"precision": fold.precision},
+            "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
+            "seed": s.seed,
+            "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
+        }
+    )
+
+
+def say_source(fold: Fold) -> None:
+    """Say in one line where the tail's inputs come from."""
+    augmentation, names = fold.settings.augmentation, fold.views
+    if fold.cached:
+        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
+    else:
+        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
+        source = f"streamed, since {reason}"
+    print(f"features: {source}", file=sys.stderr)

@@ -1,0 +1,95 @@
+"""A run's maps in the images' own pixels, beside their ground truth."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from defectloc.data.digests import Digests
+from defectloc.data.masks import read_defect_mask, read_mask
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import upsample
+from defectloc.runs.directory import Run, digest_of, rows_of
+from defectloc.runs.products import Product
+
+
+class RunMaps:
+    """The maps of a run's validation and test images, upsampled when asked for; a row is one of `images`."""
+
+    def __init__(
+        self,
+        run: Run,
+        kind: str,
+        root: Path | None = None,
+        ignore_mask: str | None = None,
+        product: Product | None = None,
+    ) -> None:
+        """`product`: another than `train` was last asked for. Raises DefectlocError where the ignore mask is gone."""
+        self.run, self.kind = run, kind
+        self.root = root or Path(run.record["root"])
+        self.images = run.images()
+        maps = run.maps(kind, product)
+        self.product, self.cells, self.grid = maps.product, maps.cells, maps.grid
+        self.ignore_path = ignore_path(self.root, ignore_mask)
+        self._ignored: dict[tuple[int, int], np.ndarray] = {}
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Give the rows of 'validation' or 'test'."""
+        return rows_of(self.images, name)
+
+    def map(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Give the map `(H, W)` of one row at native resolution, or at `size`; ignored pixels have its minimum."""
+        values = upsample(self.cells[row.path], size or (row.height, row.width), self.run.image_size, self.grid)
+        ignored = self.ignored(row, size)
+        return values if ignored is None else np.where(ignored, values.min(), values)
+
+    @cached_property
+    def n_masks(self) -> int:
+        """Count the test images with a mask file."""
+        return sum(self._mask_path(row) is not None for row in self.split("test").itertuples())
+
+    def mask(self, row: Any) -> np.ndarray | None:
+        """Give the ground truth `(H, W)` of one row at native resolution; None where a defective image has none.
+
+        Raises DefectlocError for a mask of a defective image that marks nothing.
+        """
+        size = (row.height, row.width)
+        if row.label == 0:
+            return np.zeros(size, bool)
+        path = self._mask_path(row)
+        return None if path is None else read_defect_mask(path, size)
+
+    def _mask_path(self, row: Any) -> Path | None:
+        path = self.root / row.mask_path if row.mask_path else None
+        return path if path is not None and path.is_file() else None
+
+    def ignored(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray | None:
+        """Give the pixels `(H, W)` of one row that count for no score, None where all count."""
+        if self.ignore_path is None:
+            return None
+        size = size or (row.height, row.width)
+        if size not in self._ignored:
+            self._ignored[size] = read_mask(self.ignore_path, size)
+        return self._ignored[size]
+
+
+def ignore_path(root: Path, ignore_mask: str | None) -> Path | None:
+    """Find the ignore mask, relative to the data root or absolute; raises DefectlocError where it is not there."""
+    if ignore_mask is None:
+        return None
+    path = root / Path(ignore_mask).expanduser()
+    if not path.is_file():
+        raise DefectlocError(f"the ignore mask {ignore_mask} does not exist, also not below {root}.")
+    return path
+
+
+def truth_digest(run: Run, root: Path, ignore_mask: str | None, digests: Digests) -> dict[str, str | None]:
+    """Identify the ground truth by bytes: the masks of all images of the data set, and the ignore mask."""
+    catalog = run.catalog()
+    named = [name for name in catalog["mask_path"] if name and (root / name).is_file()]
+    ignored = ignore_path(root, ignore_mask)
+    contents = digests.of([root / name for name in named])
+    masks = digest_of(sorted(zip(named, contents, strict=True)))[:12] if named else None
+    return {"masks": masks, "ignore_mask": None if ignored is None else digests.of([ignored])[0][:12]}

@@ -1,0 +1,130 @@
+"""Map products of a run: `maps/<kind>-<hash8>/` holds maps and what made them, addressed by what it was made from.
+
+`key.json` is written last, so a folder without one is what a killed process has left, and is made again. It names what
+the product was made from and the SHA-256 of its files: what was changed since counts as missing.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defectloc.errors import DefectlocError
+from defectloc.files import atomic, digest, make_directory, read_json, write_text
+from defectloc.localization.maps import Grid
+
+FOLDER, KEY, MAPS = "maps", "key.json", "maps.npz"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A folder of maps; `made_from` is plain content that names settings and code versions."""
+
+    run: Path
+    kind: str
+    made_from: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Give the folder's name, `<kind>-<hash8>`."""
+        content = json.dumps(self.made_from, sort_keys=True)
+        return f"{self.kind}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder."""
+        return self.run / FOLDER / self.name
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """Give what was noted when the product was made; raises DefectlocError where it is not whole."""
+        note = self._whole_note()
+        if note is None:
+            raise DefectlocError(f"{self.folder} is not whole; start the same 'defectloc train' again.")
+        return note
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all files are there as they were written."""
+        return self._whole_note() is not None
+
+    def _whole_note(self) -> dict[str, Any] | None:
+        note = read_json(self.folder / KEY)
+        if note is None or note.get("made_from") != self.made_from or not isinstance(note.get("files"), dict):
+            return None
+        try:
+            sound = all(digest(self.folder / name) == wanted for name, wanted in note["files"].items())
+        except DefectlocError:
+            return None
+        return note if sound else None
+
+    @contextmanager
+    def making(self) -> Iterator[dict[str, Any]]:
+        """Clear the folder for new files; after them the key is written with what was put into the yielded note."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        make_directory(self.folder)
+        note: dict[str, Any] = {}
+        yield note
+        files = {path.name: digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
+        content = {"kind": self.kind, "made_from": self.made_from, "files": files, **note}
+        write_text(self.folder / KEY, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def products_of(run: Path, kind: str) -> list[Product]:
+    """List the whole products of one kind in a run directory."""
+    found = []
+    for path in sorted((run / FOLDER).glob(f"{kind}-*/{KEY}")):
+        note = read_json(path)
+        if note is not None and isinstance(note.get("made_from"), dict):
+            product = Product(run, kind, note["made_from"])
+            if product.folder == path.parent and product.is_whole:
+                found.append(product)
+    return found
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps `(h, w)` float32 at grid resolution by image path, where their cells lie, and the product they are of."""
+
+    cells: dict[str, np.ndarray]
+    grid: Grid
+    product: Product
+
+    @property
+    def folder(self) -> Path:
+        """Give the product's folder."""
+        return self.product.folder
+
+
+def write_maps(path: Path, paths: list[str], maps: np.ndarray, grid: tuple[float, float]) -> None:
+    """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle.
+
+    `grid` is (stride, offset) of their cells in pixels of the network's input.
+    """
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            paths=np.array(paths, dtype=np.str_),
+            maps=maps.astype(np.float32),
+            grid=np.array(grid, dtype=np.float64),
+        )
+
+
+def read_maps(product: Product) -> Maps:
+    """Read the maps of a product; raises DefectlocError where they cannot be read."""
+    path = product.folder / MAPS
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            cells = dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+            stride, offset = content["grid"].tolist()
+            return Maps(cells, Grid(stride, offset), product)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DefectlocError(f"{path} cannot be read as maps.") from error

@@ -1,0 +1,67 @@
+"""One fold from data to scores: fit it or find it fitted, make its maps, post-process."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from defectloc.config import TrainSettings
+from defectloc.data.masks import read_defect_mask
+from defectloc.files import lock, read_json
+from defectloc.localization.decision import Decision
+from defectloc.progress import images_bar
+from defectloc.reporting.tables import print_metrics
+from defectloc.runs import directory
+from defectloc.runs.bank import bank_maps
+from defectloc.runs.directory import LOCK, METRICS, Run
+from defectloc.runs.fitting import class_maps, fit_fold
+from defectloc.runs.fold import Fold, fingerprint, prepare
+from defectloc.runs.fusion import fusion_maps
+from defectloc.runs.localizing import Localization, draw, post_process
+from defectloc.runs.products import Product
+
+
+def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
+    """Do what is not done yet of a fold, and post-process it; returns (metrics, run)."""
+    fold = prepare(settings)
+    folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
+    with lock(folder / LOCK, f"the same fold ({folder})"):
+        if directory.read_record(folder) is None:
+            _check_masks(fold)
+            fit_fold(fold, folder)
+        directory.note_root(folder, fold.root)
+        products = _make_maps(fold, folder)
+        finished = Run.open(folder)
+        setting = Localization(
+            finished, settings.localization, settings.decision, fold.root, settings.data.ignore_mask, products
+        )
+        metrics = post_process(setting)
+        directory.write_json(folder / METRICS, metrics)
+        figure = draw(setting, metrics) if settings.figures else None
+    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
+    print(f"run: {folder}")
+    if figure is not None:
+        print(f"figure: {figure}")
+    return metrics, finished
+
+
+def _make_maps(fold: Fold, folder: Path) -> dict[str, Product]:
+    """Make the maps that the settings ask for, unless they are there; returns them by kind."""
+    cam = class_maps(fold, folder)
+    products = {} if cam is None else {"cam": cam}
+    if fold.needs_bank:
+        products["memory"] = bank_maps(fold, folder)
+    if fold.needs_fusion and cam is not None:
+        products["fusion"] = fusion_maps(fold, products["memory"], cam)
+    return products
+
+
+def _check_masks(fold: Fold) -> None:
+    """Read the masks before the fit, since one that is damaged or empty would end the run after it."""
+    masks = [name for name in fold.catalog["mask_path"] if name is not None]
+    with images_bar("checking masks", len(masks)) as advance:
+        for name in masks:
+            if (fold.root / name).is_file():
+                read_defect_mask(fold.root / name)
+            else:
+                print(f"note: the mask {fold.root / name} does not exist", file=sys.stderr)
+            advance(1)

@@ -1,0 +1,84 @@
+"""What `--help` prints: the commands, and of each the keys with their values and meaning."""
+
+import sys
+from enum import EnumType
+from typing import Any, get_args
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from defectloc import config
+
+COMMANDS = {
+    "train": "fit one fold, predict, localise, score",
+    "localize": "boxes and scores of a finished run with other settings",
+    "evaluate": "the same scores for anybody's heat maps",
+    "predict": "new images by a finished run",
+    "explain": "maps by other methods; compare them",
+    "summarize": "all runs: mean and sd over folds",
+    "overview": "describe a data set before training",
+    "cache": "what the feature store holds; prune",
+    "benchmark": "speed, side by side",
+    "fetch": "get a data set",
+}
+
+
+def of_all() -> str:
+    """List the commands."""
+    rows = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+    return f"usage: defectloc COMMAND [key=value ...]\n\n{rows}\n\ndefectloc COMMAND --help shows its keys."
+
+
+def show(name: str, overrides: list[str]) -> None:
+    """Print the keys of a command with the values that the overrides give, of the chosen data source only."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.directory())):
+        composed = compose(name, overrides)
+    print(f"usage: defectloc {name} [key=value ...] [-m]\n\n{COMMANDS[name]}; -m sweeps over comma-separated values.\n")
+    options = {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in sorted(config.directory().iterdir())
+        if folder.is_dir() and (folder.name in composed or folder.name == "experiment")
+    }
+    if name != "explain" and "model" in options:
+        options["model"].remove("torchvision")
+    if name == "explain":
+        options["model"] = ["torchvision"]
+    for folder, names in options.items():
+        if folder in composed:
+            print(f"  {folder}={'|'.join(names)}")
+    source = str(OmegaConf.select(composed, "data.name", default="")) if "data" in composed else ""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold", max_width=40)
+    table.add_column("meaning", overflow="fold")
+    for key, each in config.leaves(config.SETTINGS[name]).items():
+        sources = each.metadata.get("sources")
+        if sources and source not in sources:
+            continue
+        table.add_row(key, _value(composed, key), f"{_choices(each.type)}{each.metadata.get('help', '')}")
+    print()
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
+
+
+def _value(composed: Any, key: str) -> str:
+    if OmegaConf.is_missing(composed, key) or any(
+        OmegaConf.is_missing(composed, key.rsplit(".", n)[0]) for n in range(1, key.count(".") + 1)
+    ):
+        return "(required)"
+    value = OmegaConf.select(composed, key)
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _hashable(value) else str(value)
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, bool | None)
+
+
+def _choices(kind: Any) -> str:
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, EnumType):
+            return f"{' | '.join(each.__members__)}; "
+    return ""

@@ -1,0 +1,125 @@
+"""Masks and COCO files beside anybody's maps."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from defectloc.errors import DefectlocError
+from defectloc.evaluation.truth_files import find_truth
+
+
+def write_mask(path, mask) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(path)
+
+
+def coco() -> dict:
+    return {
+        "images": [
+            {"id": 1, "file_name": "cut/000.png", "height": 10, "width": 20},
+            {"id": 2, "file_name": "good/000.png", "height": 10, "width": 20},
+        ],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4.5]}],
+    }
+
+
+def found_in(tmp_path, content) -> dict:
+    (tmp_path / "truth.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return find_truth(["cut/000", "good/000"], tmp_path / "truth.json")
+
+
+def test_masks_are_matched_by_path_or_by_a_stem_that_is_unique(tmp_path) -> None:
+    write_mask(tmp_path / "cut" / "000_mask.png", np.eye(4, 5))
+    write_mask(tmp_path / "hole" / "000_mask.png", np.ones((4, 5)))
+    write_mask(tmp_path / "hole" / "001.png", np.eye(4, 5))
+    truths = find_truth(["cut/000", "hole/000", "elsewhere/001", "good/000"], tmp_path)
+    assert truths["cut/000"].size == (4, 5)
+    np.testing.assert_array_equal(truths["cut/000"].read((4, 5)), np.eye(4, 5, dtype=bool))
+    assert truths["hole/000"].read((4, 5)).all()
+    assert truths["elsewhere/001"].read((4, 5)).any()
+    assert not truths["good/000"].read((4, 5)).any()
+    with pytest.raises(DefectlocError, match="hole/000"):
+        find_truth(["cut/000", "hole/001", "good/000"], tmp_path)
+    with pytest.raises(DefectlocError, match="other/000 has no mask"):
+        find_truth(["other/000"], tmp_path)
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path) -> None:
+    write_mask(tmp_path / "000_mask.png", np.eye(4))
+    write_mask(tmp_path / "000.png", np.eye(4))
+    with pytest.raises(DefectlocError, match="two masks of 000"):
+        find_truth(["000"], tmp_path)
+
+
+def test_an_empty_mask_of_a_defective_image_is_refused_by_name(tmp_path, capsys) -> None:
+    for name in ("cut/000_mask.png", "good/001_mask.png", "002.png"):
+        write_mask(tmp_path / name, np.zeros((4, 4)))
+    truths = find_truth(["cut/000", "good/001", "002"], tmp_path)
+    with pytest.raises(DefectlocError, match="000_mask"):
+        truths["cut/000"].read((4, 4))
+    assert not truths["good/001"].read((4, 4)).any()
+    # Sets that have a mask for every image leave those of good ones black.
+    assert not truths["002"].read((4, 4)).any()
+    assert "count as good" in capsys.readouterr().err
+
+
+def test_coco_boxes(tmp_path) -> None:
+    truths = found_in(tmp_path, coco())
+    assert truths["cut/000"].boxes.tolist() == [[1, 2, 4, 6.5]]
+    assert truths["cut/000"].size == (10, 20)
+    assert truths["cut/000"].read((10, 20)) is None
+    assert truths["good/000"].boxes.shape == (0, 4)
+
+
+def test_boxes_that_touch_beyond_the_border_are_cut(tmp_path) -> None:
+    content = coco()
+    content["annotations"][0]["bbox"] = [-0.5, 2, 21, 3]
+    assert found_in(tmp_path, content)["cut/000"].boxes.tolist() == [[0, 2, 20, 5]]
+
+
+WRONG = {
+    "no JSON": "{",
+    "a list of results": [{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}],
+    "no images": {"annotations": []},
+    "images without a size": {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []},
+    "text for a size": {"images": [{"id": 1, "file_name": "a", "height": "10", "width": 5}], "annotations": []},
+    "an id twice": {"images": [coco()["images"][0]] * 2, "annotations": []},
+    "a name twice": {"images": [coco()["images"][0], coco()["images"][0] | {"id": 2}], "annotations": []},
+    "unknown image": coco() | {"annotations": [{"image_id": 9, "bbox": [1, 2, 3, 4]}]},
+    "outside": coco() | {"annotations": [{"image_id": 1, "bbox": [15, 2, 9, 4]}]},
+    "no area": coco() | {"annotations": [{"image_id": 1, "bbox": [1, 2, 0, 4]}]},
+    "three numbers": coco() | {"annotations": [{"image_id": 1, "bbox": [1, 2, 3]}]},
+    "not finite": coco() | {"annotations": [{"image_id": 1, "bbox": [1, 2, float("nan"), 4]}]},
+    "null": coco() | {"annotations": None},
+    "nested too deeply": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_another_file_ends_in_one_sentence(tmp_path, what: str) -> None:
+    with pytest.raises(DefectlocError, match=r"truth\.json") as caught:
+        found_in(tmp_path, WRONG[what])
+    assert "\n" not in str(caught.value)
+
+
+def test_random_changes_to_a_coco_file_never_end_otherwise(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    text, sentences = json.dumps(coco()), []
+    for _ in range(200):
+        start = int(rng.integers(len(text)))
+        changed = text[:start] + text[start + int(rng.integers(1, 9)) :]
+        try:
+            found_in(tmp_path, changed)
+        except DefectlocError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 50
+    assert all("\n" not in sentence for sentence in sentences)
+
+
+def test_neither_folder_nor_file(tmp_path) -> None:
+    with pytest.raises(DefectlocError, match="neither a folder"):
+        find_truth(["a"], tmp_path / "nowhere")
+    with pytest.raises(DefectlocError, match="holds no masks"):
+        find_truth(["a"], tmp_path)

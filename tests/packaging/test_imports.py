@@ -1,0 +1,124 @@
+"""Data flows one way: what a package may import, read from the imports themselves."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "defectloc"
+# From left to right; a package imports only from those before it.
+ORDER = [
+    "base",
+    "data",
+    "features",
+    "model",
+    "localization",
+    "evaluation",
+    "attribution",
+    "figures",
+    "reporting",
+    "runs",
+    "commands",
+    "benchmarks",
+]
+BASE = {"__init__", "errors", "notes", "progress", "files", "config"}
+# Installed by extras, or slow to import and used by one function.
+OPTIONAL = {"albumentations", "captum", "onnx", "shap", "skimage"}
+LONGEST = 250
+
+
+def modules() -> dict[str, ast.Module]:
+    """Each module of the package by its dotted name, parsed."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+MODULES = modules()
+
+
+def place_of(name: str) -> str:
+    """The package that a module belongs to; modules at the top level are base or commands."""
+    first = name.split(".")[0]
+    if "." in name:
+        return first
+    return "base" if name in BASE else "commands"
+
+
+def imports_of(tree: ast.AST) -> set[str]:
+    """The modules of defectloc that a module imports, by dotted name."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "defectloc":
+            inner = node.module.removeprefix("defectloc").lstrip(".")
+            for alias in node.names:
+                whole = f"{inner}.{alias.name}".lstrip(".")
+                found.add(whole if whole in MODULES or f"{whole}.__init__" in MODULES else inner or "__init__")
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("defectloc.") for a in node.names if a.name.startswith("defectloc.")}
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_left(name):
+    own = ORDER.index(place_of(name))
+    for imported in imports_of(MODULES[name]):
+        assert ORDER.index(place_of(imported)) <= own, f"{name} imports {imported}"
+
+
+def test_no_import_circle():
+    graph = {name: imports_of(tree) & MODULES.keys() for name, tree in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> None:
+        assert name not in way, " -> ".join([*way, name])
+        if name not in done:
+            for imported in sorted(graph[name]):
+                visit(imported, [*way, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_stand_at_the_top_but_for_optional_packages(name):
+    for function in ast.walk(MODULES[name]):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            imported = []
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imported = [node.module or ""]
+            for each in imported:
+                assert each.split(".")[0] in OPTIONAL, f"{name}.{function.name} imports {each}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if place_of(name) in ("localization", "evaluation")])
+def test_no_torch_in_post_processing(name):
+    text = ast.dump(MODULES[name])
+    assert "'torch" not in text
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_short(name):
+    lines = (PACKAGE / Path(*name.split("."))).with_suffix(".py").read_text(encoding="utf-8").count("\n")
+    assert lines <= LONGEST or name == "config", f"{name} has {lines} lines"
+
+
+def test_commands_are_not_imported_by_each_other():
+    doors = {name for name in MODULES if place_of(name) == "commands"} - {"cli", "checks", "usage", "__main__"}
+    for name in doors:
+        assert not imports_of(MODULES[name]) & doors
+
+
+def test_the_map_in_contributing_is_the_order_held_here():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = re.search(r"```\n(base ->.*?)```", text, re.DOTALL)
+    assert drawn, "CONTRIBUTING.md shows the packages in a block that begins with 'base ->'"
+    assert [name.strip() for name in drawn[1].replace("\n", " ").split("->")] == ORDER

@@ -1,0 +1,93 @@
+"""Labels of settings."""
+
+import pytest
+
+from defectloc.reporting.labels import flat, labels
+
+CASE_STUDY = {"model.name": "vgg16", "training.epochs": 10, "localization.map": "cam", "localization.threshold": 0.8}
+
+
+def row(**more):
+    nested = {
+        "experiment": None,
+        "seed": 0,
+        "fold": 0,
+        "data": {"image_size": 224, "validation": 0.15},
+        "model": {"name": "vgg16", "weights": "imagenet"},
+        "training": {"epochs": 10, "learning_rate": 1e-4},
+        "memory": {"dims": 128, "levels": ["conv3_3.pool2", "conv4_3"]},
+        "localization": {
+            "map": "fusion",
+            "normalization": "none",
+            "threshold_from": "fixed",
+            "threshold": 2.5,
+            "boxes": "components",
+            "min_peak": 5.0,
+            "min_area": 0,
+        },
+        "decision": {"score": "fusion", "threshold": 0.5},
+    }
+    return flat(nested) | {key.replace("__", "."): value for key, value in more.items()}
+
+
+PLAIN = "vgg16 224, fusion none 2.5 peak 5 components, decision by fusion"
+STUDIED = {"experiment": "case_study", "localization__map": "cam", "localization__threshold": 0.8}
+
+
+def of(*rows, groups=None):
+    return labels(rows, groups or ["part"] * len(rows), {"case_study": CASE_STUDY})
+
+
+def test_one_setting_is_named_by_network_size_and_localization():
+    assert of(row()) == [PLAIN]
+    # Nothing of a run's place and pace tells settings apart.
+    assert of(row(), row(fold=1, outputs="elsewhere", features__workers=9)) == [PLAIN] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("seed", 1, "seed 1"),
+        ("training.epochs", 1, "epochs 1"),
+        ("training.learning_rate", 1e-5, "learning rate 1e-05"),
+        ("model.weights", "none", "weights none"),
+        ("data.validation", 0.0, "validation 0"),
+        ("data.limit", 100, "limit 100"),
+        ("augmentation.name", "light", "augmentation light"),
+        ("memory.dims", 64, "memory dims 64"),
+        ("memory.levels", ["conv4_3"], "memory levels [conv4_3]"),
+        ("localization.min_area", 9, "localization min area 9"),
+        ("decision.calibrate", True, "decision calibrate true"),
+    ],
+)
+def test_what_differs_is_shown(key, value, name):
+    usual, other = of(row(), row() | {key: value})
+    assert other == f"{PLAIN}, {name}"
+    assert usual != other
+
+
+def test_nearly_equal_numbers_have_labels_of_their_own():
+    assert len(set(of(row(training__learning_rate=1.00000001e-4), row()))) == 2
+
+
+def test_differences_count_within_a_subset_and_show_in_all():
+    rows = row(), row(seed=1), row(seed=1)
+    assert of(*rows, groups=["pill", "pill", "screw"]) == [f"{PLAIN}, seed {n}" for n in (0, 1, 1)]
+    assert of(row(), row(seed=1), groups=["pill", "screw"]) == [PLAIN] * 2
+
+
+def test_an_experiment_is_named_only_where_it_has_all_of_its_values():
+    same, fewer, seeded = row(**STUDIED), row(**STUDIED, training__epochs=1), row(**STUDIED, seed=1)
+    assert of(same) == ["case_study"]
+    (label,) = of(fewer)
+    assert "case_study" not in label
+    assert label.endswith(", epochs 1")
+    assert of(same, seeded) == ["case_study, seed 0", "case_study, seed 1"]
+    assert of(row(experiment="case_study", model__name="resnet50"))[0].startswith("resnet50 224")
+
+
+def test_a_threshold_that_is_chosen_is_named_by_its_choice():
+    chosen = row(localization__threshold_from="validation", localization__min_peak=None)
+    assert of(chosen) == ["vgg16 224, fusion none validation components, decision by fusion"]
+    # The fall-back value is a setting, too.
+    assert of(chosen, chosen | {"localization.threshold": 3.0})[1].endswith("localization threshold 3")

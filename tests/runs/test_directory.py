@@ -1,0 +1,81 @@
+"""Run directories: named by what they hold, and opened only whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from defectloc.errors import DefectlocError
+from defectloc.runs import directory
+from defectloc.runs.directory import Run
+from defectloc.runs.products import Product
+
+
+@pytest.fixture
+def folder(finished, tmp_path) -> Path:
+    (found,) = finished.glob("pill/fold0-*")
+    return Path(shutil.copytree(found, tmp_path / "run"))
+
+
+def test_fingerprint_is_fixed():
+    """A change of it makes every finished fit unfindable: then raise FORMAT, and write the new value here."""
+    assert directory.fingerprint({"b": [1, None], "a": "x"}) == directory.fingerprint({"a": "x", "b": [1, None]})
+    assert directory.fingerprint({"a": "x"}) == "6eb59a405c11"
+
+
+def test_name_of_a_run():
+    assert directory.folder_of("out", "pill", 3, "abc") == Path("out/pill/fold3-abc")
+    for subset in ("", ".", "..", "a/b", "a\\b", ".hidden"):
+        with pytest.raises(DefectlocError, match="cannot name a folder"):
+            directory.folder_of("out", subset, 0, "abc")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "catalog.csv", "predictions.csv"])
+def test_half_finished_run_is_refused(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(DefectlocError, match=f"half-finished .{name} is missing"):
+        Run.open(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '"text"'])
+def test_damaged_record_is_refused(folder, content):
+    (folder / "run.json").write_text(content)
+    with pytest.raises(DefectlocError, match="cannot be read as the record"):
+        Run.open(folder)
+
+
+def test_run_of_another_version_is_refused(folder):
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"format": directory.FORMAT + 1}))
+    with pytest.raises(DefectlocError, match=f"has format {directory.FORMAT + 1}"):
+        Run.open(folder)
+
+
+def test_a_product_that_is_not_there_is_said_so(folder):
+    with pytest.raises(DefectlocError, match=r"no maps of localization\.map=fusion"):
+        Run.open(folder).maps("fusion")
+
+
+def test_several_products_of_a_kind_are_not_guessed_from(folder):
+    for dims in (8, 16):
+        with Product(folder, "memory", {"dims": dims}).making():
+            pass
+    with pytest.raises(DefectlocError, match="several maps of localization"):
+        Run.open(folder).product("memory")
+
+
+def test_json_refuses_what_is_no_number(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        directory.write_json(tmp_path / "metrics.json", {"auroc": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_types_named_na_stay_text(folder):
+    """A defect type may have a name that pandas takes for a missing value."""
+    table = Run.open(folder).images()
+    for name in (directory.PREDICTIONS, directory.CATALOG):
+        text = (folder / name).read_text().replace("contamination", "nan")
+        (folder / name).write_text(text)
+    again = Run.open(folder).images()
+    assert (again["defect_type"] == "nan").sum() == (table["defect_type"] == "contamination").sum() > 0

@@ -1,0 +1,78 @@
+"""MVTec's own training images plus few labelled defects, or none."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import FIT, WITHOUT_DEFECTS, last_localization
+
+OFFICIAL = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "data.split=official", "localization.threshold=1"]
+
+
+def test_without_a_labelled_defect_the_memory_bank_decides(alone):
+    metrics = json.loads((alone / "metrics.json").read_text())
+    assert metrics["epochs"] == 0
+    assert metrics["n_test"] == 5 + 4 * 6
+    assert metrics["auroc"] is not None
+    assert metrics["pixel_auroc"] is not None
+    assert not list(alone.glob("maps/cam-*"))
+    assert pd.read_csv(alone / "predictions.csv")["log_odds"].isna().all()
+    decision = json.loads((last_localization(alone) / "decision.json").read_text())
+    assert "good validation images" in decision["weights"]["sentence"]
+    assert metrics["class_network"] is None
+
+
+def test_figures_without_a_class_map(alone, command):
+    assert command("train", *WITHOUT_DEFECTS, "figures=true").code == 0
+    assert (last_localization(alone) / "figures" / "test.png").is_file()
+
+
+@pytest.mark.parametrize("key", ["localization.map=cam", "localization.map=fusion", "decision.score=class"])
+def test_class_map_is_said_to_be_unavailable(command, key):
+    sentence = command("train", *WITHOUT_DEFECTS, key).sentence
+    assert "unavailable" in sentence
+    assert "localization=memory" in sentence
+
+
+def test_class_map_of_such_a_run_is_said_to_be_unavailable(alone, command):
+    arguments = (f"run={alone}", "localization=cam")
+    assert "without a defective image" in command("localize", *arguments).sentence
+    arguments = (f"run={alone}", "localization=memory", "decision.score=class")
+    assert "no class score" in command("localize", *arguments).sentence
+
+
+def test_no_network_was_fitted_that_could_be_explained(alone, command):
+    assert "without a defective image" in command("explain", f"run={alone}", "method=memory").sentence
+
+
+def test_prediction_by_the_memory_bank_alone(alone, command):
+    images = json.loads((alone / "run.json").read_text())["root"] + "/pill/test"
+    outcome = command("predict", f"run={alone}", f"images={images}", "output=new", "threads=1", "overlays=false")
+    assert outcome.code == 0, outcome.err
+    found = pd.read_csv("new/predictions.csv")
+    assert found["log_odds"].isna().all()
+    known = pd.read_csv(last_localization(alone) / "predictions.csv").query("split == 'test'")
+    known["path"] = known["path"].str.removeprefix("pill/test/")
+    both = known.merge(found, on="path")
+    assert len(both) == len(found)
+    # Stored features are rounded to half precision.
+    assert (both["score_x"] - both["score_y"]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_few_defects_leave_the_test_split(command, n):
+    assert command("train", *OFFICIAL, f"data.n_defective={n}").code == 0
+    folder = next(Path("outputs").glob("pill/fold0-*"))
+    catalog = pd.read_csv(folder / "catalog.csv")
+    defective = catalog[catalog["label"] == 1]
+    assert (defective["split"] != "test").sum() == n
+    # One alone is for learning from.
+    assert (defective["split"] == "train").sum() >= 1
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n_test"] == 5 + 24 - n
+
+
+def test_a_negative_number_is_refused(command):
+    assert "must not be negative" in command("train", *OFFICIAL, "data.n_defective=-1").sentence

@@ -1,0 +1,107 @@
+"""Memory bank and labels together, from fit to prediction."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from defectloc.localization.decision import Decision
+from defectloc.localization.scores import top_k_mean
+from defectloc.model.memory_bank import MemoryBank
+from defectloc.runs.directory import Run, stacked
+from defectloc.runs.shortcut_table import read_shortcut_table
+from tests.conftest import FUSION, last_localization
+
+
+def test_maps_score_and_shortcut_check(fused):
+    run = Run.open(fused)
+    images, maps, distances = run.images(), run.maps("fusion"), run.maps("memory")
+    assert list(maps.cells) == list(images["path"])
+    assert maps.grid == distances.grid
+    for path, cells in maps.cells.items():
+        assert cells.min() >= 0
+        assert cells.shape == distances.cells[path].shape
+    retained = read_shortcut_table(run.product("fusion"))
+    for name in ("retained_area", "retained_evidence"):
+        assert retained[name].between(0, 1).all()
+    metrics = json.loads((fused / "metrics.json").read_text())
+    assert metrics["shortcut"]["n_found"] is not None
+    assert metrics["pixel_auroc"] is not None
+
+
+def test_reliability_counts_are_noted_beside_the_fusion(fused):
+    catalog = pd.read_csv(fused / "catalog.csv")
+    predicted, retained = Run.open(fused).product("fusion").note["reliability_counts"]
+    assert 0 <= retained <= predicted <= len(catalog.query("split == 'train' and label == 1"))
+
+
+def test_the_decision_is_what_it_says_it_is_made_of(fused):
+    run = Run.open(fused)
+    images = run.images().merge(read_shortcut_table(run.product("fusion")), on="path")
+    images["map_score"] = top_k_mean(stacked(run.maps("fusion"), images))
+    decision = run.decision()
+    assert isinstance(decision, Decision)
+    assert len(decision.weights.weights) == 3
+    assert min(decision.weights.weights) >= 0
+    found = pd.read_csv(last_localization(fused) / "predictions.csv")
+    expected = decision.apply(images)
+    np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-6, atol=1e-6)
+    assert list(found["predicted"]) == list(expected["predicted"])
+    assert list(found["verdict"]) == list(expected["verdict"])
+
+
+def test_other_maps_and_scores_are_post_processing(fused, command):
+    stamps = {path: path.stat().st_mtime_ns for path in (fused / "model.ckpt", *fused.glob("maps/*/*.npz"))}
+    for extra in (["decision.score=class"], ["decision.score=memory"], ["localization=memory"]):
+        assert command("train", *FUSION, *extra).code == 0
+    outcome = command("localize", f"run={fused}", "localization=cam", "decision.score=fusion")
+    assert outcome.code == 0, outcome.err
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert len(list((fused / "localization").iterdir())) == 5
+
+
+def test_another_bank_makes_another_fusion_and_keeps_the_first(fused, command):
+    (before,) = fused.glob("maps/fusion-*/maps.npz")
+    content = before.read_bytes()
+    assert command("train", *FUSION, "memory.dims=16").code == 0
+    assert before.read_bytes() == content
+    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
+
+
+def test_a_run_that_was_never_localised_says_so(fused, command):
+    (fused / "metrics.json").unlink()
+    Path("photos").mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("photos/a.png")
+    assert "was not localised yet" in command("predict", f"run={fused}", "images=photos", "output=new").sentence
+
+
+def test_distances_are_searched_once(command, monkeypatch):
+    searched = []
+    original = MemoryBank.nearest
+
+    def counted(self, vectors):
+        searched.append(len(vectors))
+        return original(self, vectors)
+
+    monkeypatch.setattr(MemoryBank, "nearest", counted)
+    assert command("train", *FUSION).code == 0
+    catalog = pd.read_csv(next(Path("outputs").glob("pill/fold0-*")) / "catalog.csv")
+    held_out = catalog["split"] != "train"
+    assert sum(searched) == int((held_out | (catalog["label"] == 1)).sum())
+
+
+def test_no_good_validation_image_is_told_before_the_fit(command):
+    """One good image is in the test fold, the other is trained on."""
+    few = ["data.n_good=1", "data.n_test_good=1", "n_folds=2"]
+    arguments = [a for a in FUSION if not a.startswith(("data.n_good", "data.n_test_good"))]
+    assert "no good image to scale maps by" in command("train", *arguments, *few).sentence
+    assert not list(Path("outputs").glob("pill/fold0-*"))
+
+
+@pytest.mark.parametrize("level", ["conv3_3.pool", "conv3_3.pool0", "conv3_3.poolx", "image", "conv9_9"])
+def test_unknown_levels_are_told_before_the_fit(command, level):
+    assert level in command("train", *FUSION, f"memory.levels=[{level}]").sentence
+    assert not list(Path("outputs").glob("pill/fold0-*"))

@@ -1,0 +1,260 @@
+"""Post-processing of a run written by hand."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from defectloc.errors import DefectlocError
+from defectloc.files import lock
+from defectloc.runs.directory import Run
+from tests.handmade import CASE_STUDY, cells, five_images, localized, post_process, square, write_run
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return write_run(tmp_path, five_images())
+
+
+def boxes_of(run: Run, metrics: dict) -> list[tuple]:
+    table = pd.read_csv(localized(run, metrics) / "boxes.csv")
+    return [tuple(row) for row in table[["path", "x0", "y0", "x1", "y1"]].itertuples(index=False)]
+
+
+def test_single_box_spans_all_pixels_above_the_threshold_and_row_0_counts(run):
+    metrics = post_process(run, dict(threshold=0.6, boxes="single"))
+    assert boxes_of(run, metrics) == [("bad/0.png", 0, 0, 2, 2), ("bad/1.png", 0, 0, 10, 10)]
+
+
+def test_components_find_each_defect(run):
+    metrics = post_process(run, dict(threshold=0.6, boxes="components"))
+    assert boxes_of(run, metrics)[1:] == [("bad/1.png", 8, 8, 10, 10), ("bad/1.png", 0, 0, 2, 2)]
+
+
+def test_a_region_that_stays_below_the_peak_gets_no_box(run):
+    localization = dict(normalization="none", threshold=50, boxes="components", min_peak=85)
+    assert boxes_of(run, post_process(run, localization))[1:] == [("bad/1.png", 8, 8, 10, 10)]
+
+
+def test_metrics_by_hand(run):
+    metrics = post_process(run, dict(threshold=0.3, boxes="components"))
+    assert metrics["confusion"] == {"tp": 2, "fn": 1, "fp": 0, "tn": 1}
+    assert metrics["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert (metrics["n_train"], metrics["n_validation"], metrics["n_test"], metrics["n_masks"]) == (7, 3, 4, 3)
+    # Above 0.3 of the range: the cell's own 2 x 2 pixels, so 3 boxes fit their defects; one defect is missed.
+    assert metrics["box_f1_50"] == pytest.approx(2 * 3 / (3 + 4))
+    assert metrics["false_boxes_per_good_image"] == 0
+    assert set(metrics["seconds"]) == {"features", "fit", "predict", "localize", "evaluate"}
+    for name in ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "max_box_acc_v2"):
+        assert 0 <= metrics[name] <= 1
+
+
+def test_found_again(run):
+    first = post_process(run)
+    path = run.folder / "localization" / first["localization"] / "metrics.json"
+    before = path.stat().st_mtime_ns
+    assert post_process(run) == first
+    assert path.stat().st_mtime_ns == before
+
+
+def test_masks_that_come_later_are_scored(tmp_path):
+    images = [image | {"mask": None} for image in five_images()]
+    run = write_run(tmp_path, images)
+    assert post_process(run)["pixel_auroc"] is None
+    run = write_run(tmp_path, five_images())
+    assert post_process(run)["pixel_auroc"] is not None
+
+
+def test_defect_without_mask_is_left_out_of_pixels_and_boxes_only(tmp_path, capsys):
+    images = five_images()
+    images[2]["mask"] = None
+    metrics = post_process(write_run(tmp_path, images), dict(threshold=0.3))
+    assert metrics["confusion"]["fn"] == 1
+    assert metrics["n_true_boxes"] == 3
+    assert "1 defective test images have no mask" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_null(tmp_path):
+    good = [image for image in five_images() if image["label"] == 0]
+    metrics = post_process(write_run(tmp_path, good))
+    text = json.dumps(metrics, allow_nan=False)
+    assert json.loads(text)["auroc"] is None
+    assert metrics["balanced_accuracy"] is None
+    assert metrics["box_f1_30"] is None
+
+
+def test_good_normalization_uses_good_validation_maps(run):
+    setting = dict(normalization="good", threshold=3.0, boxes="components")
+    metrics = post_process(run, setting)
+    notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
+    pooled = np.concatenate(
+        [i["cells"].ravel() for i in five_images() if i["split"] == "validation" and not i["label"]]
+    )
+    assert notes["good"]["mean"] == pytest.approx(pooled.mean(), abs=1e-6)
+    assert notes["good"]["sd"] == pytest.approx(pooled.std(), abs=1e-6)
+    assert len(boxes_of(run, metrics)) == 3
+
+
+def test_good_quantile_leaves_the_share_below(run):
+    setting = dict(normalization="none", threshold_from="good_quantile", quantile=1.0, boxes="components")
+    metrics = post_process(run, setting)
+    notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
+    # The cell's centre lies between pixels, so the highest good pixel is a little below the highest cell.
+    assert -2 < notes["threshold"] <= 0.5
+    assert "2 good validation images" in notes["threshold_from"]
+
+
+@pytest.mark.parametrize("use_masks", [False, True])
+def test_threshold_from_validation(run, use_masks):
+    setting = dict(
+        normalization="none", threshold_from="validation", use_masks=use_masks, boxes="components"
+    )
+    metrics = post_process(run, setting)
+    notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
+    assert 0 < notes["threshold"] < 99
+
+
+def test_one_class_in_validation_falls_back_and_says_so(tmp_path, capsys):
+    images = [i for i in five_images() if not (i["split"] == "validation" and i["label"])]
+    decision = dict(threshold_from="validation", threshold=0.4)
+    metrics = post_process(write_run(tmp_path, images), None, decision)
+    assert "no defective image" in capsys.readouterr().err
+    folder = next(tmp_path.glob(f"outputs/part/*/localization/{metrics['localization']}"))
+    assert json.loads((folder / "decision.json").read_text())["threshold"]["probability"] == 0.4
+
+
+def test_review_band(run):
+    decision = dict(threshold_from="validation", max_escape_rate=0.0, max_overkill_rate=0.0)
+    metrics = post_process(run, None, decision)
+    table = pd.read_csv(localized(run, metrics) / "predictions.csv")
+    assert set(table["verdict"]) <= {"good", "review", "defective"}
+    assert metrics["share_to_review"] is not None
+
+
+def test_flat_map_gives_no_box(tmp_path):
+    images = five_images()
+    images[0]["cells"] = cells({}, cold=3.0)
+    run = write_run(tmp_path, images)
+    metrics = post_process(run, dict(threshold=0.0))
+    assert "bad/0.png" not in [box[0] for box in boxes_of(run, metrics)]
+    assert metrics["confusion"]["tp"] == 2
+
+
+def test_ignored_pixels_count_for_nothing(tmp_path):
+    images = five_images()
+    run = write_run(tmp_path, images)
+    Image.fromarray(np.where(square(8, 8, 10, 10), 255, 0).astype(np.uint8)).save(tmp_path / "fixture.png")
+    metrics = post_process(
+        run, dict(threshold=0.3, boxes="components"), ignore_mask=str(tmp_path / "fixture.png")
+    )
+    assert metrics["n_true_boxes"] == 3
+    assert ("bad/1.png", 8, 8, 10, 10) not in boxes_of(run, metrics)
+
+
+def test_coco_file_is_valid(run):
+    coco = pytest.importorskip("pycocotools.coco")
+    metrics = post_process(run, dict(threshold=0.3, boxes="components"))
+    loaded = coco.COCO(localized(run, metrics) / "boxes.coco.json")
+    assert len(loaded.getImgIds()) == 4
+    assert len(loaded.getAnnIds()) == 3
+
+
+def test_command_needs_no_torch(run):
+    code = (
+        f"import sys; sys.argv = ['localize', 'run={run.folder}', *{CASE_STUDY}]; import defectloc.localize as c; "
+        "c.main(); assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda folder: (folder / "run.json").unlink(), "no finished fit"),
+        (lambda folder: (folder / "predictions.csv").unlink(), "half-finished"),
+        (lambda folder: (folder / "run.json").write_text('{"format": 99}'), "format 99"),
+        (lambda folder: (folder / "run.json").write_text("{"), "cannot be read"),
+        (lambda folder: next(folder.glob("maps/cam-*/maps.npz")).write_bytes(b"PK"), "no maps of localization.map=cam"),
+    ],
+)
+def test_unusable_run_is_one_sentence(run, command, spoil, word):
+    spoil(run.folder)
+    assert word in command("localize", f"run={run.folder}", *CASE_STUDY).sentence
+    assert not (run.folder / "localization").exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["localization.threshold=1.5", "localization.quantile=0", "localization.boxes=many", "decision.threshold=1"],
+)
+def test_value_out_of_range(run, command, override):
+    assert override.partition("=")[0] in command("localize", f"run={run.folder}", *CASE_STUDY, override).sentence
+
+
+def test_figures(run, command):
+    outcome = command("localize", f"run={run.folder}", *CASE_STUDY, "figures=true")
+    assert outcome.code == 0, outcome.err
+    folder = next((run.folder / "localization").iterdir())
+    for path in (folder / "figures/test.png", folder / "figures/thresholds.png", run.folder / "figures/history.png"):
+        assert path.stat().st_size > 1000
+
+
+def test_redrawn_masks_are_scored_anew(run, tmp_path):
+    first = post_process(run, dict(threshold=0.3))
+    Image.fromarray(np.full((10, 10), 255, np.uint8)).save(tmp_path / "data" / "masks" / "bad" / "0.png")
+    again = post_process(run, dict(threshold=0.3))
+    assert again["localization"] != first["localization"]
+    assert again["pixel_ap"] != first["pixel_ap"]
+    assert (localized(run, first) / "metrics.json").is_file()
+
+
+def test_another_ignore_mask_is_another_localization(run, tmp_path):
+    for name, mask in (("a.png", square(8, 8, 10, 10)), ("b.png", square(0, 0, 4, 4))):
+        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / name)
+    found = [post_process(run, ignore_mask=str(tmp_path / name) if name else None) for name in (None, "a.png", "b.png")]
+    assert len({metrics["localization"] for metrics in found}) == 3
+    assert len({metrics["pixel_ap"] for metrics in found}) == 3
+
+
+def test_ignore_mask_that_does_not_exist(run, command):
+    arguments = (f"run={run.folder}", *CASE_STUDY, "ignore_mask=nowhere.png")
+    assert "nowhere.png does not exist" in command("localize", *arguments).sentence
+
+
+def test_an_ignored_strip_does_not_split_a_defect(tmp_path):
+    images = five_images()
+    images[0]["mask"] = square(0, 0, 10, 4)
+    run = write_run(tmp_path, images)
+    Image.fromarray(np.where(square(4, 0, 6, 10), 255, 0).astype(np.uint8)).save(tmp_path / "strip.png")
+    metrics = post_process(run, ignore_mask=str(tmp_path / "strip.png"))
+    # One of bad/0, two of bad/1, and of bad/2 the square lies wholly in the strip.
+    assert metrics["n_true_boxes"] == 3
+
+
+def test_empty_mask_of_a_defective_image_is_refused_by_name(run, tmp_path):
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "data" / "masks" / "bad" / "1.png")
+    with pytest.raises(DefectlocError, match=r"bad/1\.png"):
+        post_process(run)
+
+
+def test_localize_waits_for_the_lock_of_the_run(run):
+    arguments = [sys.executable, "-m", "defectloc.localize", f"run={run.folder}", *CASE_STUDY]
+    with lock(run.folder / ".lock", "the test"):
+        job = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        assert any("waiting: another process is busy with the same run" in line for line in job.stderr)
+        assert not (run.folder / "localization").exists()
+    assert job.wait() == 0
+    job.stderr.close()
+
+
+def test_a_damaged_localization_is_made_again(run):
+    metrics = post_process(run)
+    path = localized(run, metrics) / "metrics.json"
+    path.write_text("")
+    assert post_process(run)["pixel_ap"] == metrics["pixel_ap"]
+    assert json.loads(path.read_text())["localization"] == metrics["localization"]
