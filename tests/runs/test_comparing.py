@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-
 METHODS = "[gradcam,rise,guided-backprop]"
 BUDGETS = [
     "compare=true",
