@@ -81,7 +81,7 @@ def join_copies(catalog: pd.DataFrame, what: str) -> pd.DataFrame:
     say_once(
         f"copies in {what} {len(catalog)}",
         f"{what}: {int(copies.sum())} of {len(catalog)} images are copies of others, byte by byte, such as "
-        f"{' and '.join(_first_copies(catalog))}; copies belong to one group and are never on both sides of a split.",
+        f"{' and '.join(_first_copies(catalog))}; copies belong to one group, which a split into folds keeps together.",
     )
     n_labels = catalog.groupby("digest")["label"].nunique()
     conflicts = catalog[catalog["digest"].map(n_labels) > 1]

@@ -103,8 +103,8 @@ def _note_straddling(catalog: pd.DataFrame, is_test: np.ndarray, data: DataConfi
         one, other = (catalog["path"][of_first & side].iloc[0] for side in (~is_test, is_test))
         say_once(
             f"straddle {data.name} {data.split}",
-            f"data.split={data.split}: {len(torn)} of {len(sides)} groups have images for training and for test, such as "
-            f"{one} and {other}, so that test scores may be too good; data.split=kfold keeps groups together.",
+            f"data.split={data.split}: {len(torn)} of {len(sides)} groups have images for training and for test, such "
+            f"as {one} and {other}, so that test scores may be too good; data.split=kfold keeps groups together.",
         )
 
 

@@ -205,6 +205,6 @@ def test_groups_on_both_sides_of_the_source_s_own_split_are_said(capsys, monkeyp
     catalog.loc[[31, 32], "official_split"] = "train"
     split(catalog, split="given", validation=0)
     assert (
-        "10 of 40 groups have images for training and for test, such as good/000.png and hole/000.png"
+        "10 of 40 groups have images for training and for test, such as good/000.png and hole/040.png"
         in capsys.readouterr().err
     )
