@@ -1,4 +1,4 @@
-"""The brush strokes of the synthetic data sets: smooth noise, blotches, cracks, scratches, and shading of a relief.
+"""What synthetic parts are made of: smooth noise, blotches, cracks, scratches, and the shading of a relief.
 
 A canvas is square. Positions are fractions of its side, x to the right and y down, from 0 to 1.
 """
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 Canvas = NDArray[np.floating]
 
-# Parts are drawn at twice the size and averaged down, which antialiases what the strokes do not.
+# Parts are rendered at twice the size and averaged down, which antialiases what the strokes do not.
 OVERSAMPLING = 2
 
 
-def draw_size(mark: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(mark: np.random.Generator, low: float, high: float) -> float:
     """Return a size between two bounds, evenly spread on a logarithmic scale: small defects are not rare."""
     return float(np.exp(mark.uniform(np.log(low), np.log(high))))
 
