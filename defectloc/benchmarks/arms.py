@@ -1,5 +1,6 @@
 """The arms of the comparison, each measured for a few steps at one image size."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from defectloc.benchmarks import machine
+from defectloc.benchmarks.case_study import Loop
+from defectloc.benchmarks.steps import forward_and_backward, timed_fit, trunk_seconds
 from defectloc.config import TrainSettings
 from defectloc.data.images import read_image
 from defectloc.data.module import FeatureDataset, ImageDataset
@@ -14,10 +18,7 @@ from defectloc.data.resize import resize
 from defectloc.features.store import FeatureStore
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.predict import trunk_of
-from defectloc.speed import machine
-from defectloc.speed.case_study import Loop
-from defectloc.speed.steps import tail_seconds, timed_fit, trunk_seconds
+from defectloc.model.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds per training step (of `batch_size` images), and per image of a forward pass; from `steps` steps."""
+    """Seconds per training step (of `batch_size` images), and per image of a forward pass; from `steps` steps.
+
+    Operations are floating-point operations per image: of the trunk's forward pass, of tail and head forward and back.
+    """
 
     steps: int
     batch_size: int
@@ -70,23 +74,17 @@ def measure(setting: Setting, images: pd.DataFrame, size: int, steps: int) -> Co
     )
 
 
-def extract(setting: Setting, classifier: Classifier, rows: pd.DataFrame, size: int, name: str) -> FeatureStore:
-    """Fill a store of its own with the features of some images."""
-    store = FeatureStore(setting.folder, {"dtype": setting.settings.features.dtype, "size": size, "name": name})
-    trunk = trunk_of(classifier, setting.device, setting.precision)
+def extract(setting: Setting, classifier: Classifier, rows: pd.DataFrame, size: int) -> FeatureStore:
+    """Fill a store of the benchmark's own with the features of some images."""
     features = setting.settings.features
+    store = FeatureStore(setting.folder, {"dtype": str(features.dtype), "image_size": size})
+    trunk = Trunk(classifier, setting.device, setting.precision)
 
     def view(path: str) -> torch.Tensor:
         return resize(read_image(setting.root / path), size)
 
-    store.ensure(rows, [classifier.level], trunk, view, features.batch_size, features.workers)
+    store.ensure(rows, [str(classifier.level)], trunk.by_name, view, features.batch_size, features.workers)
     return store
-
-
-def tail_step(setting: Setting, classifier: Classifier, dataset: FeatureDataset) -> float:
-    """Time the steps of one epoch of our fit from stored features."""
-    training = replace(setting.settings.training, epochs=2, target_train_accuracy=1.1)
-    return timed_fit(classifier, dataset, None, training, (setting.device, setting.precision)).step
 
 
 def _case_study(setting: Setting, rows: pd.DataFrame, size: int, steps: int) -> tuple[float, float]:
@@ -121,23 +119,25 @@ def _stored(setting: Setting, rows: pd.DataFrame, size: int, steps: int) -> dict
     pixels = pixels.to(setting.device, memory_format=torch.channels_last)
     classifier.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     bare = trunk_seconds(classifier, pixels, steps) / batch
-    taken = machine.seconds(lambda: extract(setting, classifier, rows, size, f"{size}"))
-    store = extract(setting, classifier, rows, size, f"{size}")
-    dataset = FeatureDataset(store.read(list(rows["digest"]), classifier.level), list(rows["label"]))
-    n = min(setting.settings.training.batch_size, len(rows))
+    started = time.perf_counter()
+    store = extract(setting, classifier, rows, size)
+    taken = time.perf_counter() - started
+    dataset = FeatureDataset(store.read(list(rows["digest"]), str(classifier.level)), list(rows["label"]))
+    training = replace(setting.settings.training, epochs=2, target_train_accuracy=1.1)
+    n = min(training.batch_size, len(rows))
     inputs = torch.stack([dataset[0, index][0] for index in range(n)]).float().to(setting.device)
     inputs = inputs.to(memory_format=torch.channels_last)
     classifier.train()
-    bare_tail = tail_seconds(classifier, inputs, 2 * steps)
+    bare_tail = machine.median_seconds(lambda: forward_and_backward(classifier, inputs), 2 * steps)
+    tail_operations = machine.operations(lambda: forward_and_backward(classifier, inputs)) / n
     with torch.inference_mode():
-        normal = classifier.normalize(pixels[:1])
-    forward, first = machine.operations(classifier.tail, inputs[:1])
+        trunk_operations = machine.operations(lambda: classifier.features(pixels[:1]))
+    tail_step = timed_fit(classifier, dataset, None, training, (setting.device, setting.precision)).step
     return {
         "trunk_bare": bare,
         "extraction": taken / len(rows),
         "tail_bare": bare_tail,
-        "tail_step": tail_step(setting, classifier, dataset),
-        "trunk_operations": machine.operations(classifier.trunk, normal)[0],
-        # Forward, the weights' gradients, and the inputs' gradients but for the first layer's.
-        "tail_operations": 3 * forward - first,
+        "tail_step": tail_step,
+        "trunk_operations": trunk_operations,
+        "tail_operations": tail_operations,
     }

@@ -58,15 +58,15 @@ class Loop:
     def __init__(self, paths: Sequence[Path], labels: Sequence[int], image_size: int, device: str) -> None:
         torch.manual_seed(42)
         self._device, self._network = device, Network().to(device)
-        learnt = [p for p in self._network.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.Adam(learnt, lr=LEARNING_RATE)
+        trained = [p for p in self._network.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE)
         self._loss = nn.CrossEntropyLoss(weight=torch.tensor(CLASS_WEIGHTS, device=device))
         self._loader = DataLoader(Images(paths, labels, image_size), BATCH_SIZE, shuffle=True)
         self._batches = iter(self._loader)
         self.batch = min(BATCH_SIZE, len(paths))
 
     def step(self) -> None:
-        """Load a batch and learn from it."""
+        """Load a batch and make one step of the optimizer."""
         images, labels = self._next()
         self._network.train()
         self._optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """Whether stored features are the fresh ones, and fits from them the same fits."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,28 @@ import numpy as np
 import pandas as pd
 import torch
 
-from defectloc.config import TrainSettings
+from defectloc.benchmarks.steps import CLASS_WEIGHTS
+from defectloc.config import KeptEpoch, TrainSettings
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, ImageDataset
+from defectloc.data.module import FeatureDataset, FoldData, ImageDataset
 from defectloc.data.resize import resize
 from defectloc.features.store import FeatureStore
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.predict import maps_of, trunk_of
-from defectloc.speed.steps import timed_fit
+from defectloc.model.fit import DefectClassifier, fit
+from defectloc.model.predict import class_maps_of_features
+from defectloc.model.trunk import Trunk
 
 CHUNK = 3
+
+
+class InChunks(DefectClassifier):
+    """The fit from images, whose trunk takes a few of a batch at a time."""
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Give the trunk's output, computed in chunks."""
+        features = super().features
+        return torch.cat([features(part) for part in inputs.split(CHUNK)])
 
 
 def compare(
@@ -30,26 +42,22 @@ def compare(
     difference, as a share of the largest feature), `log_odds` of the test images (the largest difference),
     `decisions` (how many differ), `near` (how many of these lie within 0.02 of the probability 0.5).
     """
-    training = replace(settings.training, epochs=epochs, target_train_accuracy=1.1, keep="last")
+    training = replace(settings.training, epochs=epochs, target_train_accuracy=1.1, keep=KeptEpoch.last)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for origin in ("streamed", f"streamed, trunk in batches of {CHUNK}", "float32 store", "float16 store"):
         classifier, _, _ = weights.build(settings.model, settings.seed)
-        if "trunk" in origin:
-            _split(classifier, CHUNK)
-        parts = [_dataset(origin, classifier, rows, root, settings, folder) for rows in (train, test)]
-        timed_fit(classifier, parts[0], None, training, ("cpu", "float32"))
-        inputs = torch.stack([parts[1][0, index][0] for index in range(len(test))])
+        fitted, tested = (_dataset(origin, classifier, rows, root, settings, folder) for rows in (train, test))
+        kind = InChunks if "trunk" in origin else DefectClassifier
+        module = kind(classifier, training, CLASS_WEIGHTS, 0, from_images="store" not in origin)
+        with tempfile.TemporaryDirectory() as unfinished:
+            fit(module, FoldData(fitted, None, training.batch_size, 0, 0, "cpu"), Path(unfinished), "cpu", "float32")
+        inputs = torch.stack([tested[0, index][0] for index in range(len(test))])
         with torch.inference_mode():
-            features = inputs if "store" in origin else classifier.features(inputs)
-        maps = maps_of(classifier.eval(), features)
+            features = module.features(inputs)
+        maps = class_maps_of_features(classifier.eval(), features)
         found[origin] = features.float().numpy(), maps.astype(np.float64).mean((1, 2))
     first = found["streamed"]
     return [{"origin": origin, **differences(first, other)} for origin, other in found.items()]
-
-
-def _split(classifier: Classifier, size: int) -> None:
-    whole = classifier.features
-    classifier.features = lambda images: torch.cat([whole(part) for part in images.split(size)])  # type: ignore[method-assign]
 
 
 def _dataset(
@@ -59,9 +67,9 @@ def _dataset(
     if "store" not in origin:
         return ImageDataset([root / path for path in rows["path"]], labels, size)
     store = FeatureStore(folder, {"dtype": origin.partition(" ")[0], "image_size": size})
-    trunk = trunk_of(classifier, "cpu", "float32")
-    store.ensure(rows, [classifier.level], trunk, lambda path: resize(read_image(root / path), size))
-    return FeatureDataset(store.read(list(rows["digest"]), classifier.level), labels)
+    trunk, level = Trunk(classifier, "cpu", "float32"), str(classifier.level)
+    store.ensure(rows, [level], trunk.by_name, lambda path: resize(read_image(root / path), size))
+    return FeatureDataset(store.read(list(rows["digest"]), level), labels)
 
 
 def differences(first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, float | int]:

@@ -1,4 +1,4 @@
-"""Whole folds and thresholds, by the real command, beside what the other arms would take for them."""
+"""Whole folds and thresholds, as `train` does them, beside what the other arms would take for them."""
 
 import contextlib
 import functools
@@ -13,16 +13,27 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from defectloc import config, runs, train
-from defectloc.config import BenchmarkSettings, TrainingConfig
+from defectloc import config
+from defectloc.benchmarks.arms import Costs
+from defectloc.benchmarks.machine import seconds
+from defectloc.benchmarks.passes import counted_passes
+from defectloc.config import (
+    BenchmarkSettings,
+    DecisionConfig,
+    LocalizationConfig,
+    MapKind,
+    MapThreshold,
+    Score,
+    TrainingConfig,
+    TrainSettings,
+)
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
-from defectloc.fold import prepare
-from defectloc.localize import post_process
 from defectloc.reporting import speed as tables
-from defectloc.speed.arms import Costs
-from defectloc.speed.machine import seconds
-from defectloc.speed.steps import counted_passes
+from defectloc.runs import training
+from defectloc.runs.directory import Run
+from defectloc.runs.fold import prepare
+from defectloc.runs.localizing import Localization, post_process
 
 N_THRESHOLDS = 9
 
@@ -31,24 +42,30 @@ class Benchmark:
     """One comparison on one data set; `parts` gathers the figures as they are measured."""
 
     def __init__(self, settings: BenchmarkSettings, work: Path) -> None:
-        data = (
-            settings.data
-            if settings.benchmark.limit is None
-            else replace(settings.data, limit=settings.benchmark.limit)
-        )
-        never = replace(settings.training, epochs=settings.benchmark.epochs, target_train_accuracy=1.1)
+        data, what = settings.data, settings.benchmark
+        if what.limit is not None:
+            data = replace(data, limit=what.limit)
+        never = replace(settings.training, epochs=what.epochs, target_train_accuracy=1.1)
         self.settings = replace(settings, data=data, training=never, figures=False, outputs=str(work), fold=0)
-        self.what, self.work = settings.benchmark, work
+        self.what, self.work = what, work
         self.fold = prepare(self.settings)
-        self.remembers = self._remembers()
+        self.has_bank = self._has_bank()
+        # In a folder of its own, so that it finds nothing done.
+        self.whole_train: TrainSettings = replace(
+            self.settings,
+            training=settings.training,
+            outputs=str(work / "train"),
+            localization=LocalizationConfig() if self.has_bank else settings.localization,
+            decision=DecisionConfig(score=Score["fusion"]) if self.has_bank else settings.decision,
+        )
         self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
         self.n_folds = min(self.what.folds, settings.n_folds if data.split == "kfold" else 1)
         self.steps = math.ceil(self.n[splits.TRAIN] / settings.training.batch_size)
         self.parts: list[dict[str, Any]] = []
 
-    def _remembers(self) -> bool:
-        # Told at once, since what cannot be measured would otherwise end the benchmark after half an hour.
-        localization = replace(self.settings.localization, map="fusion")
+    def _has_bank(self) -> bool:
+        # Said at once, since what cannot be measured would otherwise end the benchmark after half an hour.
+        localization = replace(self.settings.localization, map=MapKind.fusion)
         try:
             prepare(replace(self.settings, localization=localization))
         except DefectlocError as error:
@@ -61,7 +78,7 @@ class Benchmark:
         self.parts.append({"part": part, "figure": figure, "value": float(value), "unit": unit, "basis": basis})
 
     def say(self, what: str) -> None:
-        """Tell what comes next, since it may take minutes."""
+        """Say what comes next, since it may take minutes."""
         print(f"measuring: {what}", file=sys.stderr, flush=True)
 
     def stored(self) -> float:
@@ -69,12 +86,11 @@ class Benchmark:
         files = (self.work / ".features").rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file()) / len(self.fold.catalog)
 
-    def fitted(self, **changes: Any) -> tuple[dict[str, Any], runs.Run, float]:
-        """Fit a fold by the real command; gives metrics, run, and the seconds of fit and prediction."""
+    def fitted(self, **changes: Any) -> tuple[dict[str, Any], Run, float]:
+        """Fit a fold as `train` does; gives metrics, run, and the seconds of fit and prediction."""
         with contextlib.redirect_stdout(io.StringIO()):
-            metrics, finished = train.run(replace(self.settings, **changes))
-        spent = finished.record["seconds"]
-        return metrics, finished, spent["fit"] + spent["predict"]
+            metrics, finished = training.run(replace(self.settings, **changes))
+        return metrics, finished, metrics["seconds"]["fit"] + metrics["seconds"]["predict"]
 
 
 def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
@@ -85,16 +101,16 @@ def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
     stream = epochs * bench.steps * costs.stream_step + held_out * costs.stream_predict
     bench.say(f"one fold of {epochs} epochs from the store, first extraction included")
     metrics, finished, once = bench.fitted()
-    extraction = finished.record["seconds"]["features"]
+    extraction = metrics["seconds"]["features"]
     bench.note("store", "first extraction, all images", extraction, "s")
     bare = len(bench.fold.catalog) * costs.trunk_bare
     bench.note("store", "first extraction / bare forward pass", extraction / bare, "", "bare one from a few batches")
     bench.note("store", "on disk, per image", bench.stored(), "bytes")
     rows = [_row(f"one fold, {epochs} epochs", case, stream, extraction + once, _accuracy([metrics]))]
     count = bench.n_folds
-    five = (count * case, count * stream)
-    guess = f"{count} times the measured fold"
-    rows.append(_row(f"{count} folds, {epochs} epochs", *five, extraction + count * once, None, guess))
+    others = (count * case, count * stream)
+    basis = f"{count} times the measured fold"
+    rows.append(_row(f"{count} folds, {epochs} epochs", *others, extraction + count * once, None, basis))
     fast: Any = OmegaConf.merge(
         OmegaConf.structured(TrainingConfig), OmegaConf.load(config.directory() / "training" / "fast.yaml")
     )
@@ -102,12 +118,12 @@ def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
     with counted_passes() as passes:
         for number in range(count):
             bench.say(f"fold {number} by training=fast")
-            result, of_fold, spent = bench.fitted(fold=number, training=OmegaConf.to_object(fast))
+            result, _, spent = bench.fitted(fold=number, training=OmegaConf.to_object(fast))
             results.append(result)
-            total += spent + of_fold.record["seconds"]["features"]
+            total += spent + result["seconds"]["features"]
     with counted_passes() as of_seed:
         again = bench.fitted(seed=1, training=replace(bench.settings.training, epochs=1))[2]
-    rows.append(_row(f"{count} folds, training=fast", *five, total, _accuracy(results)))
+    rows.append(_row(f"{count} folds, training=fast", *others, total, _accuracy(results)))
     bench.note("store", f"images through the trunk for {count} folds once more", passes.images, "")
     bench.note("store", "images through the trunk for a second seed", of_seed.images, "")
     bench.note("store", "a second seed, one epoch", again, "s")
@@ -115,22 +131,23 @@ def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:
     return tables.comparison(rows)
 
 
-def _thresholds(bench: Benchmark, finished: runs.Run, case: float, stream: float, costs: Costs) -> list[dict[str, Any]]:
+def _thresholds(bench: Benchmark, finished: Run, case: float, stream: float, costs: Costs) -> list[dict[str, Any]]:
     bench.say(f"{N_THRESHOLDS} thresholds")
     spent = []
     with counted_passes() as passes:
         for threshold in np.linspace(0.15, 0.95, N_THRESHOLDS):
-            localization = replace(bench.settings.localization, threshold=float(threshold), threshold_from="fixed")
-            again = functools.partial(post_process, finished, localization, bench.settings.decision)
-            spent.append(seconds(again))
+            localization = replace(
+                bench.settings.localization, threshold=float(threshold), threshold_from=MapThreshold.fixed
+            )
+            spent.append(seconds(functools.partial(_post_process, bench, finished, localization)))
     bench.note("thresholds", "each further one, median", float(np.median(spent)), "s")
     bench.note("thresholds", "the slowest", max(spent), "s")
     bench.note("thresholds", "images through the trunk", passes.images, "")
     n_test, total = bench.n[splits.TEST], sum(spent)
     return [
-        _row(f"{N_THRESHOLDS} thresholds, theirs fits for each", N_THRESHOLDS * case, N_THRESHOLDS * stream, total),
+        _row(f"{N_THRESHOLDS} thresholds, the others fit for each", N_THRESHOLDS * case, N_THRESHOLDS * stream, total),
         _row(
-            f"{N_THRESHOLDS} thresholds, theirs predicts for each",
+            f"{N_THRESHOLDS} thresholds, the others predict for each",
             N_THRESHOLDS * n_test * costs.case_predict,
             N_THRESHOLDS * n_test * costs.stream_predict,
             total,
@@ -138,10 +155,16 @@ def _thresholds(bench: Benchmark, finished: runs.Run, case: float, stream: float
     ]
 
 
+def _post_process(bench: Benchmark, finished: Run, localization: LocalizationConfig) -> None:
+    post_process(
+        Localization(finished, localization, bench.settings.decision, ignore_mask=bench.settings.data.ignore_mask)
+    )
+
+
 def _row(
-    task: str, case: float, stream: float, ours: float, accuracy: str | None = None, basis: str = tables.MEASURED
+    task: str, case: float, stream: float, stored: float, accuracy: str | None = None, basis: str = tables.MEASURED
 ) -> dict[str, Any]:
-    row = {"task": task, "case_study": case, "streaming": stream, "ours": ours}
+    row = {"task": task, "case_study": case, "streaming": stream, "stored": stored}
     return row | {"balanced_accuracy": accuracy, "basis": basis}
 
 

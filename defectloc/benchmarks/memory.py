@@ -1,55 +1,50 @@
-"""Peak memory of filling the store and fitting from it, in a process of its own."""
+"""Peak memory of filling the store and fitting from it, by the number of images."""
 
-import multiprocessing
-import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+
+from defectloc.benchmarks.processes import apart
+from defectloc.benchmarks.steps import timed_fit
+from defectloc.config import TrainingConfig
+from defectloc.data.module import FeatureDataset
+from defectloc.features.store import FeatureStore
+from defectloc.model.classifier import Classifier
+from defectloc.model.trunk import Trunk
+
+# A data set, and one that would not fit into the memory of a small machine if it were held there.
+NUMBERS = (400, 4000)
 
 
 def peak_bytes(n_images: int, image_size: int) -> int:
-    """Fit one epoch of `n_images` and give the most memory that the process held, mapped files included.
+    """Fit one epoch of `n_images` in a process of its own and give its peak memory in bytes.
 
-    The images are noise, only the first batch goes through the trunk, and only the head is trained: neither changes
-    what is held in memory for how many images there are, and both would take an hour.
+    The images are black, the trunk computes the first batch only, whose features stand for all, and only the head is
+    trained: nothing of this changes what is held in memory for how many images there are, and all of it would take an
+    hour.
     """
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak, (n_images, image_size))
+    return apart(_fit, n_images, image_size)[1]
 
 
-def _peak(n_images: int, image_size: int) -> int:
-    import torch
-
-    from defectloc.config import TrainingConfig
-    from defectloc.data.module import FeatureDataset
-    from defectloc.features.store import FeatureStore
-    from defectloc.model.classifier import Classifier
-    from defectloc.model.predict import trunk_of
-    from defectloc.speed.steps import timed_fit
-
+def _fit(n_images: int, image_size: int) -> None:
     torch.set_num_threads(2)
     classifier = Classifier("vgg16", "head", "oxford")
-    real = trunk_of(classifier, "cpu", "float32")
-    kept: dict[str, np.ndarray] = {}
+    trunk = Trunk(classifier, "cpu", "float32")
+    first: dict[str, np.ndarray] = {}
 
-    def trunk(inputs: list[Any], levels: Sequence[str]) -> dict[str, np.ndarray]:
-        if not kept:
-            kept.update(real(inputs, levels))
-        return {level: values[: len(inputs)] for level, values in kept.items()}
+    def repeated(images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
+        if not first:
+            first.update(trunk.by_name(images, names))
+        return {name: first[name][: len(images)] for name in names}
 
     digests = [f"{index:064x}" for index in range(n_images)]
-    images = pd.DataFrame({"digest": digests, "path": digests})
+    images, level = pd.DataFrame({"digest": digests, "path": digests}), str(classifier.level)
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(Path(folder), {"dtype": "float16"})
-        store.ensure(images, [classifier.level], trunk, lambda _: torch.zeros(3, image_size, image_size))
-        labels = [index % 2 for index in range(n_images)]
-        dataset = FeatureDataset(store.read(digests, classifier.level), labels)
+        store.ensure(images, [level], repeated, lambda _: torch.zeros(3, image_size, image_size))
+        dataset = FeatureDataset(store.read(digests, level), [index % 2 for index in range(n_images)])
         timed_fit(classifier, dataset, None, TrainingConfig(epochs=1, target_train_accuracy=1.1), ("cpu", "float32"))
-    # Kilobytes, but on macOS bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,42 +1,22 @@
 """Seconds per image and per step of the parts of our own fits."""
 
-import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 
+from defectloc.benchmarks.machine import median_seconds, wait
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FeatureDataset, FoldData, ImageDataset
 from defectloc.model.classifier import Classifier
 from defectloc.model.fit import DefectClassifier, fit
-from defectloc.speed.machine import median_seconds, wait
 
-
-@dataclass
-class Passes:
-    """How many images went through a trunk."""
-
-    images: int = 0
-
-
-@contextlib.contextmanager
-def counted_passes() -> Iterator[Passes]:
-    """Count the images that go through any trunk meanwhile."""
-    passes, original = Passes(), Classifier.levels
-
-    def levels(self: Classifier, images: torch.Tensor, names: Any) -> dict[str, torch.Tensor]:
-        passes.images += len(images)
-        return original(self, images, names)
-
-    with mock.patch.object(Classifier, "levels", levels):
-        yield passes
+# The case study's loss weights [good, defective].
+CLASS_WEIGHTS = [1.0, 3.0]
 
 
 @dataclass
@@ -55,8 +35,8 @@ class Times:
 class TimedClassifier(DefectClassifier):
     """The fit as it is, with a clock at its steps."""
 
-    def __init__(self, *arguments: Any, device_name: str) -> None:
-        super().__init__(*arguments)
+    def __init__(self, classifier: Classifier, training: TrainingConfig, from_images: bool, device_name: str) -> None:
+        super().__init__(classifier, training, CLASS_WEIGHTS, seed=0, from_images=from_images)
         self.times, self._device_name = Times(), device_name
         self._last: float | None = None
 
@@ -94,7 +74,7 @@ def timed_fit(
     workers: int = 0,
 ) -> Times:
     """Fit by the real loop and give its times; `place` is (device, precision)."""
-    module = TimedClassifier(classifier, training, [1.0, 3.0], 0, device_name=place[0])
+    module = TimedClassifier(classifier, training, isinstance(train, ImageDataset), place[0])
     data = FoldData(train, validation, training.batch_size, 0, workers, place[0])
     with tempfile.TemporaryDirectory() as folder:
         fit(module, data, Path(folder), *place)
@@ -113,14 +93,10 @@ def trunk_seconds(classifier: Classifier, images: torch.Tensor, repeats: int) ->
     return median_seconds(forward, repeats)
 
 
-def tail_seconds(classifier: Classifier, features: torch.Tensor, repeats: int) -> float:
-    """Time the bare forward and backward pass of tail and head over a batch that is in memory."""
+def forward_and_backward(classifier: Classifier, features: torch.Tensor) -> None:
+    """Run tail and head over a batch of features `(N, C, h, w)` that is in memory, forward and backward."""
     labels = torch.arange(len(features), device=features.device) % 2
-
-    def both() -> None:
-        classifier.zero_grad()
-        logits = classifier.channels(features).mean((2, 3))
-        torch.nn.functional.cross_entropy(logits, labels).backward()
-        wait(features.device.type)
-
-    return median_seconds(both, repeats)
+    classifier.zero_grad()
+    logits = classifier.channels(features).mean((2, 3))
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    wait(features.device.type)

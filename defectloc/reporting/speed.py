@@ -10,11 +10,11 @@ MEASURED = "measured"
 def comparison(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Set the arms of each task side by side, with the ratios of their seconds to those with stored features.
 
-    A row has `task`, seconds `case_study`, `streaming` and `ours`, `balanced_accuracy` (None: not measured), `basis`.
+    A row has `task`, seconds `case_study`, `streaming` and `stored`, `balanced_accuracy` (None: not measured), `basis`.
     """
     table = pd.DataFrame(rows)
-    table["ratio_case_study"] = table["case_study"] / table["ours"]
-    table["ratio_streaming"] = table["streaming"] / table["ours"]
+    table["ratio_case_study"] = table["case_study"] / table["stored"]
+    table["ratio_streaming"] = table["streaming"] / table["stored"]
     return table
 
 
@@ -27,7 +27,7 @@ def shown_comparison(table: pd.DataFrame) -> pd.DataFrame:
             "without stored features": [f"~ {value:.0f} s" for value in table["streaming"]],
             "with stored features": [
                 f"{'' if basis == MEASURED else '~ '}{value:.1f} s"
-                for value, basis in zip(table["ours"], table["basis"], strict=True)
+                for value, basis in zip(table["stored"], table["basis"], strict=True)
             ],
             "ratio to the case study's loop": [f"{value:.1f} x" for value in table["ratio_case_study"]],
             "ratio to without": [f"{value:.1f} x" for value in table["ratio_streaming"]],

@@ -6,7 +6,7 @@ from defectloc.reporting.speed import comparison, shown_comparison, shown_parts
 
 
 def test_ratios_and_marks():
-    seconds = {"case_study": [70.0, 7.0], "streaming": [30.0, 3.0], "ours": [10.0, 2.0]}
+    seconds = {"case_study": [70.0, 7.0], "streaming": [30.0, 3.0], "stored": [10.0, 2.0]}
     rows = pd.DataFrame({"task": ["a", "b"], **seconds, "balanced_accuracy": ["0.9", None]})
     table = comparison(rows.assign(basis=["measured", "twice a"]).to_dict("records"))
     assert list(table["ratio_case_study"]) == [7.0, 3.5]
