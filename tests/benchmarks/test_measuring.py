@@ -35,6 +35,7 @@ PARTS = {
 
 @pytest.mark.filterwarnings("ignore:defect types")
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_smoke_run(command):
     outcome = command("benchmark", *SMOKE)
     assert outcome.code == 0, outcome.err
