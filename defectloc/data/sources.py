@@ -216,11 +216,11 @@ def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     root = synthetic.generate(
         Path(data.root or "outputs/.synthetic").expanduser().absolute(),
         subset,
-        seed=data.draw_seed,
+        seed=data.synthetic_seed,
         n_good=data.n_good,
         n_test_good=data.n_test_good,
         n_per_type=data.n_per_type,
-        size=data.draw_size,
+        size=data.synthetic_size,
     )
     return _mvtec(DataConfig(name="mvtec", root=str(root)), subset)
 

@@ -3,10 +3,10 @@ import tarfile
 import zipfile
 
 import pytest
-from archives import CONTENT, GOOD, names, tar
 
 from defectloc.data.unpack import unpack
 from defectloc.errors import DefectlocError
+from tests.data.archives import CONTENT, GOOD, names, tar
 
 
 def link(name, target, kind=tarfile.SYMTYPE):
