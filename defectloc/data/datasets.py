@@ -79,7 +79,7 @@ class ImageDataset(Dataset[Item]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Keys `(epoch, index)`; with a seed in an order that is a function of it and the epoch, else in the order of the dataset.
+    """Keys `(epoch, index)`, with a seed shuffled by it and the epoch, else in the order of the dataset.
 
     Lightning calls `set_epoch`, also after a resume; the key carries the epoch to datasets in worker processes.
     """

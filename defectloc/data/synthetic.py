@@ -157,7 +157,7 @@ def _photograph(
 
 
 def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
-    """Return the faint light `(side, side)` from the lower right that is added to each colour, of 255: 12 to 20 at most.
+    """Return the faint light `(side, side)` from the lower right on each colour, of 255: 12 to 20 at most.
 
     It slants across what is behind the part (side, side; coverage 0..1) alone.
     """
