@@ -493,7 +493,7 @@ SETTINGS: dict[str, type[Settings]] = {
 
 def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
     """Name every key of a schema by its dotted path, with its dataclass field."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, each in schema.__dataclass_fields__.items():
         if hasattr(each.type, "__dataclass_fields__"):
             found |= leaves(each.type, f"{prefix}{name}.")

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from defectloc.config import DataConfig
+from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
 from defectloc.data import synthetic
 from defectloc.data.digests import Digests
@@ -222,7 +222,7 @@ def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         n_per_type=data.n_per_type,
         size=data.synthetic_size,
     )
-    return _mvtec(DataConfig(name="mvtec", root=str(root)), subset)
+    return _mvtec(DataConfig(name=Source.mvtec, root=str(root)), subset)
 
 
 def _with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
