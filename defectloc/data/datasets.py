@@ -35,7 +35,7 @@ class FeatureDataset(Dataset[Item]):
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        """Give the features of (epoch, index); without several views they are the same in every epoch."""
+        """Give the features of `(epoch, index)`; without several views they are the same in every epoch."""
         return self.features_of(self.view_of(*key), key[1]), self.labels[key[1]]
 
     def view_of(self, epoch: int, index: int) -> int:
@@ -53,7 +53,7 @@ class FeatureDataset(Dataset[Item]):
 
 
 class ImageDataset(Dataset[Item]):
-    """Images `(3, S, S)` in 0..255 with labels, decoded when asked for, augmented by (seed, epoch, index)."""
+    """Images `(3, S, S)` in 0..255 with labels, decoded when asked for, augmented by `(seed, epoch, index)`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ImageDataset(Dataset[Item]):
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        """Give the image of (epoch, index)."""
+        """Give the image of `(epoch, index)`."""
         epoch, index = key
         image = read_image(self.paths[index])
         if self.augmentation is not None:
@@ -79,7 +79,7 @@ class ImageDataset(Dataset[Item]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Keys (epoch, index); with a seed in an order random by (seed, epoch), else in the order of the dataset.
+    """Keys `(epoch, index)`, with a seed shuffled by it and the epoch, else in the order of the dataset.
 
     Lightning calls `set_epoch`, also after a resume; the key carries the epoch to datasets in worker processes.
     """

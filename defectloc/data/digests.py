@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered between processes, so that a second run need not read every image again."""
+"""SHA-256 of files, kept between processes, so that a second run need not read every image again."""
 
 import hashlib
 import json

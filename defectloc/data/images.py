@@ -94,7 +94,7 @@ def _n_alike(image: Image.Image) -> int:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB, upright as its EXIF orientation says.
+    """Read an image as `(H, W, 3)` uint8 RGB, upright as its EXIF orientation says.
 
     Grey becomes three equal channels, 16 bits become 8 by dividing by 257, a palette is looked up, and transparent
     pixels are laid on white. Raises DefectlocError for what is no image, is cut short, holds several pictures or
@@ -121,7 +121,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def deep_values(image: Image.Image, path: Path) -> np.ndarray:
-    """Return the values (H, W) of a 16-bit grey picture, 0 black to 65535 white; raises DefectlocError outside that."""
+    """Return the values `(H, W)` of a 16-bit grey picture, 0 to 65535; raises DefectlocError outside that."""
     deep = np.asarray(image).astype(np.int64)
     if deep.min() < 0 or deep.max() > 65535:
         raise DefectlocError(f"{path} holds values outside 0..65535; convert it to 8 or 16 bits.")
@@ -129,7 +129,7 @@ def deep_values(image: Image.Image, path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Read (height, width) of an image as `read_image` would return it, without decoding the pixels."""
+    """Read `(height, width)` of an image as `read_image` would return it, without decoding the pixels."""
     try:
         with Image.open(path) as image:
             width, height = image.size

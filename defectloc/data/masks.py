@@ -42,7 +42,7 @@ class MaskFiles:
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a ground-truth mask as (H, W) bool, True on defects, resized to `size` (height, width) by nearest.
+    """Read a ground-truth mask as `(H, W)` bool, True on defects, resized to `size` `(height, width)` by nearest.
 
     Black is good. In a black-and-white picture (8 or 16 bits, grey or colour by its brightest channel) what is above
     half of white is a defect, which also binarises masks that were scaled or stored as JPEG. In a table of class
@@ -64,7 +64,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def read_defect_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read the mask of a defective image as (H, W) bool; raises DefectlocError, naming the file, where it is empty.
+    """Read the mask of a defective image as `(H, W)` bool; raises DefectlocError, naming the file, where it is empty.
 
     Where `size` is so small that resizing by nearest loses every pixel of the defect, the pixels that it fell on are
     marked instead.
@@ -112,7 +112,7 @@ def _defects(image: Image.Image, lossy: bool, path: Path) -> np.ndarray:
 
 
 def _of_grey(values: np.ndarray, white: int, lossy: bool, path: Path) -> np.ndarray:
-    """Tell defects in grey values (H, W) of 0..`white`, as class numbers or as a black-and-white picture."""
+    """Tell defects in grey values `(H, W)` of 0..`white`, as class numbers or as a black-and-white picture."""
     if not lossy and _are_classes(values, white):
         if values.max() > 1:
             say_once("mask classes", f"{path} holds class numbers; in such masks any but 0 is a defect.")

@@ -13,7 +13,7 @@ __all__ = ["EpochSampler", "FeatureDataset", "FoldData", "ImageDataset", "loader
 
 
 def loader(dataset: FeatureDataset | ImageDataset, batch_size: int, seed: int | None, workers: int) -> DataLoader:
-    """Batch a dataset; shuffled by (seed, epoch) where there is a seed. Workers only decode images."""
+    """Batch a dataset; shuffled by `(seed, epoch)` where there is a seed. Workers only decode images."""
     return DataLoader(
         dataset,
         batch_size,

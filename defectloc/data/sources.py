@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from defectloc.config import DataConfig
+from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
 from defectloc.data import synthetic
 from defectloc.data.digests import Digests
@@ -216,13 +216,13 @@ def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     root = synthetic.generate(
         Path(data.root or "outputs/.synthetic").expanduser().absolute(),
         subset,
-        seed=data.draw_seed,
+        seed=data.synthetic_seed,
         n_good=data.n_good,
         n_test_good=data.n_test_good,
         n_per_type=data.n_per_type,
-        size=data.draw_size,
+        size=data.synthetic_size,
     )
-    return _mvtec(DataConfig(name="mvtec", root=str(root)), subset)
+    return _mvtec(DataConfig(name=Source.mvtec, root=str(root)), subset)
 
 
 def _with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:

@@ -37,7 +37,7 @@ class Survey:
     """What was found; see `survey`.
 
     `counts`: one row per defect type, good first, with `defect_type`, `label`, `images`, `with_mask`. `formats`: number
-    of images by mode and size ("RGB 900x900"), most frequent first. `mean_images`: by label, (128, 128, 3) uint8.
+    of images by mode and size ("RGB 900x900"), most frequent first. `mean_images`: by label, `(128, 128, 3)` uint8.
     `alignment`: -1..1, None for fewer than two good images that show anything; `turned`: the same after quarter turns.
     """
 

@@ -112,7 +112,7 @@ def generate(
 def generate_image(
     subset: str, *, seed: int, split: str, defect_type: str, index: int, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return one RGB image (size, size, 3) and its mask (size, size), 0 or 255, all 0 for `defect_type="good"`.
+    """Return one RGB image `(size, size, 3)` and its mask `(size, size)`, 0 or 255, all 0 for `defect_type="good"`.
 
     Outside the mask the image equals, to the bit, the same part without the defect, but for a shortcut's stray light;
     the defect covers from a few pixels to a third of the part.
@@ -157,7 +157,7 @@ def _photograph(
 
 
 def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
-    """Return the faint light from the lower right that is added to each colour (side, side), of 255: 12 to 20 at most.
+    """Return the faint light `(side, side)` from the lower right on each colour, of 255: 12 to 20 at most.
 
     It slants across what is behind the part (side, side; coverage 0..1) alone.
     """

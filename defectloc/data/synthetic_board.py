@@ -37,7 +37,7 @@ def _shrunk(canvas: NDArray[np.uint8]) -> Canvas:
 
 
 def _coverage(rng: np.random.Generator, copper: NDArray[np.uint8], cell: float) -> Canvas:
-    """Return the (side, side) coverage, 0 to 1, by copper, whose edges the etching has left a little rough."""
+    """Return the `(side, side)` coverage, 0 to 1, by copper, whose edges the etching has left a little rough."""
     side = copper.shape[0] // OVERSAMPLING
     soft = np.asarray(cv2.GaussianBlur(_shrunk(copper), (0, 0), max(0.06 * cell, 0.4)), np.float32)
     soft = soft + 0.09 * smooth_noise(rng, side, 0.3 * cell / side)
@@ -45,7 +45,7 @@ def _coverage(rng: np.random.Generator, copper: NDArray[np.uint8], cell: float) 
 
 
 def _photographed(rng: np.random.Generator, copper: Canvas, holes: Canvas, cell: float) -> Canvas:
-    """Return the (side, side, 3) view under a lamp from the side, with stains and dust that are no defects."""
+    """Return the `(side, side, 3)` view under a lamp from the side, with stains and dust that are no defects."""
     side = copper.shape[0]
     y, x = (np.mgrid[0:side, 0:side].astype(np.float32) + 0.5) / side
     weave = np.sin(x * side * 2 * np.pi / (0.55 * cell)) * np.sin(y * side * 2 * np.pi / (0.55 * cell))

@@ -81,7 +81,7 @@ def damage(
     defect: str,
     mark: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Return the copper (side, side) with 1 to 4 defects of a type, or unchanged where there is no place for one."""
+    """Return the copper `(side, side)` with 1 to 4 defects of a type, or unchanged where there is no place for one."""
     board = _Board(copper, holes, layout, cell)
     damaged, margin = copper.copy(), 0.5 * cell
     wanted = int(mark.integers(1, _MOST + 1))
@@ -106,7 +106,7 @@ def damage(
 def _blob(
     mark: np.random.Generator, centre: _Point, along: _Point, length: float, width: float
 ) -> NDArray[np.floating]:
-    """Return the outline (N, 2) of an irregular ellipse with these half axes, the first of them along a direction."""
+    """Return the outline `(N, 2)` of an irregular ellipse with these half axes, the first of them along a direction."""
     angle = np.linspace(0, 2 * np.pi, 14, endpoint=False) + mark.uniform(0, 0.4)
     rim = 1 + mark.normal(0, 0.09, len(angle))
     across = np.array([-along[1], along[0]])

@@ -26,7 +26,7 @@ class Layout:
     holes: list[tuple[float, float, float]] = field(default_factory=list)
 
     def moved(self, turn: NDArray[np.floating], scale: float, offset: NDArray[np.floating]) -> "Layout":
-        """Return the layout turned by a (2, 2) matrix, scaled and shifted: from cells to pixels."""
+        """Return the layout turned by a `(2, 2)` matrix, scaled and shifted: from cells to pixels."""
 
         def place(points: NDArray[np.floating]) -> NDArray[np.floating]:
             return np.asarray(points @ turn.T * scale + offset)
@@ -215,7 +215,7 @@ def random_layout(rng: np.random.Generator, cells: float, side: int) -> tuple[La
 
 
 def copper_of(layout: Layout, side: int, width: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Fill (side, side) canvases, 0 or 255: the copper, with tracks `width` pixels wide, and the holes."""
+    """Fill `(side, side)` canvases, 0 or 255: the copper, with tracks `width` pixels wide, and the holes."""
     copper, holes = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
     for track in layout.tracks:
         cv2.polylines(copper, [fixed(track)], False, 255, max(1, round(width)), cv2.LINE_8, 4)

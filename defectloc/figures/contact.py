@@ -1,5 +1,6 @@
 """A contact sheet of explained images, each image on its own, and the channels of a layer."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ RIGHT, WRONG, UNKNOWN = "#00703c", "#b5121b", "#222222"
 SIDE = 640
 # Of a panel of the sheet, in inches; and the font of its caption, in points.
 PANEL, DPI, CAPTION = 3.3, 110, 9
+# As many letters of a verdict as a panel is wide.
+LETTERS = 48
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def draw_contact_sheet(panels: Sequence[ExplainedPanel], columns: int, legend: L
     for axes, panel in zip(grid.flat, panels, strict=False):
         axes.imshow(_outlined(panel, panel.painted))
         color = UNKNOWN if panel.is_right is None else RIGHT if panel.is_right else WRONG
-        lines = [shortened(panel.name, width, size), panel.verdict, panel.truth]
+        lines = [shortened(panel.name, width, size), textwrap.fill(panel.verdict, LETTERS), panel.truth]
         axes.set_title("\n".join(line for line in lines if line), fontsize=CAPTION, color=color)
     _bar(figure, list(grid.flat), legend)
     _save(figure, path, DPI)

@@ -1,12 +1,18 @@
 """A layer's output, read and replaced."""
 
 import numpy as np
+import pytest
 import torch
 
 from defectloc.attribution.activations import activations_and_gradients, score_with
 from defectloc.attribution.layers import find_layer
 from defectloc.attribution.network import ClassScore, undisturbed
-from tests.attribution.networks import photographs, scores_of
+from tests.attribution.networks import CUTS, model_of, photographs, scores_of
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def model(request):
+    return model_of(request.param)
 
 
 def test_replacing_a_layer_by_its_own_output_changes_nothing(model):

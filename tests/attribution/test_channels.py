@@ -1,12 +1,18 @@
 """The channels that add most to the score and take most from it."""
 
 import numpy as np
+import pytest
 
 from defectloc.attribution.channels import SHOWN, contributions
 from defectloc.attribution.layers import find_layer
 from defectloc.attribution.methods import attribute
 from defectloc.attribution.network import ClassScore, undisturbed
-from tests.attribution.networks import FEW, photographs, scores_of
+from tests.attribution.networks import CUTS, FEW, model_of, photographs, scores_of
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def model(request):
+    return model_of(request.param)
 
 
 def test_channels_add_up_to_the_score(model):

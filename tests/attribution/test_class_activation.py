@@ -10,7 +10,12 @@ from defectloc.attribution.layers import find_layer
 from defectloc.attribution.methods import attribute
 from defectloc.attribution.network import ClassScore, undisturbed
 from defectloc.localization.maps import upsample
-from tests.attribution.networks import FEW, SIZE, model_of, photographs, scores_of
+from tests.attribution.networks import CUTS, FEW, SIZE, model_of, photographs, scores_of
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def model(request):
+    return model_of(request.param)
 
 
 @pytest.mark.parametrize("target", [0, 1])

@@ -9,7 +9,12 @@ from torch import nn
 
 from defectloc.attribution.methods import attribute
 from defectloc.attribution.network import ClassScore, ExplainedModel
-from tests.attribution.networks import FEW, model_of, photographs, scores_of, tiny
+from tests.attribution.networks import CUTS, FEW, model_of, photographs, scores_of, tiny
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def model(request):
+    return model_of(request.param)
 
 
 def test_integrated_gradients_add_up_to_the_difference_of_scores():

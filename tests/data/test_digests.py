@@ -1,4 +1,4 @@
-"""Digests: right whatever happens to the files and to the memory of them, and not computed twice."""
+"""Digests: right whatever happens to the files and to the table of what is known, and not computed twice."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ def test_a_file_that_was_just_written_is_not_kept(tmp_path, hashed):
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flip", "foreign", "wrong shape", "folder"])
-def test_a_damaged_memory_counts_as_empty(tmp_path, later, hashed, damage):
+def test_a_damaged_table_counts_as_empty(tmp_path, later, hashed, damage):
     paths = write(tmp_path / "photos")
     Digests(tmp_path).of(paths)
     kept = tmp_path / "digests.json"
@@ -88,7 +88,7 @@ def test_a_damaged_memory_counts_as_empty(tmp_path, later, hashed, damage):
     assert len(hashed) == 6
 
 
-def test_two_processes_add_to_one_memory_and_lost_files_leave_it(tmp_path, later, hashed):
+def test_two_processes_add_to_one_table_and_lost_files_leave_it(tmp_path, later, hashed):
     paths = write(tmp_path / "photos", 4)
     one, other = Digests(tmp_path), Digests(tmp_path)
     one.of(paths[:2])

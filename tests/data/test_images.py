@@ -6,7 +6,6 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import write_image
 from PIL import Image, ImageOps
 
 from defectloc import notes
@@ -14,6 +13,7 @@ from defectloc.data.images import find_images, image_size, read_image
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
+from tests.conftest import write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import two_folders, write_image
 
 from defectloc import notes
 from defectloc.config import DataConfig
@@ -15,6 +14,7 @@ from defectloc.data import sources
 from defectloc.data.digests import Digests
 from defectloc.data.synthetic import generate
 from defectloc.errors import DefectlocError
+from tests.conftest import two_folders, write_image
 
 
 def read(name: str, subset: str = "part", **typed):
@@ -223,7 +223,7 @@ def test_elpv():
 
 
 def test_synthetic(tmp_path):
-    numbers = {"n_good": 3, "n_test_good": 2, "n_per_type": 1, "draw_size": 64}
+    numbers = {"n_good": 3, "n_test_good": 2, "n_per_type": 1, "synthetic_size": 64}
     root, catalog = read("synthetic", "tile", root=tmp_path, **numbers)
     assert catalog["label"].value_counts().to_dict() == {0: 5, 1: 3}
     assert all((root / mask).is_file() for mask in catalog.loc[catalog["label"] == 1, "mask_path"])
