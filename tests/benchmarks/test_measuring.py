@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SYNTHETIC
 from PIL import Image
+
+from tests.conftest import SYNTHETIC
 
 SMOKE = [
     *[typed for typed in SYNTHETIC if not typed.startswith(("training.", "figures"))],
