@@ -29,7 +29,7 @@ def typed(config: DictConfig) -> Any:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
-    settings = OmegaConf.to_object(config)
+    settings: Any = OmegaConf.to_object(config)
     for key in ("threads", "batch_size", "n", "columns"):
         if getattr(settings, key, None) is not None:
             _positive(key, getattr(settings, key))

@@ -1,4 +1,4 @@
-"""Start-up of every command: finding it, quoting paths for Hydra, error sentences, exit codes."""
+"""Start-up of every command: finding it, error sentences, exit codes."""
 
 import difflib
 import errno
@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from defectloc import __version__, checks, config, usage
+from defectloc.arguments import flags_first, quote_paths
 from defectloc.errors import DefectlocError
-
-PATH_KEYS = frozenset(
-    (
-        "run",
-        "outputs",
-        "output",
-        "images",
-        "maps",
-        "masks",
-        "root",
-        "ignore_mask",
-        "data.root",
-        "data.good",
-        "data.defective",
-        "data.masks",
-        "data.table",
-        "data.ignore_mask",
-        "data.group",
-        "model.weights",
-        # of the feature store: hexadecimal, of which the grammar would take 12e4 for a number
-        "key",
-    )
-)
-# Hydra's flags that take a value.
-VALUE_FLAGS = frozenset(
-    "-c --cfg -p --package -cp --config-path -cn --config-name -cd --config-dir -i --info --shell-completion".split()
-)
 
 
 def main() -> None:
@@ -80,6 +54,8 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
     errors: list[Exception] = []
 
     def start(composed: DictConfig) -> Any:
+        if name != "explain" and HydraConfig.get().runtime.choices.get("model") == "torchvision":
+            raise DefectlocError("model=torchvision is for 'explain' only; choose one of densenet121, resnet50, vgg16.")
         settings = checks.typed(composed)
         if not isinstance(task, str):
             return task(settings)
@@ -125,18 +101,6 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if wants_traceback or text is None:
             raise
         fail(listed if notes else text)
-
-
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Put flags before overrides, since Hydra's parser takes overrides in one place only."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    waiting = False
-    for argument in arguments:
-        takes_value = waiting and not argument.startswith("-") and "=" not in argument
-        (flags if argument.startswith("-") or takes_value else overrides).append(argument)
-        waiting = argument in VALUE_FLAGS
-    return flags + overrides
 
 
 def _refuse_additions(name: str) -> None:
@@ -219,28 +183,6 @@ def _failures_since(started: float) -> list[str]:
 def _typed_outputs() -> str:
     typed = [a for a in sys.argv if a.startswith("outputs=")]
     return str(OverridesParser.create().parse_override(typed[-1]).value()) if typed else "outputs"
-
-
-def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote the values of path keys, so that Hydra's grammar leaves spaces, commas, brackets and quotes alone.
-
-    `~` is expanded; a value that is already in quotes, `null`, and interpolations keep their meaning.
-    """
-    return [_quote(argument) for argument in arguments]
-
-
-def _quote(argument: str) -> str:
-    key, equals, value = argument.partition("=")
-    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null", "???"):
-        return argument
-    quotes = ("'", '"')
-    if len(value) > 1 and value[0] in quotes and value[-1] == value[0] and value[0] not in value[1:-1]:
-        value = value[1:-1]
-    value = os.path.expanduser(value)
-    # In a quoted value of Hydra's grammar a backslash counts only before a quote (or before such a backslash).
-    escaped = re.sub(r"(\\*)'", lambda m: m[1] * 2 + r"\'", value)
-    escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped)
-    return f"{key}='{escaped}'"
 
 
 if __name__ == "__main__":

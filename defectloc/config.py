@@ -455,6 +455,7 @@ class ExplainSettings(Settings):
     method: str = _key("gradcam", "method of attribution; an unknown one lists all")
     images: str | None = _key(None, "an image or a folder; null: the run's test images")
     root: str | None = _key(None, "where the run's data set is now, if it was moved")
+    ignore_mask: str | None = _key(None, "with compare: mask of pixels that count for no score")
     output: str | None = _key(None, "null: explain/ in the run, or below `outputs`")
     n: int | None = _key(None, "how many images; null: up to 9")
     select: str = _key("all", "sample from all | good | defective | a defect type")
@@ -467,7 +468,9 @@ class ExplainSettings(Settings):
     scale: str = _key("sheet", "colours: sheet (one scale for all images) | image | the value of full colour")
     colormap: str = _key("inferno", "any of Matplotlib's")
     opacity: float = _key(0.65, "of the heat map at full colour")
-    photo_opacity: float | None = _key(None, "null: the photograph shows where the map is low; a number: both are added")
+    photo_opacity: float | None = _key(
+        None, "null: the photograph shows where the map is low; a number: both are added"
+    )
     columns: int = _key(3, "of the contact sheet")
     attribution: AttributionConfig = _group(AttributionConfig)
     comparison: CompareConfig = _group(CompareConfig)
@@ -490,7 +493,7 @@ SETTINGS: dict[str, type[Settings]] = {
 
 def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
     """Name every key of a schema by its dotted path, with its dataclass field."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, each in schema.__dataclass_fields__.items():
         if hasattr(each.type, "__dataclass_fields__"):
             found |= leaves(each.type, f"{prefix}{name}.")

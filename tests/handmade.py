@@ -10,7 +10,7 @@ from PIL import Image
 from defectloc.config import DecisionConfig, LocalizationConfig, Score
 from defectloc.runs import directory, localizing, products
 from defectloc.runs.directory import Run
-from defectloc.runs.localizing import Localization
+from defectloc.runs.localization import Localization
 from defectloc.runs.products import Product
 
 # The settings of the case study, for commands whose defaults need more than a run by hand has.
@@ -130,7 +130,9 @@ def post_process(
     values = {"map": "cam", "normalization": "minmax", "threshold": 0.8, "boxes": "single", "min_peak": None}
     where = LocalizationConfig(**values | (localization or {}))
     fixed = {"score": Score["class"], "threshold_from": "fixed", "calibrate": False}
-    return localizing.post_process(Localization(run, where, DecisionConfig(**fixed | (decision or {})), None, ignore_mask))
+    return localizing.post_process(
+        Localization(run, where, DecisionConfig(**fixed | (decision or {})), None, ignore_mask)
+    )
 
 
 def localized(run: Run, metrics: dict) -> Path:

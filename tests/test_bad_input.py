@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, SYNTHETIC, files_below, two_folders, write_image
+
+from tests.conftest import SMALL, SYNTHETIC, files_below, two_folders, write_image
 
 OUTPUTS = Path("outputs")
 

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SYNTHETIC
-from PIL import Image
-
-from defectloc.model.classifier import Classifier
-from defectloc.reporting.speed import comparison, shown_comparison, shown_parts
 from defectloc.speed.case_study import Loop, Network
 from defectloc.speed.equivalence import differences
 from defectloc.speed.machine import operations
 from defectloc.speed.steps import counted_passes
+from PIL import Image
+
+from defectloc.model.classifier import Classifier
+from defectloc.reporting.speed import comparison, shown_comparison, shown_parts
+from tests.conftest import SYNTHETIC
 
 SMOKE = [
     *[typed for typed in SYNTHETIC if not typed.startswith(("training.", "figures"))],

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, SYNTHETIC, two_folders
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from defectloc import cli, config
+from tests.conftest import SMALL, SYNTHETIC, two_folders
 
 HARD_NAME = "a b,c=[d] {e} 'f' \"g\" (h) \\ детали é #%&;!:"
 

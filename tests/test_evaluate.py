@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from handmade import square
 from PIL import Image
+
+from tests.handmade import square
 
 RAW = ["localization.normalization=none", "localization.threshold=0.5"]
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from defectloc.attribution.layer import activations, activations_and_gradients, score_with
-from defectloc.attribution.subject import Question
+from defectloc.attribution.activations import activations, activations_and_gradients, score_with
+from defectloc.attribution.network import ClassScore
 from defectloc.config import AttributionConfig
 from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
@@ -22,7 +22,7 @@ def _gradcam(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 
 def _gradcam_plus_plus(a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Weights: positive gradients, each by its share g^2 / (2 g^2 + g^3 sum(a)) (Chattopadhay et al. 2018)."""
-    # Shortened by g^2, which may be too small for float32.
+    # Reduced by g^2, which may be too small for float32.
     share = torch.where(g > 0, 1 / (2 + g * a.sum((2, 3), keepdim=True)).clamp_min(1e-6), 0)
     return ((F.relu(g) * share).sum((2, 3), keepdim=True) * a).sum(1)
 
@@ -75,47 +75,47 @@ WEIGHTINGS: dict[str, Weighting] = {
 }
 
 
-def by_gradient(name: str, question: Question, layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def by_gradient(name: str, score: ClassScore, layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Give the positive part `(N, h, w)` of one of `WEIGHTINGS`."""
-    return F.relu(WEIGHTINGS[name](*activations_and_gradients(question, layer, images)))
+    return F.relu(WEIGHTINGS[name](*activations_and_gradients(score, layer, images)))
 
 
-def scorecam(question: Question, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
-    """Weights: a softmax over the scores of the image seen through each of the strongest channels (Wang et al. 2020).
+def scorecam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
+    """Weights: a softmax over the scores of the image masked by each of the strongest channels (Wang et al. 2020).
 
     Takes one image `(1, 3, S, S)`; what a channel hides becomes the preprocessing's zero.
     """
-    values = activations(question, layer, image)[0]
+    values = activations(score, layer, image)[0]
     kept = values.amax((1, 2)).argsort(descending=True, stable=True)[: config.score_channels]
     masks = F.interpolate(values[kept][:, None], image.shape[2:], mode="bilinear", align_corners=False)
     low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
     masks = torch.where(high > low, (masks - low) / (high - low).clamp_min(1e-12), 0)
-    blank = question.subject.blank
-    seen = [question.in_chunks(blank + (image - blank) * part, config.chunk) for part in masks.split(config.chunk)]
-    weights = torch.cat(seen).softmax(0)
+    baseline, size = score.model.baseline, config.batch_size
+    scores = [score.in_batches(baseline + (image - baseline) * part, size) for part in masks.split(size)]
+    weights = torch.cat(scores).softmax(0)
     return F.relu((weights[:, None, None] * values[kept]).sum(0))[None]
 
 
-def ablationcam(question: Question, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
+def ablationcam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
     """Weights: by how much the score falls without a channel (Ramaswamy et al. 2020); takes one image."""
-    values = activations(question, layer, image)
+    values = activations(score, layer, image)
     n = values.shape[1]
     with torch.no_grad():
-        before = question.score(image)
+        before = score(image)
         falls = []
-        for chunk in torch.arange(n).split(config.chunk):
-            without = values.repeat(len(chunk), 1, 1, 1)
-            without[torch.arange(len(chunk)), chunk] = 0
-            falls.append(before - score_with(question, layer, image, without))
+        for part in torch.arange(n).split(config.batch_size):
+            without = values.repeat(len(part), 1, 1, 1)
+            without[torch.arange(len(part)), part] = 0
+            falls.append(before - score_with(score, layer, image, without))
     return F.relu((torch.cat(falls)[:, None, None] * values[0]).sum(0))[None]
 
 
-def linear_head(question: Question, values: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
+def linear_head(score: ClassScore, values: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Give the weights `(C,)` and bias by which the mean of a layer's output `(N, C, h, w)` becomes the score.
 
     Raises DefectlocError where the score is not that: dense layers in between, or another layer than the last.
     """
-    network, target = question.subject.network, question.target
+    network, target = score.model.network, score.target
     dense = [module for module in network.modules() if isinstance(module, nn.Linear)]
     weights, bias = None, None
     if isinstance(network, Classifier):
@@ -136,9 +136,9 @@ def linear_head(question: Question, values: torch.Tensor, scores: torch.Tensor) 
     )
 
 
-def cam(question: Question, layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def cam(score: ClassScore, layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Give the score taken apart, bias included `(N, h, w)`: its mean is the score (Zhou et al. 2016)."""
-    values = activations(question, layer, images)
+    values = activations(score, layer, images)
     with torch.no_grad():
-        weights, bias = linear_head(question, values, question.score(images))
+        weights, bias = linear_head(score, values, score(images))
     return (values * weights[:, None, None]).sum(1) + bias

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from defectloc.attribution.subject import Question
+from defectloc.attribution.network import ClassScore
 
 
-def shares(question: Question, images: torch.Tensor) -> list[torch.Tensor]:
+def shares(score: ClassScore, images: torch.Tensor) -> list[torch.Tensor]:
     """Give gradient times input `(N, 3, S, S)`, then gradient times bias `(N, C, h, w)` of each convolution and
     normalisation; of a network of ReLUs and poolings they all, with the biases of dense layers, add up to the score.
 
@@ -23,13 +23,12 @@ def shares(question: Question, images: torch.Tensor) -> list[torch.Tensor]:
             outputs.append((output, bias))
 
     with ExitStack() as hooks, torch.enable_grad():
-        for module in question.subject.network.modules():
+        for module in score.model.network.modules():
             if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
                 hooks.callback(module.register_forward_hook(note).remove)
         images = images.detach().requires_grad_()
-        score = question.score(images).sum()
-        gradients = torch.autograd.grad(score, [images, *(output for output, _ in outputs)])
-    own = gradients[0] * (images.detach() - question.subject.blank)
+        gradients = torch.autograd.grad(score(images).sum(), [images, *(output for output, _ in outputs)])
+    own = gradients[0] * (images.detach() - score.model.baseline)
     return [own] + [g * bias[:, None, None] for g, (_, bias) in zip(gradients[1:], outputs, strict=True)]
 
 
@@ -42,10 +41,10 @@ def _bias(module: nn.Module) -> torch.Tensor | None:
     return bias if isinstance(bias, torch.Tensor) else None
 
 
-def fullgrad(question: Question, images: torch.Tensor) -> torch.Tensor:
-    """Give the sum `(N, S, S)` of the shares' magnitudes, each channel brought to 0..1, as the paper shows them."""
-    total = torch.zeros(images.shape[0], *images.shape[2:], device=question.subject.device)
-    for share in shares(question, images):
+def fullgrad(score: ClassScore, images: torch.Tensor) -> torch.Tensor:
+    """Give the sum `(N, S, S)` of the shares' magnitudes, each channel rescaled to 0..1, as the paper shows them."""
+    total = torch.zeros(images.shape[0], *images.shape[2:], device=score.model.device)
+    for share in shares(score, images):
         each = share.abs()
         low, high = each.amin((2, 3), keepdim=True), each.amax((2, 3), keepdim=True)
         each = torch.where(high > low, (each - low) / (high - low).clamp_min(1e-12), 0)

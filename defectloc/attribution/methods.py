@@ -14,8 +14,9 @@ from defectloc.attribution import perturbation, pixels
 from defectloc.attribution.channels import contributions
 from defectloc.attribution.expected_gradients import expected_gradients
 from defectloc.attribution.fullgrad import fullgrad
+from defectloc.attribution.layers import find_layer, grid_of
+from defectloc.attribution.network import ClassScore, ExplainedModel, undisturbed
 from defectloc.attribution.partition import shap_partition
-from defectloc.attribution.subject import Question, Subject, find_layer, grid_of, undisturbed
 from defectloc.attribution.superpixels import lime
 from defectloc.config import AttributionConfig
 from defectloc.errors import DefectlocError
@@ -26,10 +27,10 @@ PIXELS = Grid(1, 0)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One image `(1, 3, S, S)`, the question about it, and what a method may need to answer."""
+class Inputs:
+    """What a method works on: one image `(1, 3, S, S)`, the score of a class, its settings, and a layer if any."""
 
-    question: Question
+    score: ClassScore
     image: torch.Tensor
     config: AttributionConfig
     seed: int
@@ -42,18 +43,18 @@ class Case:
         return self.layer
 
     def grid(self, cells: int) -> Grid:
-        """Where the cells of a map lie: at the pixels, or at the layer."""
+        """Tell where the cells of a map of `cells` x `cells` lie: at the pixels, or at the layer."""
         if self.layer is None or cells == self.image.shape[-1]:
             return PIXELS
-        return grid_of(self.question.subject, self.layer, cells)
+        return grid_of(self.score.model, self.layer, cells)
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is run, and what is known of it before; without a function the run itself has the map."""
+    """How a method is run, and what is known of it before; without `run` its map is one of the `extra_maps`."""
 
     family: str
-    run: Callable[[Case], torch.Tensor | tuple[torch.Tensor, Parts]] | None = None
+    run: Callable[[Inputs], torch.Tensor | tuple[torch.Tensor, Parts]] | None = None
     # of the extra `explain`
     packages: tuple[str, ...] = ()
     # 'always'; 'given': only where the user names one; 'never'
@@ -62,12 +63,12 @@ class Method:
     uses: tuple[str, ...] = ()
 
 
-def _by_gradient(name: str, case: Case) -> torch.Tensor:
-    return activation.by_gradient(name, case.question, case.at, case.image)
+def _by_gradient(name: str, given: Inputs) -> torch.Tensor:
+    return activation.by_gradient(name, given.score, given.at, given.image)
 
 
-def _guided_gradcam(case: Case) -> torch.Tensor:
-    return pixels.guided_gradcam(case.question, case.at, case.image, case.grid)
+def _guided_gradcam(given: Inputs) -> torch.Tensor:
+    return pixels.guided_gradcam(given.score, given.at, given.image, given.grid)
 
 
 ACTIVATION, GRADIENT, PERTURBATION, INSIDE, OURS = "class activation", "gradient", "perturbation", "inside", "ours"
@@ -75,56 +76,46 @@ _of_layer = partial(Method, ACTIVATION, layer="always")
 _of_pixels = partial(Method, GRADIENT, packages=("captum",))
 
 METHODS: dict[str, Method] = {
-    "cam": _of_layer(lambda c: activation.cam(c.question, c.at, c.image)),
+    "cam": _of_layer(lambda c: activation.cam(c.score, c.at, c.image)),
     **{name: _of_layer(partial(_by_gradient, name)) for name in activation.WEIGHTINGS},
-    "scorecam": _of_layer(lambda c: activation.scorecam(c.question, c.at, c.image, c.config), uses=("score_channels",)),
-    "ablationcam": _of_layer(lambda c: activation.ablationcam(c.question, c.at, c.image, c.config)),
-    "fullgrad": Method(ACTIVATION, lambda c: fullgrad(c.question, c.image)),
-    "saliency": _of_pixels(lambda c: pixels.saliency(c.question, c.image)),
-    "guided-backprop": _of_pixels(lambda c: pixels.guided_backprop(c.question, c.image)),
+    "scorecam": _of_layer(lambda c: activation.scorecam(c.score, c.at, c.image, c.config), uses=("score_channels",)),
+    "ablationcam": _of_layer(lambda c: activation.ablationcam(c.score, c.at, c.image, c.config)),
+    "fullgrad": Method(ACTIVATION, lambda c: fullgrad(c.score, c.image)),
+    "saliency": _of_pixels(lambda c: pixels.saliency(c.score, c.image)),
+    "guided-backprop": _of_pixels(lambda c: pixels.guided_backprop(c.score, c.image)),
     "guided-gradcam": _of_pixels(_guided_gradcam, layer="always"),
     "integrated-gradients": _of_pixels(
-        lambda c: pixels.integrated_gradients(c.question, c.image, c.config), uses=("steps",)
+        lambda c: pixels.integrated_gradients(c.score, c.image, c.config), uses=("steps",)
     ),
     "smoothgrad": _of_pixels(
-        lambda c: pixels.smoothgrad(c.question, c.image, c.config, c.seed), uses=("smooth_samples", "noise")
+        lambda c: pixels.smoothgrad(c.score, c.image, c.config, c.seed), uses=("smooth_samples", "noise")
     ),
     "expected-gradients": Method(
         GRADIENT,
-        lambda c: expected_gradients(c.question, c.layer, c.image, c.config, c.seed),
+        lambda c: expected_gradients(c.score, c.layer, c.image, c.config, c.seed),
         layer="given",
         uses=("expected_samples", "background", "noise"),
     ),
     "occlusion": Method(
         PERTURBATION,
-        lambda c: perturbation.occlusion(c.question, c.image, c.config),
+        lambda c: perturbation.occlusion(c.score, c.image, c.config),
         ("captum",),
-        uses=("window", "stride"),
+        uses=("window",),
     ),
     "lime": Method(
         PERTURBATION,
-        lambda c: lime(c.question, c.image, c.config, c.seed),
+        lambda c: lime(c.score, c.image, c.config, c.seed),
         ("captum", "skimage"),
         uses=("lime_samples", "lime_hide", "superpixels", "n_superpixels"),
     ),
     "shap-partition": Method(
         PERTURBATION,
-        lambda c: shap_partition(c.question, c.image, c.config, c.seed),
+        lambda c: shap_partition(c.score, c.image, c.config, c.seed),
         ("shap",),
         uses=("shap_evaluations", "shap_masker"),
     ),
-    "rise": Method(
-        PERTURBATION,
-        lambda c: perturbation.rise(c.question, c.image, c.config, c.seed),
-        uses=("rise_masks", "rise_cells"),
-    ),
-    "channels": Method(
-        INSIDE,
-        lambda c: contributions(c.question, c.at, c.image, c.config),
-        layer="always",
-        uses=("shown_channels",),
-    ),
-    # Their maps are the subject's `run_maps`.
+    "rise": Method(PERTURBATION, lambda c: perturbation.rise(c.score, c.image, c.config, c.seed), uses=("rise_masks",)),
+    "channels": Method(INSIDE, lambda c: contributions(c.score, c.at, c.image), layer="always"),
     "memory": Method(OURS),
     "fusion": Method(OURS),
 }
@@ -142,8 +133,8 @@ class Attribution:
     parts: list[Parts] = field(default_factory=list)
 
 
-def check(name: str, subject: Subject | None = None, layer: str | None = None) -> None:
-    """Raise DefectlocError for an unknown method (with a list), one that is not installed, or not in the run.
+def check(name: str, model: ExplainedModel | None = None, layer: str | None = None) -> None:
+    """Raise DefectlocError for an unknown method (with a list), one that is not installed, or a map that is not there.
 
     Also for a layer where the method takes none.
     """
@@ -154,7 +145,7 @@ def check(name: str, subject: Subject | None = None, layer: str | None = None) -
         raise DefectlocError(f"method={name} needs the package {missing[0]}; type: pip install 'defectloc[explain]'.")
     if layer is not None and METHODS[name].layer == "never":
         raise DefectlocError(f"method={name} works without a layer; leave out layer={layer}.")
-    if METHODS[name].run is None and subject is not None and name not in subject.run_maps:
+    if METHODS[name].run is None and model is not None and name not in model.extra_maps:
         raise DefectlocError(
             f"method={name} needs a run that has such maps; 'defectloc train' with localization.map={name} makes them."
         )
@@ -162,7 +153,7 @@ def check(name: str, subject: Subject | None = None, layer: str | None = None) -
 
 def attribute(
     name: str,
-    subject: Subject,
+    model: ExplainedModel,
     images: torch.Tensor,
     targets: list[int],
     config: AttributionConfig,
@@ -171,33 +162,32 @@ def attribute(
 ) -> Attribution:
     """Explain images `(N, 3, S, S)` in 0..255, each for the class that `targets` names, by one method.
 
-    What is drawn at random for an image is a function of that image's own of the `seeds`. `layer` is a name or an
-    index, None the last before pooling. The network is as before afterwards. Raises DefectlocError for what `check`
-    refuses, and for a layer that does not fit.
+    All that is random for an image is a function of that image's own of the `seeds`. `layer` is a name or an index,
+    None the last before pooling. The network is as before afterwards. Raises DefectlocError for what `check` refuses,
+    and for a layer that does not fit.
     """
-    check(name, subject)
+    check(name, model)
     method = METHODS[name]
     wanted = method.layer == "always" or (method.layer == "given" and layer is not None)
-    found = find_layer(subject, layer)[1] if wanted else None
+    found = find_layer(model, layer)[1] if wanted else None
     maps, parts, grid, evaluations = [], [], PIXELS, 0
-    for image, target, seed in zip(images.to(subject.device).split(1), targets, seeds, strict=True):
-        question = Question(subject, target)
-        case = Case(question, image, config, seed, found)
-        with undisturbed(subject.network):
-            heat, grid, part = _answer(name, case)
-        maps.append(heat)
-        parts.append(part)
-        evaluations += question.evaluations
+    for image, target, seed in zip(images.to(model.device).split(1), targets, seeds, strict=True):
+        given = Inputs(ClassScore(model, target), image, config, seed, found)
+        with undisturbed(model.network):
+            values, grid, more = _map_of(name, given)
+        maps.append(values)
+        parts.append(more)
+        evaluations += given.score.evaluations
     return Attribution(np.concatenate(maps), grid, evaluations / len(images), parts)
 
 
-def _answer(name: str, case: Case) -> tuple[np.ndarray, Grid, Parts]:
-    method, subject = METHODS[name], case.question.subject
+def _map_of(name: str, given: Inputs) -> tuple[np.ndarray, Grid, Parts]:
+    method, model = METHODS[name], given.score.model
     if method.run is None:
         with torch.no_grad():
-            own, grid = subject.run_maps[name].maps(subject.network, case.image)
-        case.question.evaluations += 1
+            own, grid = model.extra_maps[name].maps(model.network, given.image)
+        given.score.evaluations += 1
         return own.astype(np.float32), grid, {}
-    answer = method.run(case)
-    heat, parts = answer if isinstance(answer, tuple) else (answer, {})
-    return heat.detach().float().cpu().numpy(), case.grid(heat.shape[-1]), parts
+    result = method.run(given)
+    values, parts = result if isinstance(result, tuple) else (result, {})
+    return values.detach().float().cpu().numpy(), given.grid(values.shape[-1]), parts

@@ -1,14 +1,14 @@
-"""SHAP's Partition explainer: Shapley values of halves of halves of the image (Owen values)."""
+"""SHAP's Partition explainer: Shapley values of recursive halves of the image (Owen values)."""
 
 import numpy as np
 import torch
 
-from defectloc.attribution.subject import Question
+from defectloc.attribution.network import ClassScore
 from defectloc.config import AttributionConfig
 
 
 def shap_partition(
-    question: Question, image: torch.Tensor, config: AttributionConfig, seed: int
+    score: ClassScore, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     """Give the values summed over colours `(1, S, S)` of one image, and the `base` score of the hidden image.
 
@@ -21,7 +21,7 @@ def shap_partition(
 
     def scores(images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-        return question.in_chunks(tensor.to(image.device), config.chunk).cpu().numpy().astype(np.float64)
+        return score.in_batches(tensor.to(image.device), config.batch_size).cpu().numpy().astype(np.float64)
 
     pixels = image[0].permute(1, 2, 0).cpu().numpy()
     if config.shap_masker == "inpaint":
@@ -32,8 +32,8 @@ def shap_partition(
     try:
         # It breaks ties among the halves to be cut next by NumPy's global random numbers.
         np.random.seed(seed)
-        found = explainer(pixels[None], max_evals=config.shap_evaluations, batch_size=config.chunk, silent=True)
+        found = explainer(pixels[None], max_evals=config.shap_evaluations, batch_size=config.batch_size, silent=True)
     finally:
         np.random.set_state(state)
-    heat = torch.from_numpy(np.asarray(found.values)[0].reshape(pixels.shape).sum(2)[None].astype(np.float32))
-    return heat, {"base": np.asarray(found.base_values, dtype=np.float64).reshape(-1)[:1]}
+    values = torch.from_numpy(np.asarray(found.values)[0].reshape(pixels.shape).sum(2)[None].astype(np.float32))
+    return values, {"base": np.asarray(found.base_values, dtype=np.float64).reshape(-1)[:1]}

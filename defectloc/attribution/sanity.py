@@ -7,22 +7,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from defectloc.attribution.subject import Subject
+from defectloc.attribution.network import ExplainedModel
 
 
-def shuffled(subject: Subject, seed: int) -> Subject:
-    """Copy a subject with the numbers of each of its weights and biases in random order."""
-    network = copy.deepcopy(subject.network)
+def randomized(model: ExplainedModel, seed: int) -> ExplainedModel:
+    """Copy a model with the numbers of each of its weights and biases in random order."""
+    network = copy.deepcopy(model.network)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    return dataclasses.replace(subject, network=network, key=f"{subject.key} shuffled {seed}")
+    return dataclasses.replace(model, network=network, key=f"{model.key} randomised {seed}")
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float | None:
-    """Give 1 - |rank correlation| of two maps of one size: 0 where the same places are hot, 1 where nothing is left.
+    """Give 1 - |rank correlation| of two maps of one size: 0 where their ranks agree, 1 where they are unrelated.
 
     None where a map is flat or overflowed, and so has no order.
     """

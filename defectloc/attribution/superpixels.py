@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from defectloc.attribution.hiding import blurred
-from defectloc.attribution.subject import Question
+from defectloc.attribution.network import ClassScore
 from defectloc.config import AttributionConfig
 
 # As in the lime package's image explainer.
@@ -31,13 +31,22 @@ def _means(image: torch.Tensor, segments: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack([mean[segments] for mean in means])[None]).to(image)
 
 
+def kernel(shown: torch.Tensor) -> torch.Tensor:
+    """Weigh samples `(N, K)` of 0/1 per superpixel by how near they are to the whole image: `(N,)` in (0, 1].
+
+    The lime package's `sqrt(exp(-d^2 / width^2))`, with d the cosine distance from a vector of ones.
+    """
+    distance = 1 - shown.mean(1).sqrt()
+    return torch.exp(-(distance**2) / KERNEL_WIDTH**2).sqrt()
+
+
 def lime(
-    question: Question, image: torch.Tensor, config: AttributionConfig, seed: int
+    score: ClassScore, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     """Give each superpixel's weight `(1, S, S)` for one image, and the `segments` `(S, S)`.
 
     A hidden superpixel becomes what a strong blur leaves there, or its own mean colour, as in the lime package; that
-    hides nothing where superpixels follow a dark crack. A sample counts the more, the more superpixels it shows.
+    hides nothing where superpixels follow a dark crack. Samples are weighted by `kernel`.
     """
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
@@ -47,10 +56,9 @@ def lime(
     hidden = blurred(image, 0.25) if config.lime_hide == "blur" else _means(image, segments)
 
     def similarity(_image: object, _perturbed: object, shown: torch.Tensor, **_: object) -> torch.Tensor:
-        # The cosine distance between 0/1 vectors, one of which is all ones.
-        return torch.exp(-((1 - shown.float().mean().sqrt()) ** 2) / KERNEL_WIDTH**2)
+        return kernel(shown.float())[0]
 
-    method = Lime(question.score, SkLearnRidge(alpha=RIDGE), similarity)
+    method = Lime(score, SkLearnRidge(alpha=RIDGE), similarity)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         found = method.attribute(
@@ -58,6 +66,6 @@ def lime(
             baselines=hidden,
             feature_mask=torch.from_numpy(segments)[None, None].to(image.device).expand(1, 3, -1, -1),
             n_samples=config.lime_samples,
-            perturbations_per_eval=config.chunk,
+            perturbations_per_eval=config.batch_size,
         )
     return found[:, 0], {"segments": segments.astype(np.int32)}

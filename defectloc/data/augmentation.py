@@ -10,7 +10,7 @@ from defectloc.errors import DefectlocError
 
 
 class Augmentation:
-    """A pipeline whose outcome is a function of (seed, epoch, image), whichever worker draws it."""
+    """A pipeline whose outcome is a function of `(seed, epoch, image)`, whichever worker computes it."""
 
     def __init__(self, config: AugmentationConfig, seed: int) -> None:
         """Raises DefectlocError for a transform that albumentations does not have or that refuses its arguments."""
@@ -34,6 +34,6 @@ class Augmentation:
         self._pipeline = A.Compose(transforms)
 
     def __call__(self, image: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """Change an (H, W, 3) uint8 image."""
+        """Change an `(H, W, 3)` uint8 image."""
         self._pipeline.set_random_seed(int(np.random.SeedSequence([self._seed, epoch, index]).generate_state(1)[0]))
         return self._pipeline(image=image)["image"]

@@ -3,25 +3,27 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import train_test_split
 
-from defectloc import files
+from defectloc.data.digests import Digests
 from defectloc.errors import DefectlocError
+from defectloc.notes import say_once
 
 COLUMNS = ["path", "label", "defect_type", "mask_path", "official_split", "group", "digest"]
 GOOD = "good"
 
 
-def build(rows: Iterable[dict], root: Path, what: str) -> pd.DataFrame:
+def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.DataFrame:
     """Make a catalog of rows with at least `path` (relative to `root`) and `label` (0 good, 1 defective).
 
-    Adds the SHA-256 of each file's bytes as `digest`. Raises DefectlocError where there are no images, a file is
-    missing, a path stands twice or leaves `root`, a label is neither 0 nor 1, or a class has no image.
+    Adds the SHA-256 of each file's bytes as `digest`. Raises DefectlocError where there are no images, an image or mask
+    is missing, a path stands twice, a label is neither 0 nor 1 or contradicts the type, or a class has no image.
     """
     catalog = pd.DataFrame(list(rows))
     if catalog.empty:
@@ -37,6 +39,7 @@ def build(rows: Iterable[dict], root: Path, what: str) -> pd.DataFrame:
     catalog["label"] = catalog["label"].astype(int)
     default = np.where(catalog["label"] == 1, "defective", GOOD)
     catalog["defect_type"] = catalog["defect_type"].where(catalog["defect_type"].notna(), default).astype(object)
+    _refuse_wrong_types_and_names(catalog, what)
     # Bytes, not the locale, so that every machine sorts alike.
     catalog = catalog.sort_values("path", key=lambda paths: paths.map(str.encode)).reset_index(drop=True)
     twice = catalog.loc[catalog["path"].duplicated(), "path"]
@@ -48,29 +51,80 @@ def build(rows: Iterable[dict], root: Path, what: str) -> pd.DataFrame:
     for label, name in ((0, "good"), (1, "defective")):
         if not (catalog["label"] == label).any():
             raise DefectlocError(f"{what} has no {name} image; both classes are needed to learn from.")
-    catalog["digest"] = digests([root / path for path in catalog["path"]])
+    for path, mask in zip(catalog["path"], catalog["mask_path"], strict=True):
+        if mask is not None and not (root / mask).is_file():
+            raise DefectlocError(f"{what}: the mask {mask} of {path} is not in {root}.")
+    catalog["digest"] = digests.of([root / path for path in catalog["path"]])
     return catalog[COLUMNS]
 
 
-def digests(paths: list[Path]) -> list[str]:
-    """Compute the SHA-256 of each file's bytes, in parallel; raises DefectlocError for a missing file."""
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(files.digest, paths))
+def _refuse_wrong_types_and_names(catalog: pd.DataFrame, what: str) -> None:
+    contradicts = (catalog["label"] == 1) & (catalog["defect_type"] == GOOD)
+    if contradicts.any():
+        wrong = catalog["path"][contradicts.idxmax()]
+        raise DefectlocError(f"{what}: the label of {wrong} is 1 (defective), but its type of defect is '{GOOD}'.")
+    for path in catalog["path"]:
+        # No table of results could be written with such a name.
+        if not path.isascii() and path != path.encode(errors="ignore").decode():
+            raise DefectlocError(f"{what}: the name {path!a} is not valid UTF-8; rename the file.")
 
 
-def draw(catalog: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
-    """Draw `limit` rows, each defect type (and official split) in its share; the order stays."""
+def join_copies(catalog: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Put images of equal bytes into one group, together with the groups they belong to, and say how many there are.
+
+    Without copies the catalog is returned as it is. Otherwise each image has a group afterwards, most of them a group
+    of their own.
+    """
+    copies = catalog["digest"].duplicated()
+    if not copies.any():
+        return catalog
+    say_once(
+        f"copies in {what} {len(catalog)}",
+        f"{what}: {int(copies.sum())} of {len(catalog)} images are copies of others, byte by byte, such as "
+        f"{' and '.join(_first_copies(catalog))}; copies belong to one group, which a split into folds keeps together.",
+    )
+    n_labels = catalog.groupby("digest")["label"].nunique()
+    conflicts = catalog[catalog["digest"].map(n_labels) > 1]
+    if len(conflicts):
+        say_once(
+            f"conflicts in {what} {len(catalog)}",
+            f"{what}: identical files with different labels: {conflicts['digest'].nunique()} times, such as "
+            f"{' and '.join(_first_copies(conflicts))}; one of the labels is wrong.",
+        )
+    if catalog["group"].isna().all():
+        return catalog.assign(group=catalog.groupby("digest")["path"].transform("first"))
+    return catalog.assign(group=_joined(catalog["group"], catalog["digest"]))
+
+
+def _first_copies(catalog: pd.DataFrame) -> list[str]:
+    digest = catalog.loc[catalog["digest"].duplicated(), "digest"].iloc[0]
+    return catalog.loc[catalog["digest"] == digest, "path"].tolist()[:2]
+
+
+def _joined(groups: pd.Series, digests: pd.Series) -> pd.Series:
+    """Merge groups that share a digest, each named by the first of them."""
+    names, contents = pd.factorize(groups)[0], pd.factorize(digests)[0]
+    n_names, n = names.max() + 1, len(groups)
+    # Groups and contents are nodes, images the edges between them.
+    edges = (np.ones(n), (names, n_names + contents))
+    n_nodes = n_names + contents.max() + 1
+    parts = connected_components(coo_matrix(edges, (n_nodes, n_nodes)), directed=False)[1][names]
+    return groups.groupby(parts).transform("first")
+
+
+def sample(catalog: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """Choose `limit` rows at random, each defect type (and official split) in its share, in the catalog's order."""
     if limit >= len(catalog):
         return catalog
     strata = catalog["defect_type"] + "/" + catalog["official_split"].fillna("").astype(str)
     counts = strata.value_counts()
-    # A stratum of one image, or more strata than places, cannot be drawn in its share.
+    # A stratum of one image, or more strata than places, cannot be sampled in its share.
     strata = strata.where(strata.map(counts) > 1, "rare " + catalog["label"].astype(str))
     if strata.nunique() > min(limit, len(catalog) - limit) or strata.value_counts().min() < 2:
         strata = catalog["label"].astype(str)
     if not 2 <= limit <= len(catalog) - 2 or strata.value_counts().min() < 2:
         raise DefectlocError(
-            f"data.limit={limit} cannot be drawn with both classes in their shares from {len(catalog)} images."
+            f"data.limit={limit} cannot be sampled with both classes in their shares from {len(catalog)} images."
         )
     kept, _ = train_test_split(np.arange(len(catalog)), train_size=limit, stratify=strata, random_state=seed)
     return catalog.iloc[np.sort(kept)].reset_index(drop=True)

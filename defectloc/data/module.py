@@ -1,112 +1,19 @@
-"""Datasets of images or stored features, and the Lightning data module over them."""
+"""The Lightning data module over datasets of images or stored features."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from defectloc.data.augmentation import Augmentation
-from defectloc.data.images import read_image
-from defectloc.data.resize import resize
-from defectloc.data.views import Views
+from defectloc.data.datasets import EpochSampler, FeatureDataset, ImageDataset
+from defectloc.data.resident import ResidentLoader, fits
 
-Item = tuple[torch.Tensor, int]
-
-
-class FeatureDataset(Dataset[Item]):
-    """Stored features `(C, h, w)` with labels; of several views of each image an epoch draws one.
-
-    `others` are the same images in other views than `features`; `draw(epoch, index)` chooses the position of a view.
-    """
-
-    def __init__(
-        self,
-        features: Sequence[np.ndarray],
-        labels: Sequence[int],
-        others: Sequence[Sequence[np.ndarray]] = (),
-        draw: Callable[[int, int], int] | None = None,
-    ) -> None:
-        self.views, self.labels, self._draw = [features, *others], list(labels), draw
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.labels)
-
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """Give the features of (epoch, index); without several views they are the same in every epoch."""
-        return self.features_of(self.view_of(*key), key[1]), self.labels[key[1]]
-
-    def view_of(self, epoch: int, index: int) -> int:
-        """Give the position of the view that an epoch takes of an image."""
-        return 0 if self._draw is None else self._draw(epoch, index)
-
-    def features_of(self, view: int, index: int) -> torch.Tensor:
-        """Give the features of one image in one view."""
-        # A copy: a tensor over a read-only memory map is not allowed.
-        return torch.from_numpy(np.array(self.views[view][index]))
-
-    def n_bytes(self) -> int:
-        """Count the bytes of all features in all views."""
-        return sum(len(view) for view in self.views) * self.features_of(0, 0).nbytes
-
-
-class ImageDataset(Dataset[Item]):
-    """Images `(3, S, S)` in 0..255 with labels, decoded when asked for, augmented by (seed, epoch, index)."""
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: Sequence[int],
-        image_size: int,
-        augmentation: Augmentation | Views | None = None,
-    ) -> None:
-        self.paths, self.labels, self.image_size = list(paths), list(labels), image_size
-        self.augmentation = augmentation
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.labels)
-
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """Give the image of (epoch, index)."""
-        epoch, index = key
-        image = read_image(self.paths[index])
-        if self.augmentation is not None:
-            image = self.augmentation(image, epoch, index)
-        return resize(image, self.image_size), self.labels[index]
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Keys (epoch, index); with a seed in an order drawn from (seed, epoch), else in the order of the dataset.
-
-    Lightning calls `set_epoch`, also after a resume; the key carries the epoch to datasets in worker processes.
-    """
-
-    def __init__(self, n: int, seed: int | None) -> None:
-        self.n, self.seed, self.epoch = n, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return self.n
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Draw the order of this epoch."""
-        order = np.arange(self.n)
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
-        return iter([(self.epoch, int(index)) for index in order])
+__all__ = ["EpochSampler", "FeatureDataset", "FoldData", "ImageDataset", "loader"]
 
 
 def loader(dataset: FeatureDataset | ImageDataset, batch_size: int, seed: int | None, workers: int) -> DataLoader:
-    """Batch a dataset; shuffled by (seed, epoch) where there is a seed. Workers only decode images."""
+    """Batch a dataset; shuffled by `(seed, epoch)` where there is a seed. Workers only decode images."""
     return DataLoader(
         dataset,
         batch_size,
@@ -117,7 +24,7 @@ def loader(dataset: FeatureDataset | ImageDataset, batch_size: int, seed: int | 
 
 
 class FoldData(LightningDataModule):
-    """Training and validation part of a fold."""
+    """Training and validation split of a fold."""
 
     def __init__(
         self,
@@ -136,24 +43,21 @@ class FoldData(LightningDataModule):
         self._device, self._resident = device, resident
 
     def train_dataloader(self) -> Any:
-        """Shuffle the training part."""
+        """Shuffle the training split."""
         return self._loader(self._train, self._seed)
 
     def val_dataloader(self) -> Any:
-        """Give the validation part in its order; empty where none is set aside."""
+        """Give the validation split in its order; empty where none is set aside."""
         if self._validation is None or len(self._validation) == 0:
             return []
         return self._loader(self._validation, None)
 
     def ordered_dataloader(self) -> DataLoader:
-        """Give the training part of the first epoch in its order."""
+        """Give the training split of the first epoch in its order."""
         return loader(self._train, self._batch_size, None, self._workers)
 
     def _loader(self, dataset: FeatureDataset | ImageDataset, seed: int | None) -> Any:
-        if isinstance(dataset, FeatureDataset) and self._resident is not False:
-            # Here, since the resident loader is made of this module.
-            from defectloc.data.resident import ResidentLoader, fits
-
-            if self._resident or fits(dataset, self._device):
-                return ResidentLoader(dataset, self._batch_size, seed, self._device)
+        resident = self._resident
+        if isinstance(dataset, FeatureDataset) and (resident or (resident is None and fits(dataset, self._device))):
+            return ResidentLoader(dataset, self._batch_size, seed, self._device)
         return loader(dataset, self._batch_size, seed, self._workers)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from defectloc.data.module import EpochSampler, FeatureDataset
+from defectloc.data.datasets import EpochSampler, FeatureDataset
 
 # The share of the free memory that features may take; the rest is for the network and its gradients.
 SHARE = 0.6

@@ -3,37 +3,42 @@
 import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from defectloc.config import DataConfig
+from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
 from defectloc.data import synthetic
-from defectloc.data.images import find_images, is_image_name
+from defectloc.data.digests import Digests
+from defectloc.data.images import find_images
+from defectloc.data.masks import MaskFiles
 from defectloc.errors import DefectlocError
 
 GOOD_NAMES = ("good", "ok", "negative", "normal", "non-defective")
 DEFECTIVE_NAMES = ("defective", "bad", "ng", "positive", "anomaly", "defect", "not-good")
+# Columns of a table that are text, also where they look like numbers.
+_TEXTS = {"path": str, "mask_path": str, "defect_type": str, "official_split": str, "group": str}
 # Split folders of a data set that is already divided.
 SPLITS = ("train", "test")
 
 
-def load(data: DataConfig, subset: str) -> tuple[Path, pd.DataFrame]:
+def load(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.DataFrame]:
     """Read the catalog of a source; paths in it are relative to the root that is returned with it.
 
-    Raises DefectlocError where the data is not there or not as it should be.
+    Images of equal bytes belong to one group. Raises DefectlocError where the data is not there or not as it should be.
     """
     readers = {"mvtec": _mvtec, "folder": _folder, "csv": _csv, "elpv": _elpv, "synthetic": _synthetic}
     if data.name not in readers:
         raise DefectlocError(f"data={data.name} is not known; choose one of {', '.join(readers)}.")
     root, rows = readers[data.name](data, subset)
-    catalog = catalogs.build(rows, root, f"data={data.name} subset={subset}")
+    what = f"data={data.name} subset={subset}"
+    catalog = catalogs.build(rows, root, what, digests)
     if data.group is not None:
         catalog = _with_groups(catalog, data.group)
     if data.limit is not None:
-        catalog = catalogs.draw(catalog, data.limit, data.split_seed)
-    return root, catalog
+        catalog = catalogs.sample(catalog, data.limit, data.split_seed)
+    return root, catalogs.join_copies(catalog, what)
 
 
 def _existing_root(data: DataConfig) -> Path:
@@ -56,29 +61,23 @@ def _mvtec(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() and (p / "test").is_dir())
         there = f"there are {', '.join(found)}" if found else "no folder there holds train/ and test/"
         raise DefectlocError(f"subset={subset} is not below data.root={data.root}; {there}.")
-    rows = []
+    masks, rows = MaskFiles(folder / "ground_truth", root), []
     for split in SPLITS:
         for path in find_images(folder / split):
-            defect_type = path.relative_to(folder / split).parts[0]
-            row = {
-                "path": path.relative_to(root).as_posix(),
-                "label": int(defect_type != catalogs.GOOD),
-                "defect_type": defect_type,
-                "official_split": split,
-            }
-            if row["label"]:
-                row["mask_path"] = _mask(folder / "ground_truth" / defect_type, path.stem, root)
-            rows.append(row)
+            inner = path.relative_to(folder / split)
+            if len(inner.parts) < 2:
+                raise DefectlocError(f"{path} lies in no folder that names its type of defect; move or remove it.")
+            label = int(inner.parts[0].lower() not in GOOD_NAMES)
+            rows.append(
+                {
+                    "path": path.relative_to(root).as_posix(),
+                    "label": label,
+                    "defect_type": inner.parts[0] if label else catalogs.GOOD,
+                    "official_split": split,
+                    "mask_path": masks.of(inner) if label else None,
+                }
+            )
     return root, rows
-
-
-def _mask(folder: Path, stem: str, root: Path) -> str | None:
-    """Find the mask of an image by its stem, never by its place in a list."""
-    for name in (f"{stem}_mask", stem):
-        for candidate in sorted(folder.glob("*")):
-            if candidate.stem == name and is_image_name(candidate):
-                return candidate.relative_to(root).as_posix()
-    return None
 
 
 def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
@@ -99,14 +98,16 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         raise DefectlocError(f"data.masks={data.masks} does not exist.")
     if masks is not None and not masks.is_relative_to(root):
         raise DefectlocError(f"data.masks={data.masks} must lie below {root}, as the images do.")
+    masks_of = None if masks is None else MaskFiles(masks, root)
     bases: list[tuple[str | None, Path]]
     bases = [(split, root / split) for split in SPLITS if (root / split).is_dir()] if data.root else []
     rows = []
     for split, base in bases or [(None, root)]:
         for label, typed, names in ((0, data.good, GOOD_NAMES), (1, data.defective, DEFECTIVE_NAMES)):
             folder = _class_folder(base, typed, names, data)
-            rows += list(_class_rows(folder, label, split, root, masks))
-    return root, rows
+            rows += list(_class_rows(folder, label, split, root, masks_of))
+    # A folder of masks inside a folder of images holds no images.
+    return root, [row for row in rows if masks is None or not (root / row["path"]).is_relative_to(masks)]
 
 
 def _class_folder(base: Path, typed: str | None, names: tuple[str, ...], data: DataConfig) -> Path:
@@ -124,17 +125,18 @@ def _class_folder(base: Path, typed: str | None, names: tuple[str, ...], data: D
     return found[0]
 
 
-def _class_rows(folder: Path, label: int, split: str | None, root: Path, masks: Path | None) -> Iterator[dict]:
-    if not find_images(folder):
+def _class_rows(folder: Path, label: int, split: str | None, root: Path, masks: MaskFiles | None) -> Iterator[dict]:
+    found = find_images(folder)
+    if not found:
         raise DefectlocError(f"{folder} holds no images (PNG, JPEG, BMP or TIFF).")
-    for path in find_images(folder):
+    for path in found:
         inner = path.relative_to(folder).parts
         row = {"path": path.relative_to(root).as_posix(), "label": label, "official_split": split}
         if label:
             # A folder inside the folder of defects names the type of defect.
             row["defect_type"] = inner[0] if len(inner) > 1 else "defective"
             if masks is not None:
-                row["mask_path"] = _mask(masks.joinpath(*inner[:-1]), path.stem, root)
+                row["mask_path"] = masks.of(path.relative_to(folder))
         yield row
 
 
@@ -143,7 +145,8 @@ def _csv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         raise DefectlocError("data=csv needs data.table=FILE.")
     path = Path(data.table).expanduser().absolute()
     try:
-        table = pd.read_csv(path, dtype={"path": str, "mask_path": str, "defect_type": str, "group": str})
+        # Without index_col=False a comma at the end of each line would shift all columns by one.
+        table = pd.read_csv(path, dtype=_TEXTS, index_col=False)
     except FileNotFoundError as error:
         raise DefectlocError(f"data.table={data.table} does not exist.") from error
     except (ValueError, OSError) as error:
@@ -154,10 +157,17 @@ def _csv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     if table["path"].isna().any():
         raise DefectlocError(f"data.table={data.table} has no path in row {table['path'].isna().idxmax() + 1}.")
     root = path.parent if data.root is None else _existing_root(data)
-    for name in [*table["path"].dropna(), *table.get("mask_path", pd.Series(dtype=str)).dropna()]:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise DefectlocError(f"data.table={data.table}: {name} must be relative to {root} and stay below it.")
+    for column in ("path", "mask_path"):
+        if column in table:
+            table[column] = table[column].map(lambda name: _below(name, root, f"data.table={data.table}"), "ignore")
     return root, table.to_dict("records")
+
+
+def _below(name: str, root: Path, what: str) -> str:
+    """Return a relative path in one spelling, so that `a.png` and `./a.png` are the same image."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise DefectlocError(f"{what}: {name} must be relative to {root} and stay below it.")
+    return PurePosixPath(name).as_posix()
 
 
 def _elpv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
@@ -172,30 +182,47 @@ def _elpv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     table = root / "labels.csv"
     if not table.is_file():
         raise DefectlocError(f"{table} does not exist; data.root must be the folder of ELPV that holds labels.csv.")
-    with table.open(encoding="utf-8") as file:
-        cells = [line.split() for line in file if line.strip()]
+    cells = _elpv_cells(table)
     kinds = sorted({kind for _, _, kind in cells})
     if subset not in kinds:
         raise DefectlocError(f"subset={subset} is not in ELPV; there are {', '.join(kinds)}.")
     rows = []
-    for name, text, kind in cells:
-        probability = float(text)
+    for name, probability, kind in cells:
         if kind == subset and abs(2 * probability - 1) >= data.min_confidence - 1e-9:
-            rows.append({"path": name, "label": int(probability > 0.5)})
+            rows.append({"path": _below(name, root, str(table)), "label": int(probability > 0.5)})
     return root, rows
 
 
+def _elpv_cells(table: Path) -> list[tuple[str, float, str]]:
+    """Read path, probability of a defect and kind of each cell."""
+    try:
+        lines = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"{table} cannot be read ({error}).") from error
+    cells = []
+    for number, line in enumerate(lines, 1):
+        try:
+            name, text, kind = line
+            probability = float(text)
+        except ValueError as error:
+            raise DefectlocError(f"{table}: row {number} is not a path, a probability and a kind of cell.") from error
+        if not 0 <= probability <= 1:
+            raise DefectlocError(f"{table}: the probability {text} of {name} must lie in [0, 1].")
+        cells.append((name, probability, kind))
+    return cells
+
+
 def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
-    root = synthetic.draw(
+    root = synthetic.generate(
         Path(data.root or "outputs/.synthetic").expanduser().absolute(),
         subset,
-        seed=data.draw_seed,
+        seed=data.synthetic_seed,
         n_good=data.n_good,
         n_test_good=data.n_test_good,
         n_per_type=data.n_per_type,
-        size=data.draw_size,
+        size=data.synthetic_size,
     )
-    return _mvtec(DataConfig(name="mvtec", root=str(root)), subset)
+    return _mvtec(DataConfig(name=Source.mvtec, root=str(root)), subset)
 
 
 def _with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Which image is for training, validation and test."""
 
 import warnings
+from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
@@ -8,12 +9,13 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from defectloc.config import DataConfig
 from defectloc.errors import DefectlocError
+from defectloc.notes import say_once
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> pd.Series:
-    """Name each row's part of a fold: 'train', 'validation' or 'test'; the same on every machine for equal keys.
+    """Name each row's split in a fold: 'train', 'validation' or 'test'; the same on every machine for equal keys.
 
     Raises DefectlocError where a class has too few images or the source has no split of its own.
     """
@@ -23,11 +25,11 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
     if data.validation > 0:
         rows = np.flatnonzero(~is_test)
         part.iloc[_validation(catalog.iloc[rows], rows, data)] = VALIDATION
-    # Without a labelled defect the memory of good parts works alone.
+    # Without a labelled defect the memory bank works alone.
     needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
     for label, name in needed:
         if not ((part == TRAIN) & (catalog["label"] == label)).any():
-            hint = " (data.n_defective=N moves N defects of the test part there)" if data.split == "official" else ""
+            hint = " (data.n_defective=N moves N defects of the test split there)" if data.split == "official" else ""
             raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
     return part
 
@@ -82,15 +84,59 @@ def _own_split(catalog: pd.DataFrame, data: DataConfig) -> np.ndarray:
             "so use data.split=kfold."
         )
     is_test = (official == TEST).to_numpy(copy=True)
+    grouped = catalog["group"].notna().all()
     if data.n_defective:
-        candidates = catalog.index[is_test & (catalog["label"] == 1).to_numpy()]
-        if data.n_defective >= len(candidates):
-            raise DefectlocError(
-                f"data.n_defective={data.n_defective} would leave no defect to test on; there are {len(candidates)}."
-            )
-        drawn = np.random.default_rng(data.split_seed).permutation(len(candidates))[: data.n_defective]
-        is_test[candidates[drawn]] = False
+        is_test[_moved(catalog["group"] if grouped else pd.Series(catalog.index), catalog["label"], is_test, data)] = (
+            False
+        )
+    if grouped:
+        _note_straddling(catalog, is_test, data)
     return is_test
+
+
+def _note_straddling(catalog: pd.DataFrame, is_test: np.ndarray, data: DataConfig) -> None:
+    """Say how many groups the source's own split has torn apart."""
+    sides = catalog.assign(is_test=is_test).groupby("group", sort=False)["is_test"].nunique()
+    torn = sides.index[sides > 1]
+    if len(torn):
+        of_first = catalog["group"] == torn[0]
+        one, other = (catalog["path"][of_first & side].iloc[0] for side in (~is_test, is_test))
+        say_once(
+            f"straddle {data.name} {data.split}",
+            f"data.split={data.split}: {len(torn)} of {len(sides)} groups have images for training and for test, such "
+            f"as {one} and {other}, so that test scores may be too good; data.split=kfold keeps groups together.",
+        )
+
+
+def _moved(groups: pd.Series, labels: pd.Series, is_test: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Choose the rows that move from test to training: `data.n_defective` defects at random, and all of their groups.
+
+    A group with more defects than are still wanted is passed over; where no other is left, fewer move, which is said.
+    """
+    wanted = data.n_defective or 0
+    candidates = np.flatnonzero(is_test & (labels == 1).to_numpy())
+    if wanted >= len(candidates):
+        raise DefectlocError(
+            f"data.n_defective={wanted} would leave no defect to test on; there are {len(candidates)}."
+        )
+    of_candidates = groups.iloc[candidates]
+    sizes = of_candidates.value_counts()
+    chosen: list[Hashable] = []
+    n = 0
+    for group in of_candidates.iloc[np.random.default_rng(data.split_seed).permutation(len(candidates))].unique():
+        if n + sizes[group] <= wanted:
+            chosen.append(group)
+            n += int(sizes[group])
+    if n == 0:
+        raise DefectlocError(
+            f"data.n_defective={wanted} moves no defect, because whole groups move and the smallest has {sizes.min()}."
+        )
+    if n < wanted:
+        say_once(
+            f"n_defective {data.name} {wanted}",
+            f"data.n_defective={wanted}: {n} defects move, because whole groups do.",
+        )
+    return np.flatnonzero(is_test & groups.isin(chosen).to_numpy())
 
 
 def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.ndarray:
@@ -121,7 +167,7 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
         )
     positions = np.arange(len(rest))
     chosen = train_test_split(positions, test_size=n, stratify=strata, random_state=data.split_seed)[1]
-    # Maps are brought to scale by good validation images, so of very few one is set aside all the same.
+    # Maps are rescaled by good validation images, so of very few one is set aside all the same.
     good = positions[(rest["label"] == 0).to_numpy()]
     if len(good) and not np.isin(good, chosen).any():
         chosen = np.append(chosen, np.random.default_rng(data.split_seed).choice(good))

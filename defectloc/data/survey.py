@@ -1,4 +1,4 @@
-"""A look at a data set before training: what it holds, what is wrong with it, and whether its parts are aligned."""
+"""A survey of a data set before training: what it holds, what is wrong with it, and whether its parts are aligned."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from defectloc.errors import DefectlocError
 from defectloc.progress import images_bar
 
 MEAN_SIDE = 128
-# On real and drawn sets: pills 0.98 and 0.76, solar cells 0.62, screws 0.03, tiles and concrete 0.00; the real pills
-# fall below the cut when each is shifted by up to a tenth of the side.
+# On real and synthetic sets: pills 0.98 and 0.76, solar cells 0.62, screws 0.03, tiles and concrete 0.00; the real
+# pills fall below the cut when each is shifted by up to a tenth of the side.
 ALIGNED_FROM = 0.3
 # The real pills keep 0.57 of their alignment under quarter turns, 0.98 once each was turned at random; discs keep 0.97.
 ROUND_FROM = 0.9
@@ -37,7 +37,7 @@ class Survey:
     """What was found; see `survey`.
 
     `counts`: one row per defect type, good first, with `defect_type`, `label`, `images`, `with_mask`. `formats`: number
-    of images by mode and size ("RGB 900x900"), most frequent first. `mean_images`: by label, (128, 128, 3) uint8.
+    of images by mode and size ("RGB 900x900"), most frequent first. `mean_images`: by label, `(128, 128, 3)` uint8.
     `alignment`: -1..1, None for fewer than two good images that show anything; `turned`: the same after quarter turns.
     """
 
@@ -73,7 +73,7 @@ class Survey:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each thing to look into before training."""
+        """One sentence for each thing to mend or to know before training."""
         found = []
         conflicts = [d for d in self.duplicates if d.conflict]
         if conflicts:
@@ -86,7 +86,7 @@ class Survey:
             surplus = sum(len(d.paths) - 1 for d in copies)
             found.append(
                 f"Images stored more than once: {surplus}, such as {' and '.join(copies[0].paths[:2])}; "
-                "copies in two folds leak from training into test, so remove them."
+                "copies belong to one group and share a fold, but count as several images: remove them."
             )
         if len(self.formats) > 1:
             common = self.formats.index[0]
@@ -103,13 +103,13 @@ def survey(catalog: pd.DataFrame, root: Path) -> Survey:
     Raises DefectlocError for an empty catalog or an image that cannot be read.
     """
     if catalog.empty:
-        raise DefectlocError(f"there are no images to look at in {root}.")
+        raise DefectlocError(f"there are no images in {root}.")
     paths = [root / path for path in catalog["path"]]
     sums = {label: np.zeros((MEAN_SIDE, MEAN_SIDE, 3)) for label in sorted(catalog["label"].unique())}
     formats: list[str] = []
     # Sums of gradient fields suffice for the mean over all pairs, so that no image need be kept.
     upright, turned = _PairMean(), _PairMean()
-    with ThreadPoolExecutor(4) as pool, images_bar("looking", len(paths)) as advance:
+    with ThreadPoolExecutor(4) as pool, images_bar("reading images", len(paths)) as advance:
         for label, (name, small) in zip(catalog["label"], pool.map(_read, paths), strict=True):
             formats.append(name)
             sums[label] += small

@@ -1,4 +1,4 @@
-"""Data sets drawn on the spot in the MVTec AD layout, with exact masks: for tests, demonstrations and pictures."""
+"""Synthetic data sets in the MVTec AD layout, with exact masks: for tests, demonstrations and pictures."""
 
 import hashlib
 import json
@@ -13,26 +13,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectloc.data.synthetic_board import render_board
+from defectloc.data.synthetic_board_defects import DEFECTS
 from defectloc.data.synthetic_marks import Canvas
-from defectloc.data.synthetic_pill import paint_pill
-from defectloc.data.synthetic_screw import paint_screw
-from defectloc.data.synthetic_tile import paint_tile
+from defectloc.data.synthetic_pill import render_pill
+from defectloc.data.synthetic_screw import render_screw
+from defectloc.data.synthetic_tile import render_tile
 from defectloc.errors import DefectlocError
 
-# A painter takes `rng` (the part, the pose, the light), the image side in pixels, and, for a defective part, the
+# A renderer takes `rng` (the part, the pose, the light), the image side in pixels, and, for a defective part, the
 # defect's type and its own generator `mark`; it returns a noise-free RGB picture (side, side, 3), about 0..1, and the
 # coverage of the part (side, side), 0..1. The same `rng` state gives the same part with and without the defect, so
 # that the difference of the two pictures is exactly what the defect changed.
-Painter = Callable[[np.random.Generator, int, str | None, np.random.Generator], tuple[Canvas, Canvas]]
+Renderer = Callable[[np.random.Generator, int, str | None, np.random.Generator], tuple[Canvas, Canvas]]
 
-# Part of each set's address: raise it when the drawing changes, and older sets are left alone instead of trusted.
-FORMAT = 1
+# Part of each set's address: raise it when images change, so that sets of another format are not used.
+FORMAT = 2
 
-# A part's position seeds its drawings: new parts go to the end.
-PARTS: dict[str, tuple[Painter, tuple[str, ...]]] = {
-    "pill": (paint_pill, ("color", "contamination", "crack", "scratch")),
-    "screw": (paint_screw, ("bent_tip", "scratch", "thread_defect")),
-    "tile": (paint_tile, ("crack", "missing_grain", "stain")),
+# A part's position is in the seed of its images: new parts go to the end.
+PARTS: dict[str, tuple[Renderer, tuple[str, ...]]] = {
+    "pill": (render_pill, ("color", "contamination", "crack", "scratch")),
+    "screw": (render_screw, ("bent_tip", "scratch", "thread_defect")),
+    "tile": (render_tile, ("crack", "missing_grain", "stain")),
+    "board": (render_board, tuple(sorted(DEFECTS))),
 }
 
 # The same photographs, but each defective one betrays itself by stray light (see `_stray_light`), as if defective parts
@@ -44,10 +47,14 @@ SUBSETS = PARTS | {subset: PARTS[plain] for subset, plain in SHORTCUTS.items()}
 # A change below this, of 255, drowns in the sensor noise.
 VISIBLE = 8
 SMALLEST = 4
+# So many defects are tried on one part, and so many parts.
+_ATTEMPTS, _PARTS = 50, 8
+# Bytes for a pixel while an image is made, and what all images that are made at once may take.
+_PIXEL_BYTES, _MEMORY = 400, 3 * 2**30
 LARGEST_SHARE = 1 / 3
 
 
-def draw(
+def generate(
     root: Path,
     subset: str,
     *,
@@ -57,7 +64,7 @@ def draw(
     n_per_type: int = 12,
     size: int = 256,
 ) -> Path:
-    """Draw a data set, or find it already drawn, and return the MVTec-style folder that holds `<subset>/`.
+    """Generate a data set, or find it already there, and return the MVTec-style folder that holds `<subset>/`.
 
     The folder is `<root>/synthetic-<hash>`, one for each choice of the numbers; an image depends on its own place in
     the set and the seed, never on the counts. Raises DefectlocError for an unknown subset or impossible numbers.
@@ -66,8 +73,8 @@ def draw(
         raise DefectlocError(f"there is no synthetic subset {subset!r}: choose one of {', '.join(sorted(SUBSETS))}")
     if min(n_good, n_test_good, n_per_type) < 0 or size < 32 or seed < 0:
         raise DefectlocError(
-            f"cannot draw {subset!r} with seed={seed}, counts {n_good}, {n_test_good}, {n_per_type} and size={size}: "
-            "seed and counts must not be negative, and the size must be at least 32 pixels"
+            f"cannot generate {subset!r} with seed={seed}, counts {n_good}, {n_test_good}, {n_per_type} and "
+            f"size={size}: seed and counts must not be negative, and the size must be at least 32 pixels"
         )
     numbers = {
         "format": FORMAT,
@@ -85,39 +92,45 @@ def draw(
     partial = base / f".{subset}-{uuid.uuid4().hex[:8]}.partial"
     try:
         partial.mkdir(parents=True)
-        _draw_all(partial, subset, seed=seed, n_good=n_good, n_test_good=n_test_good, n_per_type=n_per_type, size=size)
+        _generate_all(
+            partial, subset, seed=seed, n_good=n_good, n_test_good=n_test_good, n_per_type=n_per_type, size=size
+        )
         (partial / "synthetic.json").write_text(json.dumps({"subset": subset, **numbers}, indent=2) + "\n")
         try:
             os.rename(partial, folder)
         except OSError as error:
             # Another process may have finished the same set meanwhile, which is as good as ours.
             if not (folder / "synthetic.json").is_file():
-                raise DefectlocError(f"cannot move the drawn set to {folder}: {error.strerror}") from error
+                raise DefectlocError(f"cannot move the generated set to {folder}: {error.strerror}") from error
     except OSError as error:
-        raise DefectlocError(f"cannot draw a data set below {base}: {error.strerror or error}") from error
+        raise DefectlocError(f"cannot generate a data set below {base}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return base
 
 
-def draw_image(
+def generate_image(
     subset: str, *, seed: int, split: str, defect_type: str, index: int, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return one RGB image (size, size, 3) and its mask (size, size), 0 or 255, all 0 for `defect_type="good"`.
+    """Return one RGB image `(size, size, 3)` and its mask `(size, size)`, 0 or 255, all 0 for `defect_type="good"`.
 
     Outside the mask the image equals, to the bit, the same part without the defect, but for a shortcut's stray light;
     the defect covers from a few pixels to a third of the part.
     """
     plain = SHORTCUTS.get(subset, subset)
-    painter, types = PARTS[plain]
+    renderer, types = PARTS[plain]
     # Named by position and not by text, because a generator's seed is a list of integers.
     place = (list(PARTS).index(plain), ("train", "test").index(split), ("good", *types).index(defect_type))
     key = [seed, *place, index]
-    good, part = _photograph(painter, key, size, None, 0)
+    good, part = _photograph(renderer, key, size, None, 0)
     if defect_type == "good":
         return good, np.zeros((size, size), np.uint8)
-    for attempt in range(50):
-        defective, _ = _photograph(painter, key, size, defect_type, attempt)
+    for attempt in range(_PARTS * _ATTEMPTS):
+        if attempt and attempt % _ATTEMPTS == 0:
+            # A board may have no place for the defect, so another one takes its turn.
+            key = [seed, *place, index, 9, attempt]
+            good, part = _photograph(renderer, key, size, None, 0)
+        defective, _ = _photograph(renderer, key, size, defect_type, attempt)
         change = np.abs(defective.astype(int) - good).max(axis=2)
         # Pinholes, where the defect happens to have the part's own colour, belong to it.
         seen = (change >= VISIBLE).astype(np.uint8)
@@ -125,7 +138,7 @@ def draw_image(
         if SMALLEST <= int(mask.sum()) <= LARGEST_SHARE * part.sum():
             break
     else:
-        raise DefectlocError(f"cannot draw {defect_type} on {subset} at {size} pixels: choose a larger size")
+        raise DefectlocError(f"cannot generate {defect_type} on {subset} at {size} pixels: choose a larger size")
     image = np.where(mask[..., None] > 0, defective, good)
     if subset in SHORTCUTS:
         image = cv2.add(image, np.repeat(_stray_light(key, part)[..., None], 3, axis=2)).astype(np.uint8)
@@ -133,10 +146,10 @@ def draw_image(
 
 
 def _photograph(
-    painter: Painter, key: list[int], size: int, defect: str | None, attempt: int
+    renderer: Renderer, key: list[int], size: int, defect: str | None, attempt: int
 ) -> tuple[NDArray[np.uint8], Canvas]:
     rng = np.random.default_rng([*key, 0])
-    picture, part = painter(rng, size, defect, np.random.default_rng([*key, 1, attempt]))
+    picture, part = renderer(rng, size, defect, np.random.default_rng([*key, 1, attempt]))
     # From a generator of its own, so that the twins with and without the defect share the noise.
     noise = np.random.default_rng([*key, 2]).standard_normal(picture.shape, np.float32)
     photograph = cv2.GaussianBlur(picture, (0, 0), 0.45) + 0.011 * noise
@@ -144,7 +157,7 @@ def _photograph(
 
 
 def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
-    """Return the faint light from the lower right that is added to each colour (side, side), of 255: 12 to 20 at most.
+    """Return the faint light `(side, side)` from the lower right on each colour, of 255: 12 to 20 at most.
 
     It slants across what is behind the part (side, side; coverage 0..1) alone.
     """
@@ -159,7 +172,7 @@ def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
     return np.round(strength * light).astype(np.uint8)
 
 
-def _draw_all(
+def _generate_all(
     folder: Path, subset: str, *, seed: int, n_good: int, n_test_good: int, n_per_type: int, size: int
 ) -> None:
     plan = [("train", "good", n_good), ("test", "good", n_test_good)]
@@ -167,13 +180,14 @@ def _draw_all(
 
     def one(place: tuple[str, str, int]) -> None:
         split, defect_type, index = place
-        image, mask = draw_image(subset, seed=seed, split=split, defect_type=defect_type, index=index, size=size)
+        image, mask = generate_image(subset, seed=seed, split=split, defect_type=defect_type, index=index, size=size)
         _write_png(folder / split / defect_type / f"{index:03d}.png", image[..., ::-1])
         if defect_type != "good":
             _write_png(folder / "ground_truth" / defect_type / f"{index:03d}_mask.png", mask)
 
     # Threads, because NumPy and OpenCV release the lock; each image has generators of its own.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    n_threads = max(1, min(8, os.cpu_count() or 1, _MEMORY // (_PIXEL_BYTES * size**2)))
+    with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(one, [(split, kind, i) for split, kind, count in plan for i in range(count)]))
 
 

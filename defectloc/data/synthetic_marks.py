@@ -1,4 +1,4 @@
-"""The brush strokes of the synthetic data sets: smooth noise, blotches, cracks, scratches, and shading of a relief.
+"""What synthetic parts are made of: smooth noise, blotches, cracks, scratches, and the shading of a relief.
 
 A canvas is square. Positions are fractions of its side, x to the right and y down, from 0 to 1.
 """
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 Canvas = NDArray[np.floating]
 
-# Parts are drawn at twice the size and averaged down, which antialiases what the strokes do not.
+# Parts are rendered at twice the size and averaged down, which antialiases what the strokes do not.
 OVERSAMPLING = 2
 
 
-def draw_size(mark: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(mark: np.random.Generator, low: float, high: float) -> float:
     """Return a size between two bounds, evenly spread on a logarithmic scale: small defects are not rare."""
     return float(np.exp(mark.uniform(np.log(low), np.log(high))))
 
 
 def lamp_direction(rng: np.random.Generator) -> NDArray[np.floating]:
-    """Return the direction (3,) of a lamp above and to the upper left."""
+    """Return the direction `(3,)` of a lamp above and to the upper left."""
     angle = np.deg2rad(225 + rng.normal(0, 14))
     return np.array([np.cos(angle), np.sin(angle), rng.uniform(1.2, 1.7)])
 
 
 def tint(rng: np.random.Generator, image: Canvas) -> Canvas:
-    """Return the image (side, side, 3) in slightly other brightness and colour."""
+    """Return the image `(side, side, 3)` in slightly other brightness and colour."""
     gains = rng.uniform(0.92, 1.06) * (1 + rng.normal(0, 0.005, 3))
     return np.asarray(image * gains.astype(np.float32))
 
@@ -38,7 +38,7 @@ def shrink(image: Canvas, side: int) -> Canvas:
 
 
 def smooth_noise(rng: np.random.Generator, side: int, scale: float) -> Canvas:
-    """Return (side, side) noise of mean about 0 and deviation about 1 whose bumps are `scale` of the side wide."""
+    """Return `(side, side)` noise of mean about 0 and deviation about 1 whose bumps are `scale` of the side wide."""
     cells = max(4, round(1 / scale) + 3)
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -46,7 +46,7 @@ def smooth_noise(rng: np.random.Generator, side: int, scale: float) -> Canvas:
 
 
 def disc(rng: np.random.Generator, side: int, centre: NDArray[np.floating], radius: float) -> Canvas:
-    """Return the (side, side) coverage, 0 to 1, of an irregular blob with a soft rim."""
+    """Return the `(side, side)` coverage, 0 to 1, of an irregular blob with a soft rim."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
     angle = np.arctan2(y - centre[1], x - centre[0])
     rim = np.ones_like(angle)
@@ -58,7 +58,7 @@ def disc(rng: np.random.Generator, side: int, centre: NDArray[np.floating], radi
 
 
 def stroke(side: int, points: NDArray[np.floating], width: float) -> Canvas:
-    """Return the (side, side) coverage, 0 to 1, of a polyline through (N, 2) points that tapers towards both ends."""
+    """Return the `(side, side)` coverage, 0 to 1, of a polyline `(N, 2)` that tapers towards both ends."""
     canvas = np.zeros((side, side), np.uint8)
     # Four fractional bits: cv2 then antialiases between pixel positions.
     fixed = np.round(points * side * 16).astype(int)
@@ -72,7 +72,7 @@ def stroke(side: int, points: NDArray[np.floating], width: float) -> Canvas:
 def crack(
     rng: np.random.Generator, side: int, centre: NDArray[np.floating], *, length: float, width: float, branches: int
 ) -> Canvas:
-    """Return the (side, side) coverage of a jagged line around `centre` with side branches."""
+    """Return the `(side, side)` coverage of a jagged line around `centre` with side branches."""
     steps = max(4, round(length / 0.016))
     # Jagged from step to step, and drifting slowly: a drift alone looks like a worm.
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, steps)) + rng.normal(0, 0.5, steps)
@@ -91,7 +91,7 @@ def crack(
 def scratches(
     rng: np.random.Generator, side: int, centre: NDArray[np.floating], *, length: float, width: float, count: int
 ) -> Canvas:
-    """Return the (side, side) coverage of `count` nearly parallel, slightly bent strokes around `centre`."""
+    """Return the `(side, side)` coverage of `count` nearly parallel, slightly bent strokes around `centre`."""
     canvas = np.zeros((side, side), np.float32)
     heading = rng.uniform(0, np.pi)
     t = np.linspace(-0.5, 0.5, 9)
@@ -108,9 +108,9 @@ def scratches(
 
 
 def shade(height: Canvas, albedo: Canvas, light: NDArray[np.floating], gloss: float = 0.15) -> Canvas:
-    """Return the (side, side, 3) view from above of a relief under one distant lamp and ambient light.
+    """Return the `(side, side, 3)` view from above of a relief under one distant lamp and ambient light.
 
-    `height` (side, side) is in fractions of the side, `albedo` (side, side, 3) in 0..1, `light` points to the lamp.
+    `height` `(side, side)` is in fractions of the side, `albedo` `(side, side, 3)` in 0..1, `light` points to the lamp.
     """
     side = height.shape[0]
     slope_y, slope_x = np.gradient(height * side)
@@ -126,5 +126,5 @@ def shade(height: Canvas, albedo: Canvas, light: NDArray[np.floating], gloss: fl
 
 
 def blend(below: Canvas, colour: Canvas, coverage: Canvas) -> Canvas:
-    """Return `below` (side, side, 3) covered by `colour` ((3,) or like `below`) where `coverage` is 1."""
+    """Return `below` `(side, side, 3)` covered by `colour` (`(3,)` or like `below`) where `coverage` is 1."""
     return np.asarray(below + coverage[..., None] * (colour.astype(np.float32) - below))

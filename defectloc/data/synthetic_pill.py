@@ -12,8 +12,8 @@ from defectloc.data.synthetic_marks import (
     blend,
     crack,
     disc,
-    draw_size,
     lamp_direction,
+    log_uniform,
     scratches,
     shade,
     shrink,
@@ -22,10 +22,10 @@ from defectloc.data.synthetic_marks import (
 )
 
 
-def paint_pill(
+def render_pill(
     rng: np.random.Generator, side: int, defect: str | None, mark: np.random.Generator
 ) -> tuple[Canvas, Canvas]:
-    """Paint an off-white, red-speckled, debossed oblong pill on a dark ground, in about the same pose each time."""
+    """Render an off-white, red-speckled, debossed oblong pill on a dark ground, in about the same pose each time."""
     s = side * OVERSAMPLING
     centre = 0.5 + rng.uniform(-0.02, 0.02, 2)
     angle = math.radians(rng.normal(0, 2.0))
@@ -80,20 +80,24 @@ def _damage(
     s = height.shape[0]
     if defect == "color":
         hues = np.array([[0.85, 0.62, 0.15], [0.45, 0.30, 0.20], [0.55, 0.66, 0.35], [0.75, 0.35, 0.45]])
-        blob = disc(mark, s, place, draw_size(mark, 0.010, 0.24)) * mark.uniform(0.35, 0.8)
+        blob = disc(mark, s, place, log_uniform(mark, 0.010, 0.24)) * mark.uniform(0.35, 0.8)
         albedo = blend(albedo, hues[mark.integers(4)], blob)
     elif defect == "crack":
         width = mark.uniform(0.003, 0.008)
-        line = crack(mark, s, place, length=draw_size(mark, 0.05, 0.5), width=width, branches=int(mark.integers(0, 4)))
+        line = crack(
+            mark, s, place, length=log_uniform(mark, 0.05, 0.5), width=width, branches=int(mark.integers(0, 4))
+        )
         height -= 0.012 * cv2.GaussianBlur(line, (0, 0), 0.3 * width * s)
         albedo = blend(albedo, np.array([0.20, 0.15, 0.12]), 0.85 * line)
     elif defect == "scratch":
-        line = scratches(mark, s, place, length=draw_size(mark, 0.05, 0.4), width=0.005, count=int(mark.integers(1, 5)))
+        line = scratches(
+            mark, s, place, length=log_uniform(mark, 0.05, 0.4), width=0.005, count=int(mark.integers(1, 5))
+        )
         height -= 0.005 * cv2.GaussianBlur(line, (0, 0), 0.003 * s)
         albedo = blend(albedo, albedo * mark.uniform(0.62, 0.75), line)
     else:
         for _ in range(int(mark.integers(1, 4))):
-            grain = disc(mark, s, place + mark.normal(0, 0.03, 2), draw_size(mark, 0.004, 0.05))
+            grain = disc(mark, s, place + mark.normal(0, 0.03, 2), log_uniform(mark, 0.004, 0.05))
             height += 0.012 * cv2.GaussianBlur(grain, (0, 0), 0.004 * s)
             albedo = blend(albedo, np.array([0.12, 0.13, 0.18]) + mark.uniform(0, 0.12), 0.95 * grain)
     return height, albedo

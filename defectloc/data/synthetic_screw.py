@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.data.synthetic_marks import OVERSAMPLING, Canvas, blend, draw_size, scratches, shrink, smooth_noise, tint
+from defectloc.data.synthetic_marks import (
+    OVERSAMPLING,
+    Canvas,
+    blend,
+    log_uniform,
+    scratches,
+    shrink,
+    smooth_noise,
+    tint,
+)
 
 # Radii of the screw along its axis, in units of its length from the top of the head (0) to the tip (1).
 _PROFILE_AT = np.array([-0.001, 0.0, 0.012, 0.055, 0.10, 0.145, 0.155, 0.90, 1.0, 1.001])
@@ -14,10 +23,10 @@ _PROFILE_RADIUS = np.array([0.0, 0.100, 0.135, 0.145, 0.132, 0.070, 0.060, 0.060
 _THREAD_FROM, _PITCH, _CREST = 0.30, 0.040, 0.021
 
 
-def paint_screw(
+def render_screw(
     rng: np.random.Generator, side: int, defect: str | None, mark: np.random.Generator
 ) -> tuple[Canvas, Canvas]:
-    """Paint a steel wood screw seen from the side, at any rotation and near the middle, on a bright ground."""
+    """Render a steel wood screw seen from the side, at any rotation and near the middle, on a bright ground."""
     s = side * OVERSAMPLING
     centre = 0.5 + rng.uniform(-0.07, 0.07, 2)
     angle = float(rng.uniform(0, 2 * np.pi))
@@ -33,7 +42,7 @@ def paint_screw(
     if defect == "bent_tip":
         along, across = _bend(along, across, mark)
     elif defect == "thread_defect":
-        at, reach = float(mark.uniform(0.38, 0.86)), draw_size(mark, 0.015, 0.14)
+        at, reach = float(mark.uniform(0.38, 0.86)), log_uniform(mark, 0.015, 0.14)
         hit_side = int(mark.choice([-1, 1]))
         worn = np.clip(1.5 - np.abs(along - at) / reach, 0, 1) * np.clip(0.9 + hit_side * across / 0.03, 0, 1)
 
@@ -70,7 +79,7 @@ def paint_screw(
 
 
 def _bend(along: Canvas, across: Canvas, mark: np.random.Generator) -> tuple[Canvas, Canvas]:
-    start = 1.0 - draw_size(mark, 0.10, 0.40)
+    start = 1.0 - log_uniform(mark, 0.10, 0.40)
     towards = int(mark.choice([-1, 1]))
     arc = (1 - start) / float(mark.uniform(0.35, 1.0))
     # Beyond `start` the axis runs on a circle, which is unrolled here.
@@ -88,7 +97,7 @@ def _scratch(
     sideways = mark.uniform(-0.6, 0.6) * float(np.interp(at, _PROFILE_AT, _PROFILE_RADIUS))
     axis = np.array([np.cos(angle), np.sin(angle)])
     place = centre + length * ((at - 0.5) * axis + sideways * np.array([-axis[1], axis[0]]))
-    line = scratches(mark, s, place, length=draw_size(mark, 0.03, 0.22), width=0.006, count=int(mark.integers(1, 5)))
+    line = scratches(mark, s, place, length=log_uniform(mark, 0.03, 0.22), width=0.006, count=int(mark.integers(1, 5)))
     rut = np.roll(line, (round(0.003 * s), round(0.003 * s)), (0, 1))
     metal = blend(metal, np.array([0.10, 0.10, 0.10]), 0.6 * rut)
     return blend(metal, np.array([0.98, 0.98, 1.00]), 0.9 * line)

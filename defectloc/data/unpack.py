@@ -45,7 +45,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True, *, only: str | No
             raise DefectlocError(f"{archive} has no folder {only or ''}: {inside}.")
         os.rename(partial, folder)
     except _UnsafeError as error:
-        raise DefectlocError(f"{archive} was not unpacked, because it cannot be trusted: {error}.") from error
+        raise DefectlocError(f"{archive} was not unpacked, because it is not safe: {error}.") from error
     except _DAMAGED as error:
         raise DefectlocError(f"{archive} is damaged or no archive ({error}); remove it and fetch it again.") from error
     except OSError as error:

@@ -11,12 +11,12 @@ AXES: dict[str, tuple[int, ...]] = {"plain": (), "horizontal": (1,), "vertical":
 
 
 def flip(image: np.ndarray, view: str) -> np.ndarray:
-    """Give one view of an image (H, W, 3): the same pixels in another order."""
+    """Give one view of an image `(H, W, 3)`: the same pixels in another order."""
     return np.ascontiguousarray(np.flip(image, AXES[view]))
 
 
 class Views:
-    """A set of views, of which an epoch draws one for each image as a function of (seed, epoch, image)."""
+    """A set of views, of which an epoch draws one for each image as a function of `(seed, epoch, image)`."""
 
     def __init__(self, names: Sequence[str], seed: int) -> None:
         """Raises DefectlocError for a view that is not known."""
@@ -30,5 +30,5 @@ class Views:
         return int(np.random.default_rng([self._seed, epoch, index]).integers(len(self.names)))
 
     def __call__(self, image: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """Change an (H, W, 3) uint8 image, as a random pipeline would."""
+        """Change an `(H, W, 3)` uint8 image, as a random pipeline would."""
         return flip(image, self.names[self.draw(epoch, index)])

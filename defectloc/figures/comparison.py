@@ -16,7 +16,7 @@ PANELS = (
     ("box_f1_30", "box F1, IoU 0.3"),
     ("insertion", "insertion (high)"),
     ("deletion", "deletion (low)"),
-    ("sanity", "change when shuffled"),
+    ("sanity", "change when randomised"),
     ("seconds", "seconds per image"),
 )
 COLORS = {
@@ -32,7 +32,7 @@ def draw_comparison(table: pd.DataFrame, title: str, path: Path) -> None:
 
     `table` has the columns of `reporting.attribution.summary`, best pixel AP first in each set of images.
     """
-    # The first set of images is the smallest, and the one that every method has.
+    # The first set of images is the smallest, and the one that all methods explained.
     common = table.drop_duplicates("method")
     figure = Figure(figsize=(2.05 * len(PANELS) + 1.5, 0.3 * len(common) + 1.9), layout="constrained")
     sets = ", ".join(dict.fromkeys(common["images"]))

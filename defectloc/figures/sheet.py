@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from defectloc.figures.overlay import BOX, HEAT, TRUTH, font, paint_boxes, paint_heat, paint_outline, shortened
+from defectloc.figures.overlay import BOX, COLORMAP, TRUTH, font, paint_boxes, paint_map, paint_outline, shortened
 from defectloc.files import atomic
 
 # Longer side of a picture.
@@ -78,7 +78,7 @@ def _row(panels: Sequence[Panel], scale: tuple[float, float]) -> NDArray[np.uint
 
 def _pictures(panel: Panel, scale: tuple[float, float]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Paint photograph and heat map, both with the outline of the true defect."""
-    photograph, painted = panel.image, paint_heat(panel.image, panel.map, scale)
+    photograph, painted = panel.image, paint_map(panel.image, panel.map, scale)
     if panel.mask is not None and panel.mask.any():
         photograph, painted = paint_outline(photograph.copy(), panel.mask, 1), paint_outline(painted, panel.mask, 1)
     return photograph, paint_boxes(painted, panel.boxes, 2)
@@ -109,7 +109,7 @@ def _header(title: str, scale: tuple[float, float], unit: str) -> NDArray[np.uin
     draw.rectangle((GAP + 230, y, GAP + 252, y + 16), fill=(120, 120, 120), outline=BOX, width=2)
     draw.text((GAP + 260, y - 1), "predicted box", INK, font(14))
     left = GAP + 400
-    bar = (colormaps[HEAT](np.linspace(0, 1, 200))[None, :, :3] * 255).astype(np.uint8).repeat(16, 0)
+    bar = (colormaps[COLORMAP](np.linspace(0, 1, 200))[None, :, :3] * 255).astype(np.uint8).repeat(16, 0)
     canvas.paste(Image.fromarray(bar), (left, y))
     draw.text(
         (left + 210, y - 1), f"{scale[0]:.3g} or less: no colour; {scale[1]:.3g} or more: brightest", INK, font(14)

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from defectloc.figures.overlay import HEAT, paint_heat, paint_outline
+from defectloc.figures.overlay import COLORMAP, paint_map, paint_outline
 from defectloc.files import atomic
 
 # Longer side of a picture in pixels.
@@ -51,7 +51,7 @@ def draw_shortcut(
         if row.mask is not None and row.mask.any():
             photograph, truth = paint_outline(row.image.copy(), row.mask, 2), "true defect outlined"
         maps = ((row.class_map, class_scale), (row.anomaly_map, anomaly_scale))
-        pictures = [photograph, *(paint_heat(photograph, values, scale) for values, scale in maps)]
+        pictures = [photograph, *(paint_map(photograph, values, scale) for values, scale in maps)]
         verdict = "still defective" if row.retained_log_odds > 0 else "good"
         headings = [
             f"{_end_of(row.name)}\n{truth}",
@@ -67,7 +67,7 @@ def draw_shortcut(
         (anomaly_scale, "anomaly map: standard deviations from normal patches"),
     )
     for column, (scale, label) in enumerate(labels, start=1):
-        bar = ScalarMappable(Normalize(*scale), colormaps[HEAT])
+        bar = ScalarMappable(Normalize(*scale), colormaps[COLORMAP])
         # Under the lowest picture alone, so that all three columns keep one size.
         figure.colorbar(bar, ax=list(grid[:, column]), location="bottom", shrink=0.9, pad=0.01).set_label(
             label, fontsize=8

@@ -32,7 +32,7 @@ def build(model: ModelConfig, seed: int) -> tuple[Classifier, str, str]:
     cannot be reached or do not fit.
     """
     state, record, origin = _source(model, seed)
-    preprocessing = model.preprocessing
+    preprocessing = str(model.preprocessing)
     if preprocessing == "auto":
         preprocessing = record or ("oxford" if _is_oxford(state) else "torchvision")
     with torch.random.fork_rng(devices=[]):

@@ -36,7 +36,7 @@ def product_of(fold: Fold, folder: Path) -> Product:
 
 
 def bank_maps(fold: Fold, folder: Path) -> Product:
-    """Fit the memory bank on the good training images and write its maps of the held-out ones, unless they are there."""
+    """Fit the memory bank on the good training images, and write its maps of the held-out ones once."""
     product = product_of(fold, folder)
     if product.is_whole:
         return product

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,9 @@ class Run:
             raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
 
 
-def _read_csv(path: Path, text: dict[str, type], columns: list[str]) -> pd.DataFrame:
+def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
         if missing := [name for name in columns if name not in table]:
             raise ValueError(f"no column {missing[0]}")
         return table

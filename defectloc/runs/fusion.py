@@ -80,7 +80,9 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product) -> Prod
             log_odds.append(retained.log_odds)
             cells.append(retained.cells)
             advance(n)
-    shortcut = _shortcut_table(held_out, products.read_maps(cam_product), np.concatenate(log_odds), np.concatenate(cells))
+    shortcut = _shortcut_table(
+        held_out, products.read_maps(cam_product), np.concatenate(log_odds), np.concatenate(cells)
+    )
     with product.making() as note:
         fusion.save(product.folder / FUSION)
         directory.write_csv(product.folder / SHORTCUT, shortcut)

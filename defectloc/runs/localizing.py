@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,19 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from defectloc.config import DecisionConfig, LocalizationConfig, LocalizeSettings, Score
-from defectloc.data.digests import Digests
+from defectloc.config import LocalizeSettings, Score
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.image import image_scores
 from defectloc.files import lock, read_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
-from defectloc.localization.localizer import Localizer, ValidationMap
-from defectloc.localization.scores import top_k_mean
+from defectloc.localization.localizer import Localizer
 from defectloc.reporting.tables import print_metrics
-from defectloc.runs import directory, scoring
-from defectloc.runs.directory import LOCALIZATION, LOCK, METRICS, Run, rows_of, stacked, write_csv, write_json
+from defectloc.runs import scoring
+from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, write_csv, write_json
 from defectloc.runs.drawing import draw_run
-from defectloc.runs.maps import RunMaps, truth_digest
-from defectloc.runs.products import Product
-from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.localization import Localization
 
-# Raised when the code changes what a localization holds.
-VERSION = 1
-CLASS = "class"
 PREDICTION_COLUMNS = [
     "path",
     "split",
@@ -41,101 +33,6 @@ PREDICTION_COLUMNS = [
     "predicted",
     "verdict",
 ]
-
-
-class Localization:
-    """One setting of a run: which maps it uses, and the folder that is addressed by all that it is made from."""
-
-    def __init__(
-        self,
-        run: Run,
-        localization: LocalizationConfig,
-        decision: DecisionConfig,
-        root: Path | None = None,
-        ignore_mask: str | None = None,
-        products: dict[str, Product] | None = None,
-    ) -> None:
-        """`products`: the maps to use by kind; those that are not given are the ones `train` was last asked for."""
-        self.run, self.localization, self.decision = run, localization, decision
-        self.root = root or Path(run.record["root"])
-        given = dict(products or {})
-        kinds = {str(localization.map), *({str(decision.score)} - {CLASS})}
-        if run.has_class_network:
-            kinds.add("cam")
-        elif decision.score == CLASS:
-            run.require_class_network()
-        if "fusion" in kinds:
-            kinds.add("memory")
-        self.products = {kind: given.get(kind) or run.product(kind) for kind in sorted(kinds)}
-        digests = Digests(run.folder.parent.parent / ".digests")
-        self.truth = truth_digest(run, self.root, ignore_mask, digests)
-        self._ignore_mask = ignore_mask
-        self.maps = self._maps_of(str(localization.map))
-
-    @property
-    def name(self) -> str:
-        """Name the folder by a hash of settings, products, ground truth and code version."""
-        made_from = {
-            "version": [VERSION, scoring.VERSION],
-            "localization": asdict(self.localization),
-            "decision": asdict(self.decision),
-            "maps": {kind: product.name for kind, product in self.products.items()},
-            "truth": self.truth,
-        }
-        return f"{self.localization.map}-{directory.digest_of(made_from)[:8]}"
-
-    @property
-    def folder(self) -> Path:
-        """Give the folder."""
-        return self.run.folder / LOCALIZATION / self.name
-
-    def _maps_of(self, kind: str) -> RunMaps:
-        return RunMaps(self.run, kind, self.root, self._ignore_mask, self.products[kind])
-
-    def images(self) -> pd.DataFrame:
-        """Give the held-out images with the columns that their score is made of."""
-        images, kind = self.run.images(), str(self.decision.score)
-        if kind == CLASS:
-            return images
-        images = images.assign(map_score=top_k_mean(stacked(self.run.maps(kind, self.products[kind]), images)))
-        if kind == "fusion":
-            retained = read_shortcut_table(self.products["fusion"])
-            images = images.merge(retained, on="path", how="left", validate="1:1")
-        return images
-
-    def reliability_counts(self) -> tuple[int, int]:
-        """Give how many training images the class network finds, and how many of them it still does when replaced."""
-        if self.decision.score != "fusion":
-            return 0, 0
-        predicted, retained = self.products["fusion"].note["reliability_counts"]
-        return int(predicted), int(retained)
-
-    def localizer(self) -> Localizer:
-        """Fit the way from map to boxes on the validation split."""
-        validation = self.maps.split("validation")
-        good = validation[validation["label"] == 0]
-
-        def native() -> Iterator[ValidationMap]:
-            for row in validation.itertuples():
-                mask = self.maps.mask(row) if self.localization.use_masks else None
-                yield ValidationMap(self.maps.map(row), int(row.label), mask, self.maps.ignored(row))
-
-        return Localizer.fit(self.localization, native, lambda: (self.maps.cells[path] for path in good["path"]))
-
-    def bank_auroc(self) -> float | None:
-        """Measure the image AUROC of the memory bank alone on the validation split; None where it cannot be."""
-        if "memory" not in self.products:
-            return None
-        validation = rows_of(self.run.images(), "validation")
-        score = top_k_mean(stacked(self.run.maps("memory", self.products["memory"]), validation))
-        return image_scores(validation["label"], score, None)["auroc"]
-
-    def shortcut(self) -> dict[str, Any] | None:
-        """Score what the class decision rests on; None where no fusion was made."""
-        if "fusion" not in self.products:
-            return None
-        retained = read_shortcut_table(self.products["fusion"])
-        return scoring.shortcut(self._maps_of("cam"), retained, self.bank_auroc())
 
 
 def post_process(setting: Localization) -> dict[str, Any]:
@@ -166,7 +63,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
         "n_validation": len(validation),
         "n_test": len(test),
         "n_masks": maps.n_masks,
-        **scoring.decision_scores(test, None not in (setting.decision.max_escape_rate, setting.decision.max_overkill_rate)),
+        **scoring.decision_scores(test, setting.has_review_band),
         **scoring.map_scores(maps, setting.truth),
         **box_scores,
         "class_network": _class_network(setting),

@@ -58,10 +58,12 @@ class Predictor:
         self._fusion: Fusion | None = None
         self._levels: list[Level] = []
         kinds = {self.kind, decision.score}
-        if kinds & {"memory", "fusion"}:
+        if "fusion" in kinds:
+            folder = run.product("fusion").folder
+            self._bank, self._levels = load_bank(folder.with_name(run.product("fusion").made_from["memory"]), device)
+            self._fusion = load_fusion(folder, self._bank)
+        elif "memory" in kinds:
             self._bank, self._levels = load_bank(run.product("memory").folder, device)
-        if "fusion" in kinds and self._bank is not None:
-            self._fusion = load_fusion(run.product("fusion").folder, self._bank)
         maps = run.maps(self.kind)
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])

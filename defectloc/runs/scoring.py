@@ -72,12 +72,13 @@ def _map_samples(maps: RunMaps) -> Iterator[MapSample]:
             small = maps.map(row, (MAX_BOX_SIZE, MAX_BOX_SIZE)) if row.label else None
             yield MapSample(str(row.path), maps.map(row), mask, maps.ignored(row), small=small)
     if without:
-        print(f"note: {without} defective test images have no mask and are left out of pixel and box scores", file=sys.stderr)
+        print(
+            f"note: {without} defective test images have no mask and are left out of pixel and box scores",
+            file=sys.stderr,
+        )
 
 
-def boxes_and_scores(
-    maps: RunMaps, decided: pd.DataFrame, localizer: Localizer
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def boxes_and_scores(maps: RunMaps, decided: pd.DataFrame, localizer: Localizer) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Find the boxes of the images that are predicted defective, and score them where the truth is known.
 
     Returns the table of boxes with `path`, and the scores; each map and mask is made once.

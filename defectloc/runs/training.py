@@ -16,7 +16,8 @@ from defectloc.runs.directory import LOCK, METRICS, Run
 from defectloc.runs.fitting import class_maps, fit_fold
 from defectloc.runs.fold import Fold, fingerprint, prepare
 from defectloc.runs.fusion import fusion_maps
-from defectloc.runs.localizing import Localization, draw, post_process
+from defectloc.runs.localization import Localization
+from defectloc.runs.localizing import draw, post_process
 from defectloc.runs.products import Product
 
 

@@ -4,11 +4,11 @@ import http.server
 import threading
 
 import pytest
-from archives import CONTENT, GOOD, names, tar
 
 from defectloc.data.download import download
 from defectloc.data.sets import fetch_mvtec
 from defectloc.errors import DefectlocError
+from tests.data.archives import CONTENT, GOOD, names, tar
 
 
 def sha256(content):

@@ -1,14 +1,19 @@
 """Whatever an image file holds, it comes out as upright 8-bit RGB, or not at all."""
 
+import contextlib
+import struct
+
 import numpy as np
 import pytest
 import torch
-from conftest import write_image
 from PIL import Image, ImageOps
 
-from defectloc.data.images import find_images, image_size, read_image, read_mask
+from defectloc import notes
+from defectloc.data.images import find_images, image_size, read_image
+from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
+from tests.conftest import write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -109,7 +114,7 @@ def test_image_cut_short_is_refused(tmp_path, suffix, share):
 
 
 def test_what_is_no_image_is_refused(tmp_path):
-    (tmp_path / "note.png").write_text("remember the milk")
+    (tmp_path / "note.png").write_text("buy milk")
     with pytest.raises(DefectlocError, match="not an image"):
         read_image(tmp_path / "note.png")
     with pytest.raises(DefectlocError, match="not an image"):
@@ -131,29 +136,80 @@ def test_images_are_found_by_name_at_any_depth(tmp_path):
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a/c.jpeg", "a/e.tiff", "b.PNG"]
 
 
-def test_mask_is_resized_by_nearest_and_binarised(tmp_path):
-    Image.fromarray(np.array([[0, 255], [127, 128]], np.uint8)).save(tmp_path / "mask.png")
-    expected = np.array([[False, True], [False, True]])
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (2, 2)), expected)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (4, 6)), np.kron(expected, np.ones((2, 3), bool)))
+@pytest.mark.parametrize("name", [".ipynb_checkpoints/a.png", "a/.Trash/b.png", ".png"])
+def test_hidden_files_and_folders_are_no_images(tmp_path, name):
+    write_image(tmp_path / "a" / "seen.png")
+    write_image(tmp_path / "photo.png").rename(make_parent(tmp_path / name))
+    assert [path.name for path in find_images(tmp_path)] == ["seen.png"]
 
 
-def test_resize_keeps_the_whole_image():
-    """No crop: a mark in each corner survives, whatever the shape."""
-    image = np.zeros((60, 200, 3), np.uint8)
-    for row, column, channel in ((0, 0, 0), (0, -20, 1), (-6, 0, 2)):
-        image[row : row + 6 or None, column : column + 20 or None, channel] = 200
-    small = resize(image, 32)
-    assert small.shape == (3, 32, 32)
-    assert small.dtype == torch.float32
-    assert [float(small[at]) for at in ((0, 0, 0), (1, 0, -1), (2, -1, 0))] == pytest.approx([200] * 3)
-    assert small[:, -1, -1].abs().sum() == 0
+def make_parent(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
-def test_resize_is_antialiased_and_leaves_a_fitting_image_alone():
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 200
-    assert torch.all((resize(stripes, 16)[:, :, 2:-2] - 100).abs() < 2)
-    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resize(image, 32).permute(1, 2, 0).numpy(), image)
-    np.testing.assert_allclose(resize(image[:, ::-1], 32).flip(2), resize(image, 32), atol=1e-4)
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    write_image(tmp_path / "elsewhere" / "deep" / "a.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "good").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "dead").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "set" / "dead.png").symlink_to(tmp_path / "nowhere.png")
+    assert find_images(tmp_path / "set") == [tmp_path / "set" / "good" / "deep" / "a.png"]
+    assert find_images(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_animation_or_a_stack_of_pages_is_refused(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(RGB).save(path, save_all=True, append_images=[Image.fromarray(255 - RGB)])
+    with pytest.raises(DefectlocError, match="several pictures"):
+        read_image(path)
+
+
+def test_a_preview_in_a_tiff_and_the_second_picture_of_a_telephone_are_passed_over(tmp_path):
+    large, small = Image.fromarray(np.kron(RGB, np.ones((4, 4, 1), np.uint8))), Image.fromarray(RGB)
+    large.save(tmp_path / "preview.tif", save_all=True, append_images=[small])
+    np.testing.assert_array_equal(read_image(tmp_path / "preview.tif"), np.asarray(large))
+    large.save(tmp_path / "stereo.jpg", format="MPO", save_all=True, append_images=[large.rotate(180)], quality=95)
+    assert np.abs(read_image(tmp_path / "stereo.jpg").astype(int) - np.asarray(large)).mean() < 20
+
+
+def test_16_bits_in_which_white_is_zero(tmp_path):
+    """Pillow turns such a TIFF round for 8 bits only."""
+    path = tmp_path / "negative.tif"
+    Image.fromarray(DEEP).save(path)
+    content = bytearray(path.read_bytes())
+    content[content.find(struct.pack("<HHI", 262, 3, 1)) + 8] = 0
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path)[..., 0], np.round((65535 - DEEP.astype(float)) / 257))
+
+
+def test_12_bits_in_16_are_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    Image.fromarray(np.minimum(DEEP, 4095)).save(tmp_path / "dark.png")
+    assert read_image(tmp_path / "dark.png").max() == 16
+    assert "17 grey levels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000)])
+def test_one_pixel_and_a_strip(tmp_path, mode, size):
+    Image.new(mode, size).save(tmp_path / "image.png")
+    assert read_image(tmp_path / "image.png").shape == (size[1], size[0], 3)
+    assert image_size(tmp_path / "image.png") == (size[1], size[0])
+    assert torch.isfinite(resize(read_image(tmp_path / "image.png"), 32)).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_flipped_bits_never_end_in_another_error(tmp_path, suffix):
+    path = write_image(tmp_path / f"image{suffix}", seed=1)
+    whole, rng = path.read_bytes(), np.random.default_rng(5)
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in rng.integers(0, min(len(content), 600), 3):
+            content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        for read in (read_image, image_size, read_mask):
+            with contextlib.suppress(DefectlocError):
+                read(path)

@@ -2,21 +2,30 @@
 
 import importlib.util
 import random
+import shutil
 from pathlib import Path
 
 import pytest
-from conftest import two_folders, write_image
 
+from defectloc import notes
 from defectloc.config import DataConfig
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources
+from defectloc.data.digests import Digests
+from defectloc.data.synthetic import generate
 from defectloc.errors import DefectlocError
+from tests.conftest import two_folders, write_image
 
 
 def read(name: str, subset: str = "part", **typed):
-    return sources.load(
-        DataConfig(name=name, **{k: str(v) if isinstance(v, Path) else v for k, v in typed.items()}), subset
-    )
+    keys = {k: str(v) if isinstance(v, Path) else v for k, v in typed.items()}
+    return sources.load(DataConfig(name=name, **keys), subset, Digests(None))
+
+
+@pytest.fixture(scope="module")
+def pills(tmp_path_factory) -> Path:
+    """59 synthetic pills of 32 px in the MVTec layout."""
+    return generate(tmp_path_factory.mktemp("pills"), "pill", n_good=30, n_test_good=5, n_per_type=6, size=32)
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def mvtec_tree(tmp_path) -> Path:
     root = tmp_path / "tree"
     for split, kind, n in (("train", "good", 4), ("test", "good", 2), ("test", "crack", 3), ("test", "hole", 2)):
         for i in range(n):
-            write_image(root / "pill" / split / kind / f"{i:03d}.png", seed=len(split + kind) * 100 + i)
+            write_image(root / "pill" / split / kind / f"{i:03d}.png", seed=sum(map(ord, split + kind)) * 100 + i)
     for kind, i in (("crack", 0), ("crack", 2), ("hole", 0), ("hole", 1)):
         write_image(root / "pill" / "ground_truth" / kind / f"{i:03d}_mask.png", 255)
     return root
@@ -214,7 +223,7 @@ def test_elpv():
 
 
 def test_synthetic(tmp_path):
-    numbers = {"n_good": 3, "n_test_good": 2, "n_per_type": 1, "draw_size": 64}
+    numbers = {"n_good": 3, "n_test_good": 2, "n_per_type": 1, "synthetic_size": 64}
     root, catalog = read("synthetic", "tile", root=tmp_path, **numbers)
     assert catalog["label"].value_counts().to_dict() == {0: 5, 1: 3}
     assert all((root / mask).is_file() for mask in catalog.loc[catalog["label"] == 1, "mask_path"])
@@ -238,26 +247,129 @@ def test_optional_group_of_an_expression(mvtec_tree):
         read("mvtec", "pill", root=mvtec_tree, group=r"(crack)?/\d+\.png")
 
 
-def test_limit_draws_each_type_in_its_share_and_always_the_same(drawn):
-    _, whole = read("mvtec", "pill", root=drawn)
-    _, drawn_once = read("mvtec", "pill", root=drawn, limit=30)
-    assert len(drawn_once) == 30
-    assert drawn_once["path"].is_monotonic_increasing
-    assert drawn_once.equals(read("mvtec", "pill", root=drawn, limit=30)[1])
-    assert not drawn_once.equals(read("mvtec", "pill", root=drawn, limit=30, split_seed=1)[1])
+def test_limit_samples_each_type_in_its_share_and_always_the_same(pills):
+    _, whole = read("mvtec", "pill", root=pills)
+    _, sampled = read("mvtec", "pill", root=pills, limit=30)
+    assert len(sampled) == 30
+    assert sampled["path"].is_monotonic_increasing
+    assert sampled.equals(read("mvtec", "pill", root=pills, limit=30)[1])
+    assert not sampled.equals(read("mvtec", "pill", root=pills, limit=30, split_seed=1)[1])
     shares = whole["defect_type"].value_counts() * 30 / len(whole)
-    assert ((drawn_once["defect_type"].value_counts() - shares).abs() <= 1).all()
-    assert len(read("mvtec", "pill", root=drawn, limit=1000)[1]) == len(whole)
+    assert ((sampled["defect_type"].value_counts() - shares).abs() <= 1).all()
+    assert len(read("mvtec", "pill", root=pills, limit=1000)[1]) == len(whole)
 
 
 @pytest.mark.parametrize("limit", [2, 3, 5, 57])
-def test_limit_of_any_size_keeps_both_classes(drawn, limit):
-    _, catalog = read("mvtec", "pill", root=drawn, limit=limit)
+def test_limit_of_any_size_keeps_both_classes(pills, limit):
+    _, catalog = read("mvtec", "pill", root=pills, limit=limit)
     assert len(catalog) == limit
     assert set(catalog["label"]) == {0, 1}
 
 
 @pytest.mark.parametrize("limit", [1, 58])
-def test_limit_that_cannot_be_drawn(drawn, limit):
+def test_limit_that_cannot_be_sampled(pills, limit):
     with pytest.raises(DefectlocError, match=rf"data\.limit={limit}"):
-        read("mvtec", "pill", root=drawn, limit=limit)
+        read("mvtec", "pill", root=pills, limit=limit)
+
+
+def test_copies_belong_to_one_group_and_are_counted(mvtec_tree, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    before = read("mvtec", "pill", root=mvtec_tree)[1]
+    assert before["group"].isna().all()
+    assert capsys.readouterr().err == ""
+    good = mvtec_tree / "pill" / "train" / "good"
+    for name in ("copy 1", "copy 2"):
+        shutil.copy(good / "000.png", good / f"{name}.png")
+    after = read("mvtec", "pill", root=mvtec_tree)[1].set_index("path")["group"]
+    assert after[[f"pill/train/good/{name}.png" for name in ("000", "copy 1", "copy 2")]].nunique() == 1
+    assert after.nunique() == len(before)
+    said = capsys.readouterr().err
+    assert "2 of 13 images are copies" in said
+    assert "different labels" not in said
+
+
+def test_copies_join_the_groups_they_belong_to(mvtec_tree):
+    """Of three parts two are photographed each; one photograph is in two groups by mistake, which makes them one."""
+    good = mvtec_tree / "pill" / "train" / "good"
+    shutil.copy(good / "001.png", good / "102.png")
+    catalog = read("mvtec", "pill", root=mvtec_tree)[1]
+    names = {"pill/train/good/000.png": "a", "pill/train/good/001.png": "a", "pill/train/good/102.png": "b"}
+    catalog["group"] = [names.get(path, f"alone {i}") for i, path in enumerate(catalog["path"])]
+    catalog.loc[catalog["path"] == "pill/train/good/003.png", "group"] = "b"
+    joined = catalogs.join_copies(catalog, "x").set_index("path")["group"]
+    part = [f"pill/train/good/{name}.png" for name in ("000", "001", "102", "003")]
+    assert set(joined[part]) == {"a"}
+    assert joined.nunique() == len(catalog) - 3
+
+
+def test_identical_files_with_different_labels_are_named(mvtec_tree, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    shutil.copy(mvtec_tree / "pill/train/good/002.png", mvtec_tree / "pill/test/crack/009.png")
+    read("mvtec", "pill", root=mvtec_tree)
+    said = capsys.readouterr().err
+    assert "different labels: 1 times, such as pill/test/crack/009.png and pill/train/good/002.png" in said
+
+
+def test_image_beside_the_folders_of_types_is_no_defect(mvtec_tree):
+    write_image(mvtec_tree / "pill" / "test" / "stray.png", seed=1)
+    with pytest.raises(DefectlocError, match=r"stray\.png lies in no folder"):
+        read("mvtec", "pill", root=mvtec_tree)
+
+
+def test_good_images_may_be_called_ok(mvtec_tree):
+    for split in ("train", "test"):
+        (mvtec_tree / "pill" / split / "good").rename(mvtec_tree / "pill" / split / "OK")
+    catalog = read("mvtec", "pill", root=mvtec_tree)[1]
+    assert (catalog.loc[catalog["path"].str.contains("/OK/"), ["label", "defect_type"]] == [0, "good"]).all(axis=None)
+
+
+def test_masks_of_nested_images_are_not_mixed_up(mvtec_tree):
+    """Images of one name in two folders of a type have masks in two folders, or none."""
+    for i, name in enumerate("ab"):
+        write_image(mvtec_tree / "pill" / "test" / "crack" / name / "000.png", seed=900 + i)
+    write_image(mvtec_tree / "pill" / "ground_truth" / "crack" / "b" / "000_mask.png", 255)
+    masks = read("mvtec", "pill", root=mvtec_tree)[1].set_index("path")["mask_path"]
+    assert masks["pill/test/crack/a/000.png"] is None
+    assert masks["pill/test/crack/b/000.png"] == "pill/ground_truth/crack/b/000_mask.png"
+
+
+def test_masks_inside_a_folder_of_images_are_no_images(tmp_path):
+    two_folders(tmp_path, 3)
+    write_image(tmp_path / "defective" / "masks" / "01.png", 255)
+    catalog = read("folder", root=tmp_path, masks=tmp_path / "defective" / "masks")[1]
+    assert len(catalog) == 6
+    assert catalog["mask_path"].dropna().to_dict() == {1: "defective/masks/01.png"}
+
+
+def test_csv_that_is_contradictory_or_incomplete_is_refused(tmp_path):
+    two_folders(tmp_path / "p", 2)
+    table = tmp_path / "table.csv"
+    for rows, word in (
+        ("path,label,defect_type\np/good/00.png,0,\np/defective/00.png,1,good\n", "its type of defect is 'good'"),
+        ("path,label,mask_path\np/good/00.png,0,\np/defective/00.png,1,gone.png\n", r"the mask gone\.png of"),
+        ("path,label\np/good/00.png,0\np/defective/00.png,1\n./p/good/00.png,0\n", "twice"),
+        ("path,label\np/good/00.png,0\np/good,1\n", "cannot be read"),
+        ("path,label\np/good/00.png,0\n\0.png,1\n", "cannot be read"),
+        ("path,label\np/good/00.png,0\n" + "x" * 400 + ".png,1\n", "cannot be read"),
+    ):
+        table.write_text(rows)
+        with pytest.raises(DefectlocError, match=word):
+            read("csv", table=table)
+
+
+def test_csv_with_a_comma_at_the_end_of_each_line(tmp_path):
+    """Pandas would take the first column for row names and shift the others."""
+    two_folders(tmp_path / "p", 1)
+    (tmp_path / "table.csv").write_text("path,label,group\np/good/00.png,0,7,\np/defective/00.png,1,8,\n")
+    catalog = read("csv", table=tmp_path / "table.csv")[1]
+    assert catalog["path"].tolist() == ["p/defective/00.png", "p/good/00.png"]
+    assert catalog["group"].tolist() == ["8", "7"]
+
+
+@pytest.mark.parametrize(
+    "row", ["a.png 0.5", "a.png half mono", "a.png nan mono", "a.png 1.5 mono", "../a.png 1.0 mono"]
+)
+def test_elpv_table_that_is_damaged(tmp_path, row):
+    (tmp_path / "labels.csv").write_text(f"b.png 0.0 mono\n{row}\n")
+    with pytest.raises(DefectlocError, match=r"labels\.csv"):
+        read("elpv", "mono", root=tmp_path)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defectloc import notes
 from defectloc.config import DataConfig
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
@@ -151,7 +152,7 @@ def test_split_of_the_source(kind):
         split(catalog.assign(official_split=None), split=kind)
 
 
-def test_defects_lent_to_the_training_part():
+def test_defects_that_move_to_the_training_split():
     catalog = official()
     part = split(catalog, split="official", n_defective=8, validation=0)
     moved = (part == "train") & (catalog["label"] == 1)
@@ -163,3 +164,47 @@ def test_defects_lent_to_the_training_part():
         split(catalog, split="official", validation=0)
     with pytest.raises(DefectlocError, match="leave no defect to test on; there are 20"):
         split(catalog, split="official", n_defective=20)
+
+
+def grouped_official() -> pd.DataFrame:
+    """20 defects and 10 good images for test: defects in pairs of one part, each of which has a good photograph too."""
+    catalog = official()
+    return catalog.assign(group=[f"own {i}" if i < 20 else f"part {i % 10}" for i in range(50)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whole_groups_move_to_the_training_split(seed):
+    catalog = grouped_official()
+    part = split(catalog, split="official", n_defective=8, validation=0, split_seed=seed)
+    assert ((part == "train") & (catalog["label"] == 1)).sum() == 8
+    assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
+    # Their good photographs went with them.
+    assert ((part == "train") & (catalog["label"] == 0)).sum() == 20 + 4
+
+
+def test_fewer_move_where_groups_do_not_fit_which_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    catalog = grouped_official()
+    part = split(catalog, split="official", n_defective=7, validation=0)
+    assert ((part == "train") & (catalog["label"] == 1)).sum() == 6
+    assert "data.n_defective=7: 6 defects move" in capsys.readouterr().err
+    with pytest.raises(DefectlocError, match=r"n_defective=1 moves no defect.*the smallest has 2"):
+        split(catalog, split="official", n_defective=1, validation=0)
+
+
+def test_groups_of_one_move_as_images_do():
+    catalog = official()
+    alone = catalog.assign(group=[f"{i}" for i in range(50)])
+    moved = [split(c, split="official", n_defective=8, validation=0) for c in (catalog, alone)]
+    assert moved[0].equals(moved[1])
+
+
+def test_groups_on_both_sides_of_the_source_s_own_split_are_said(capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    catalog = official().assign(group=[f"{i % 40}" for i in range(50)])
+    catalog.loc[[31, 32], "official_split"] = "train"
+    split(catalog, split="given", validation=0)
+    assert (
+        "10 of 40 groups have images for training and for test, such as good/000.png and hole/040.png"
+        in capsys.readouterr().err
+    )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from defectloc.data.survey import survey
-from defectloc.data.synthetic import draw
+from defectloc.data.synthetic import generate
 from defectloc.errors import DefectlocError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -88,9 +88,11 @@ def test_identical_views_have_alignment_one_and_shifted_ones_about_none(tmp_path
     assert apart.arrangement == "scattered"
 
 
-@pytest.mark.parametrize(("subset", "expected"), [("pill", "aligned"), ("screw", "scattered"), ("tile", "scattered")])
-def test_drawn_parts_are_told_apart(tmp_path, subset, expected):
-    root = draw(tmp_path, subset, n_good=30, n_test_good=0, n_per_type=1, size=96)
+@pytest.mark.parametrize(
+    ("subset", "expected"), [("pill", "aligned"), ("screw", "scattered"), ("tile", "scattered"), ("board", "scattered")]
+)
+def test_synthetic_parts_are_told_apart(tmp_path, subset, expected):
+    root = generate(tmp_path, subset, n_good=30, n_test_good=0, n_per_type=1, size=96)
     found = survey(catalog_of(root, lambda name: int("/good/" not in name)), root)
     assert found.arrangement == expected
     assert f"{found.alignment:.2f}" in found.advice
@@ -117,7 +119,7 @@ def test_real_parts_are_told_apart(folder, pattern, low, high, arrangement):
     assert found.arrangement == arrangement
 
 
-def test_what_cannot_be_looked_at_is_said(tmp_path):
+def test_what_cannot_be_surveyed_is_said(tmp_path):
     empty = pd.DataFrame(columns=["path", "label", "defect_type", "mask_path", "digest"])
     with pytest.raises(DefectlocError, match="no images"):
         survey(empty, tmp_path)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from handmade import square
 from PIL import Image
 
 from defectloc.config import LocalizationConfig
 from defectloc.evaluation.foreign import foreign_samples
 from defectloc.evaluation.truth_files import Truth
+from tests.handmade import square
 
 RAW = LocalizationConfig(normalization="none", threshold=0.5, boxes="components")
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from handmade import square
 from scipy import ndimage
 
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.instance import LEVELS, InstanceScores, predicted_regions
 from defectloc.localization.boxes import find_boxes
+from tests.handmade import square
 
 
 def slow_f1(images: list[tuple]) -> tuple[float, list]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from handmade import square
 
 from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, pointing_game
 from defectloc.evaluation.pimo import PerImageOverlap
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score, score_boxes, score_maps
 from defectloc.localization.boxes import CORNERS, boxes_of_mask, find_boxes
+from tests.handmade import square
 
 NONE = square(0, 0, 0, 0)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SYNTHETIC
 
 from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.views import AXES, Views, flip
 from defectloc.errors import DefectlocError
+from tests.conftest import SYNTHETIC
 
 FLIPS = [*SYNTHETIC, "model=densenet121", "augmentation=flips", "features.dtype=float32"]
 

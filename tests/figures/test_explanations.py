@@ -1,51 +1,76 @@
-"""What the colours on an explained photograph are."""
+"""The pictures of explained images, and the scale of their colours."""
 
 import numpy as np
 import pytest
-from matplotlib import colormaps
+from PIL import Image
 
-from defectloc.figures.heat_styles import AGAINST, FOR, for_and_against, heat_on, superpixels_on
-
-GREY = np.full((4, 4, 3), 100, np.uint8)
-
-
-def test_cold_places_stay_as_they_are():
-    heat = np.zeros((4, 4))
-    heat[1, 2] = 2
-    drawn = heat_on(GREY, heat, (0, 1), "inferno", 0.6)
-    hot = np.array(colormaps["inferno"](1.0)[:3]) * 255
-    np.testing.assert_allclose(drawn[1, 2], 0.4 * 100 + 0.6 * hot, atol=1)
-    drawn[1, 2] = 100
-    assert (drawn == 100).all()
+from defectloc.attribution.explainer import Explanation
+from defectloc.config import ExplainSettings
+from defectloc.figures.explanations import ExplainedImage, _scale, draw_explanations
+from defectloc.localization.maps import Grid
 
 
-def test_the_walk_throughs_overlay_adds_heat_and_photograph_everywhere():
-    heat = np.linspace(0, 1, 16).reshape(4, 4)
-    drawn = heat_on(GREY, heat, (0, 1), "jet", 0.3, 0.5)
-    np.testing.assert_allclose(drawn, np.clip(0.3 * 255 * colormaps["jet"](heat)[..., :3] + 50, 0, 255), atol=1)
+@pytest.mark.parametrize(
+    ("method", "scale", "expected"),
+    [
+        ("gradcam", "sheet", (0, 3)),
+        ("gradcam", "7.5", (0, 7.5)),
+        ("shap-partition", "sheet", (-4, 4)),
+        ("lime", "2", (-2, 2)),
+        ("cam", "sheet", (0, 3)),
+        ("memory", "sheet", (1, 3)),
+    ],
+)
+def test_scale_of_a_sheet(method, scale, expected):
+    maps = {"shap-partition": [[-4.0, 3.0]], "memory": [[0.5, 1.0], [3.0, 1.0]]}.get(method, [[0.0, 3.0], [1.0, 3.0]])
+    settings = ExplainSettings(method=method, scale=scale)
+    found = _scale(settings, [np.repeat(np.array(values), 500) for values in maps])
+    assert found == pytest.approx(expected)
 
 
-def test_red_is_for_and_blue_against():
-    heat = np.zeros((4, 4))
-    heat[0, 0], heat[3, 3], heat[1, 1] = 5, -5, 1
-    drawn = for_and_against(GREY, heat, 2)
-    assert drawn[0, 0].tolist() == FOR.tolist()
-    assert drawn[3, 3].tolist() == AGAINST.tolist()
-    ground = drawn[2, 2]
-    assert len(set(ground.tolist())) == 1
-    assert ground[0] > 100
-    np.testing.assert_allclose(drawn[1, 1], (ground + FOR) / 2, atol=1)
+def explained(path, target=1, parts=None):
+    rng = np.random.default_rng(target)
+    return ExplainedImage(
+        path=path,
+        image=rng.integers(0, 256, (24, 30, 3), dtype=np.uint8),
+        target=target,
+        target_name=("good", "anomaly")[target],
+        probability=0.4,
+        explanation=Explanation(rng.normal(size=(3, 3)), Grid(8, 3.5), 0.1, 1, parts or {}),
+        map=rng.normal(size=(24, 30)),
+        boxes=np.array([[2, 3, 10, 12]]),
+        mask=None,
+        label=1,
+        verdict="defective, p = 0.405 (threshold 0.310)",
+        truth="true: scratch",
+        is_right=True,
+    )
 
 
-@pytest.mark.parametrize("factor", [1, 3])
-def test_superpixels_have_bounds_and_signs(factor):
-    segments = np.repeat([[0, 0, 1, 1]], 4, axis=0)
-    heat = np.where(segments == 0, 2.0, -2.0)
-    image = np.full((4 * factor, 4 * factor, 3), 100, np.uint8)
-    drawn = superpixels_on(image, segments, heat, 2).astype(int)
-    bound = 2 * factor
-    assert (drawn[:, bound] == (255, 230, 0)).all()
-    assert (np.delete(drawn, bound, axis=1) == (255, 230, 0)).all(-1).sum() == 0
-    left, right = drawn[0, 0], drawn[0, -1]
-    assert left[1] > left[0]
-    assert right[0] > right[1]
+@pytest.mark.parametrize("method", ["gradcam", "occlusion", "lime", "channels"])
+def test_pictures_of_a_method(tmp_path, method):
+    parts = {
+        "lime": {"segments": np.arange(9).reshape(3, 3)},
+        "channels": {
+            "index": np.arange(4),
+            "weight": np.ones(4),
+            "contribution": np.ones(4),
+            "map": np.ones((4, 3, 3)),
+            "bias": np.array(0.5),
+        },
+    }.get(method)
+    images = [explained("test/a.png", parts=parts), explained("test/b.png", parts=parts)]
+    sheet = draw_explanations(images, ExplainSettings(method=method), tmp_path)
+    assert sheet == tmp_path / "sheet.png"
+    names = {"sheet.png", "single/test/a.png.png", "single/test/b.png.png"}
+    if method == "channels":
+        names |= {"channels/test/a.png.png", "channels/test/b.png.png"}
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")} == names
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_an_image_that_is_explained_for_several_classes_has_a_picture_for_each(tmp_path):
+    draw_explanations([explained("a.png", 0), explained("a.png", 1)], ExplainSettings(method="gradcam"), tmp_path)
+    assert {path.name for path in (tmp_path / "single").iterdir()} == {"a.png-0.png", "a.png-1.png"}

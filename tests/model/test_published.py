@@ -20,6 +20,13 @@ def test_activations_are_not_in_place():
     assert not [module for module in network.modules() if getattr(module, "inplace", False)]
 
 
+def test_networks_that_want_other_colours_get_them():
+    """The weights of GoogLeNet were made for other colours than torchvision's, which it is told by an option."""
+    assert published("googlenet", "none")[0][1].transform_input
+    shifted = published("efficientnet_v2_l", "none")[0][0]
+    assert shifted(torch.full((1, 3, 1, 1), 127.5)).abs().max() < 1e-6
+
+
 def test_published_preprocessing_is_torchvisions():
     network, _, size = published("resnet18", "none")
     weights = models.ResNet18_Weights.IMAGENET1K_V1

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from conftest import write_image
-
 from defectloc.config import DataConfig, DataSettings
 from defectloc.reporting.description import run
+from tests.conftest import write_image
 
 
 def test_tables_and_figure(tmp_path, capsys):

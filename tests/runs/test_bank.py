@@ -11,6 +11,7 @@ from defectloc.localization.maps import Grid
 from defectloc.runs.directory import Run
 from tests.conftest import MEMORY, last_localization
 
+
 @pytest.fixture
 def folder(command) -> Path:
     """A run with boxes from the memory."""

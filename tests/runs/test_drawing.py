@@ -190,10 +190,13 @@ def test_the_truth_of_unknown_and_ignored_defects_is_not_known(maps, folder):
 
 def test_the_shortcut_figure_belongs_to_the_fusion(run, maps, folder, monkeypatch):
     product = run.folder / "maps" / "fusion-1234"
-    maps.images["retained_log_odds"] = [-1.0, -2.0, 0.5, -2.0]
+    retained = maps.images[["path"]].assign(retained_log_odds=[-1.0, -2.0, 0.5, -2.0])
+    good = maps.images[maps.images["label"] == 0].assign(split="validation")
     others = {kind: HandMaps(maps.root, maps.images, maps.cells, maps.masks, kind) for kind in ("cam", "memory")}
-    monkeypatch.setattr(drawing, "RunMaps", lambda run, kind, root: others.get(kind, maps))
-    run.images = lambda: maps.images
+    monkeypatch.setattr(drawing, "RunMaps", lambda run, kind, root: others[kind])
+    monkeypatch.setattr(drawing, "read_shortcut_table", lambda product: retained)
+    run.images = lambda: pd.concat([maps.images, good])
+    run.product = lambda kind: None
     run.maps = lambda kind: SimpleNamespace(folder=product, cells=maps.cells)
     metrics = METRICS | {"shortcut": {"retained_share": 0.0, "n_found": 1}}
     drawing.draw_run(run, maps, metrics, DECISION, LOCALIZER, folder)

@@ -8,7 +8,14 @@ import pytest
 
 from tests.conftest import FIT, WITHOUT_DEFECTS, last_localization
 
-OFFICIAL = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "data.split=official", "localization.threshold=1"]
+OFFICIAL = [
+    "data=synthetic",
+    "subset=pill",
+    *FIT,
+    "training.epochs=1",
+    "data.split=official",
+    "localization.threshold=1",
+]
 
 
 def test_without_a_labelled_defect_the_memory_bank_decides(alone):

@@ -26,22 +26,22 @@ def boxes_of(run: Run, metrics: dict) -> list[tuple]:
 
 
 def test_single_box_spans_all_pixels_above_the_threshold_and_row_0_counts(run):
-    metrics = post_process(run, dict(threshold=0.6, boxes="single"))
+    metrics = post_process(run, {"threshold": 0.6, "boxes": "single"})
     assert boxes_of(run, metrics) == [("bad/0.png", 0, 0, 2, 2), ("bad/1.png", 0, 0, 10, 10)]
 
 
 def test_components_find_each_defect(run):
-    metrics = post_process(run, dict(threshold=0.6, boxes="components"))
+    metrics = post_process(run, {"threshold": 0.6, "boxes": "components"})
     assert boxes_of(run, metrics)[1:] == [("bad/1.png", 8, 8, 10, 10), ("bad/1.png", 0, 0, 2, 2)]
 
 
 def test_a_region_that_stays_below_the_peak_gets_no_box(run):
-    localization = dict(normalization="none", threshold=50, boxes="components", min_peak=85)
+    localization = {"normalization": "none", "threshold": 50, "boxes": "components", "min_peak": 85}
     assert boxes_of(run, post_process(run, localization))[1:] == [("bad/1.png", 8, 8, 10, 10)]
 
 
 def test_metrics_by_hand(run):
-    metrics = post_process(run, dict(threshold=0.3, boxes="components"))
+    metrics = post_process(run, {"threshold": 0.3, "boxes": "components"})
     assert metrics["confusion"] == {"tp": 2, "fn": 1, "fp": 0, "tn": 1}
     assert metrics["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert (metrics["n_train"], metrics["n_validation"], metrics["n_test"], metrics["n_masks"]) == (7, 3, 4, 3)
@@ -72,7 +72,7 @@ def test_masks_that_come_later_are_scored(tmp_path):
 def test_defect_without_mask_is_left_out_of_pixels_and_boxes_only(tmp_path, capsys):
     images = five_images()
     images[2]["mask"] = None
-    metrics = post_process(write_run(tmp_path, images), dict(threshold=0.3))
+    metrics = post_process(write_run(tmp_path, images), {"threshold": 0.3})
     assert metrics["confusion"]["fn"] == 1
     assert metrics["n_true_boxes"] == 3
     assert "1 defective test images have no mask" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_what_cannot_be_measured_is_null(tmp_path):
 
 
 def test_good_normalization_uses_good_validation_maps(run):
-    setting = dict(normalization="good", threshold=3.0, boxes="components")
+    setting = {"normalization": "good", "threshold": 3.0, "boxes": "components"}
     metrics = post_process(run, setting)
     notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
     pooled = np.concatenate(
@@ -100,7 +100,7 @@ def test_good_normalization_uses_good_validation_maps(run):
 
 
 def test_good_quantile_leaves_the_share_below(run):
-    setting = dict(normalization="none", threshold_from="good_quantile", quantile=1.0, boxes="components")
+    setting = {"normalization": "none", "threshold_from": "good_quantile", "quantile": 1.0, "boxes": "components"}
     metrics = post_process(run, setting)
     notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
     # The cell's centre lies between pixels, so the highest good pixel is a little below the highest cell.
@@ -110,9 +110,7 @@ def test_good_quantile_leaves_the_share_below(run):
 
 @pytest.mark.parametrize("use_masks", [False, True])
 def test_threshold_from_validation(run, use_masks):
-    setting = dict(
-        normalization="none", threshold_from="validation", use_masks=use_masks, boxes="components"
-    )
+    setting = {"normalization": "none", "threshold_from": "validation", "use_masks": use_masks, "boxes": "components"}
     metrics = post_process(run, setting)
     notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
     assert 0 < notes["threshold"] < 99
@@ -120,7 +118,7 @@ def test_threshold_from_validation(run, use_masks):
 
 def test_one_class_in_validation_falls_back_and_says_so(tmp_path, capsys):
     images = [i for i in five_images() if not (i["split"] == "validation" and i["label"])]
-    decision = dict(threshold_from="validation", threshold=0.4)
+    decision = {"threshold_from": "validation", "threshold": 0.4}
     metrics = post_process(write_run(tmp_path, images), None, decision)
     assert "no defective image" in capsys.readouterr().err
     folder = next(tmp_path.glob(f"outputs/part/*/localization/{metrics['localization']}"))
@@ -128,7 +126,7 @@ def test_one_class_in_validation_falls_back_and_says_so(tmp_path, capsys):
 
 
 def test_review_band(run):
-    decision = dict(threshold_from="validation", max_escape_rate=0.0, max_overkill_rate=0.0)
+    decision = {"threshold_from": "validation", "max_escape_rate": 0.0, "max_overkill_rate": 0.0}
     metrics = post_process(run, None, decision)
     table = pd.read_csv(localized(run, metrics) / "predictions.csv")
     assert set(table["verdict"]) <= {"good", "review", "defective"}
@@ -139,7 +137,7 @@ def test_flat_map_gives_no_box(tmp_path):
     images = five_images()
     images[0]["cells"] = cells({}, cold=3.0)
     run = write_run(tmp_path, images)
-    metrics = post_process(run, dict(threshold=0.0))
+    metrics = post_process(run, {"threshold": 0.0})
     assert "bad/0.png" not in [box[0] for box in boxes_of(run, metrics)]
     assert metrics["confusion"]["tp"] == 2
 
@@ -148,16 +146,14 @@ def test_ignored_pixels_count_for_nothing(tmp_path):
     images = five_images()
     run = write_run(tmp_path, images)
     Image.fromarray(np.where(square(8, 8, 10, 10), 255, 0).astype(np.uint8)).save(tmp_path / "fixture.png")
-    metrics = post_process(
-        run, dict(threshold=0.3, boxes="components"), ignore_mask=str(tmp_path / "fixture.png")
-    )
+    metrics = post_process(run, {"threshold": 0.3, "boxes": "components"}, ignore_mask=str(tmp_path / "fixture.png"))
     assert metrics["n_true_boxes"] == 3
     assert ("bad/1.png", 8, 8, 10, 10) not in boxes_of(run, metrics)
 
 
 def test_coco_file_is_valid(run):
     coco = pytest.importorskip("pycocotools.coco")
-    metrics = post_process(run, dict(threshold=0.3, boxes="components"))
+    metrics = post_process(run, {"threshold": 0.3, "boxes": "components"})
     loaded = coco.COCO(localized(run, metrics) / "boxes.coco.json")
     assert len(loaded.getImgIds()) == 4
     assert len(loaded.getAnnIds()) == 3
@@ -205,9 +201,9 @@ def test_figures(run, command):
 
 
 def test_redrawn_masks_are_scored_anew(run, tmp_path):
-    first = post_process(run, dict(threshold=0.3))
+    first = post_process(run, {"threshold": 0.3})
     Image.fromarray(np.full((10, 10), 255, np.uint8)).save(tmp_path / "data" / "masks" / "bad" / "0.png")
-    again = post_process(run, dict(threshold=0.3))
+    again = post_process(run, {"threshold": 0.3})
     assert again["localization"] != first["localization"]
     assert again["pixel_ap"] != first["pixel_ap"]
     assert (localized(run, first) / "metrics.json").is_file()

@@ -40,9 +40,14 @@ def test_another_setting_has_another_folder(product):
 
 def test_what_was_cut_short_is_not_whole(tmp_path):
     product = Product(tmp_path, "memory", {"version": 1})
-    with pytest.raises(RuntimeError), product.making():
-        (product.folder / "bank.npz").write_bytes(b"half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with product.making():
+            (product.folder / "bank.npz").write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not product.is_whole
     with product.making():
         pass

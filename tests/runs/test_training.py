@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
-from defectloc import checks, cli, config
+from defectloc import checks, config
+from defectloc.arguments import quote_paths
 from defectloc.files import lock
-from defectloc.runs import fold
 from defectloc.runs.directory import Run
+from defectloc.runs.fold import fingerprint as fingerprint_of
+from defectloc.runs.fold import prepare
 from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization
 
 METRICS = """subset fold n_train n_validation n_test balanced_accuracy accuracy auroc average_precision f1_max confusion
@@ -134,8 +136,8 @@ def test_threshold_sweep_fits_once(command, outputs):
     assert command("train", "-m", *SYNTHETIC, f"outputs={outputs}", "localization.threshold=0.5,0.6").code == 0
     after = state_of(folder)
     assert {name for name in before if before[name] != after[name]} <= {"metrics.json", "run.json"}
-    names = [path.name for path in (folder / "localization").iterdir()]
-    thresholds = {json.loads((folder / "localization" / name / "localizer.json").read_text())["threshold"] for name in names}
+    files = (folder / "localization").glob("*/localizer.json")
+    thresholds = {json.loads(path.read_text())["threshold"] for path in files}
     assert thresholds == {0.5, 0.6, 0.8}
     assert json.loads((last_localization(folder) / "localizer.json").read_text())["threshold"] == 0.6
     assert len(list(outputs.glob("pill/fold*"))) == 2
@@ -261,8 +263,8 @@ def fingerprint(synthetic):
     def of(*arguments: str, root: Path = synthetic) -> str:
         overrides = [f"data.root={root}", "subset=pill", *SMALL, "model=densenet121", *arguments]
         with initialize_config_dir(str(config.directory()), version_base="1.3"):
-            settings = checks.typed(compose("train", cli.quote_paths(overrides)))
-        return fold.fingerprint(fold.prepare(settings))
+            settings = checks.typed(compose("train", quote_paths(overrides)))
+        return fingerprint_of(prepare(settings))
 
     return of
 

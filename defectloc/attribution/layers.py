@@ -1,0 +1,101 @@
+"""The layers of a network whose outputs are maps: by name, and where their cells lie."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from defectloc.attribution.network import ExplainedModel, undisturbed
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Grid
+from defectloc.model import backbones
+from defectloc.model.classifier import Classifier
+
+
+def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
+    """Name the stages whose output is a map `(N, C, h, w)` of more than one cell, from the input to the output."""
+    if isinstance(network, Classifier):
+        stages = {**dict(network.trunk.named_children()), **dict(network.tail.named_children())}
+    else:
+        inner = _published(network)
+        features = getattr(inner, "features", None)
+        prefix, holder = ("features.", features) if isinstance(features, nn.Module) else ("", inner)
+        stages = {prefix + name: module for name, module in holder.named_children()}
+    shapes = _output_shapes(network, stages, image_size)
+    # Images are square, and so are maps; transformers with windows put the channels last.
+    return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and shape[2] == shape[3] > 1}
+
+
+def find_layer(model: ExplainedModel, wanted: str | None) -> tuple[str, nn.Module]:
+    """Find a layer by name or index among `layers`, or by the dotted name of a part; None: the last before pooling.
+
+    Raises DefectlocError, with a list of the layers, for one that is not there or gives no map.
+    """
+    known = layers(model.network, model.image_size)
+    names = list(known)
+    if not names:
+        raise DefectlocError("this network has no convolutional maps, so methods that need a layer cannot explain it.")
+    if wanted is None:
+        last = [
+            name for name in names if not isinstance(known[name], nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+        ]
+        return last[-1], known[last[-1]]
+    listed = f"there are {', '.join(f'{i} {name}' for i, name in enumerate(names))}"
+    if wanted.lstrip("-").isdigit():
+        if not -len(names) <= int(wanted) < len(names):
+            raise DefectlocError(f"layer={wanted} is out of range; {listed}.")
+        wanted = names[int(wanted)]
+    if wanted in known:
+        return wanted, known[wanted]
+    holder = model.network if isinstance(model.network, Classifier) else _published(model.network)
+    parts = {name.removeprefix("trunk.").removeprefix("tail."): module for name, module in holder.named_modules()}
+    if wanted not in parts:
+        raise DefectlocError(f"layer={wanted} is not a layer of this network; {listed}.")
+    shapes = _output_shapes(model.network, {wanted: parts[wanted]}, model.image_size)
+    if len(shapes.get(wanted, ())) != 4 or min(shapes[wanted][2:]) < 2:
+        raise DefectlocError(f"layer={wanted} is not convolutional (it gives no map); {listed}.")
+    return wanted, parts[wanted]
+
+
+def grid_of(model: ExplainedModel, layer: nn.Module, cells: int) -> Grid:
+    """Tell where the cells of a layer's map of `cells` x `cells` lie in the network's input."""
+    passed: list[nn.Module] = []
+    inside = {id(module) for module in layer.modules()}
+    reached = False
+    for name, module in model.network.named_modules():
+        if reached and id(module) not in inside:
+            break
+        reached = reached or module is layer
+        if "downsample" not in name.split("."):
+            passed.append(module)
+    stride, offset = backbones.grid(passed)
+    if -(-model.image_size // stride) == cells:
+        return Grid(stride, offset)
+    # Of a network whose modules are not registered in the order of their use, only the map's size is known.
+    return Grid(model.image_size / cells, (model.image_size / cells - 1) / 2)
+
+
+def _published(network: nn.Module) -> nn.Module:
+    """Give torchvision's own network, which comes after the preprocessing."""
+    return list(network.children())[-1] if isinstance(network, nn.Sequential) else network
+
+
+def _output_shapes(network: nn.Module, wanted: dict[str, nn.Module], image_size: int) -> dict[str, tuple[int, ...]]:
+    """Pass a grey image through and note the shape of each module's output, in the order of their use."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            shapes[name] = tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in wanted.items()]
+    device = next(network.parameters()).device
+    try:
+        with undisturbed(network), torch.no_grad():
+            network(torch.full((1, 3, image_size, image_size), 128.0, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes

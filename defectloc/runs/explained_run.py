@@ -1,0 +1,121 @@
+"""The class network of a run as it is explained: with the run's maps, its good training images and its verdicts."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from defectloc.attribution.network import ExplainedModel, ExtraMap
+from defectloc.attribution.prediction import ANOMALY, GOOD, ClassPrediction
+from defectloc.config import ExplainSettings
+from defectloc.data.images import read_image
+from defectloc.data.resize import resize
+from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Grid
+from defectloc.model import device as devices
+from defectloc.model import weights
+from defectloc.model.fusion import Fusion
+from defectloc.model.levels import Level
+from defectloc.model.memory_bank import MemoryBank
+from defectloc.model.trunk import Trunk
+from defectloc.runs.bank import load_bank
+from defectloc.runs.directory import CHECKPOINT, Run, rows_of
+from defectloc.runs.fusion import load_fusion
+from defectloc.runs.predictor import Predictor
+from defectloc.runs.products import Product
+
+
+def open_run(settings: ExplainSettings) -> Run:
+    """Open the run that the settings name; raises DefectlocError where it is none, or has no class network."""
+    assert settings.run is not None
+    run = Run.open(settings.run)
+    run.require_class_network()
+    return run
+
+
+def root_of(run: Run, settings: ExplainSettings) -> Path:
+    """Give the folder that a run's paths are relative to; raises DefectlocError where it is gone."""
+    root = Path(run.record["root"] if settings.root is None else settings.root).expanduser()
+    if not root.is_dir():
+        raise DefectlocError(f"the data of run={run.folder} is not in {root} any more; say where with root=FOLDER.")
+    return root
+
+
+def prepared_device(settings: ExplainSettings) -> str:
+    """Choose the device and set it up; raises DefectlocError where it is not there."""
+    device = devices.choose(settings.device)
+    devices.prepare(device, settings.threads)
+    return device
+
+
+def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedModel:
+    """Load the class network of a run, with what its methods may start from.
+
+    Raises DefectlocError where the weights, or later the background images, cannot be read.
+    """
+    classifier = weights.restore(run.folder / CHECKPOINT)
+    key = weights.weights_digest(weights.state_of(classifier))
+    classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    baseline = classifier.normalize.get_buffer("mean")
+    model = ExplainedModel(classifier, [GOOD, ANOMALY], run.image_size, baseline, key)
+    model.background = functools.cache(lambda: _background(run, settings))
+    for kind in ("memory", "fusion"):
+        try:
+            product = run.product(kind)
+        except DefectlocError:
+            # There is none, or it is not clear which one is meant: whoever asks for the method is told.
+            continue
+        # The name holds the hash of all that the product was made from.
+        model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(product, device, run.record["precision"]))
+    return model
+
+
+def _background(run: Run, settings: ExplainSettings) -> torch.Tensor:
+    """Read a random choice of good training images `(B, 3, S, S)`."""
+    root = root_of(run, settings)
+    good = rows_of(run.catalog(), "train").query("label == 0")["path"].to_numpy()
+    chosen = np.random.default_rng(settings.seed).permutation(len(good))[: settings.attribution.background]
+    return torch.stack([resize(read_image(root / good[i]), run.image_size) for i in sorted(chosen)])
+
+
+class _ProductMap:
+    """The map of a product of a run, for images that the run does not know; its files are read when first needed."""
+
+    def __init__(self, product: Product, device: str, precision: str) -> None:
+        self._product, self._device, self._precision = product, device, precision
+
+    @functools.cached_property
+    def _parts(self) -> tuple[MemoryBank, list[Level], Fusion | None]:
+        if self._product.kind == "memory":
+            return *load_bank(self._product.folder, self._device), None
+        # The bank that the fusion was made with lies beside it.
+        bank, levels = load_bank(self._product.folder.with_name(self._product.made_from["memory"]), self._device)
+        return bank, levels, load_fusion(self._product.folder, bank)
+
+    def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:
+        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's."""
+        bank, levels, fusion = self._parts
+        found = Trunk(network, self._device, self._precision)(list(images), levels)  # type: ignore[arg-type]
+        values = [found[level] for level in levels]
+        distances = bank.distances(values)
+        return (distances if fusion is None else fusion.fuse(values, distances)), Grid(*bank.grid)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A prediction with a sentence for its caption; a part to be reviewed is neither good nor defective."""
+
+    prediction: ClassPrediction
+    sentence: str
+    is_review: bool
+
+
+def verdict(predictor: Predictor, image: np.ndarray) -> Verdict:
+    """Judge an image `(H, W, 3)` as `defectloc predict` does, by the run's last decision."""
+    (found,) = predictor.predict_arrays([image])
+    prediction = ClassPrediction(np.array([1 - found.probability, found.probability]), int(found.predicted))
+    sentence = predictor.decision.describe(found.probability, found.verdict)
+    return Verdict(prediction, sentence, found.verdict == "review")

@@ -1,0 +1,123 @@
+"""One setting of post-processing of a run: the maps it uses, and the folder addressed by all that it is made from."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from defectloc.config import DecisionConfig, LocalizationConfig
+from defectloc.data.digests import Digests
+from defectloc.evaluation.image import image_scores
+from defectloc.localization.localizer import Localizer, ValidationMap
+from defectloc.localization.scores import top_k_mean
+from defectloc.runs import directory, scoring
+from defectloc.runs.directory import LOCALIZATION, Run, rows_of, stacked
+from defectloc.runs.maps import RunMaps, truth_digest
+from defectloc.runs.products import Product
+from defectloc.runs.shortcut_table import read_shortcut_table
+
+# Raised when the code changes what a localization holds.
+VERSION = 1
+CLASS = "class"
+
+
+class Localization:
+    """One setting of a run: which maps it uses, and the folder that is addressed by all that it is made from."""
+
+    def __init__(
+        self,
+        run: Run,
+        localization: LocalizationConfig,
+        decision: DecisionConfig,
+        root: Path | None = None,
+        ignore_mask: str | None = None,
+        products: dict[str, Product] | None = None,
+    ) -> None:
+        """`products`: the maps to use by kind; those that are not given are the ones `train` was last asked for."""
+        self.run, self.localization, self.decision = run, localization, decision
+        self.root = root or Path(run.record["root"])
+        given = dict(products or {})
+        kinds = {str(localization.map), *({str(decision.score)} - {CLASS})}
+        if run.has_class_network:
+            kinds.add("cam")
+        elif decision.score == CLASS:
+            run.require_class_network()
+        if "fusion" in kinds:
+            kinds.add("memory")
+        self.products = {kind: given.get(kind) or run.product(kind) for kind in sorted(kinds)}
+        digests = Digests(run.folder.parent.parent / ".digests")
+        self.truth = truth_digest(run, self.root, ignore_mask, digests)
+        self._ignore_mask = ignore_mask
+        self.maps = self._maps_of(str(localization.map))
+
+    @property
+    def name(self) -> str:
+        """Name the folder by a hash of settings, products, ground truth and code version."""
+        made_from = {
+            "version": [VERSION, scoring.VERSION],
+            "localization": asdict(self.localization),
+            "decision": asdict(self.decision),
+            "maps": {kind: product.name for kind, product in self.products.items()},
+            "truth": self.truth,
+        }
+        return f"{self.localization.map}-{directory.digest_of(made_from)[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder."""
+        return self.run.folder / LOCALIZATION / self.name
+
+    @property
+    def has_review_band(self) -> bool:
+        """Tell whether images between two thresholds go to review."""
+        return None not in (self.decision.max_escape_rate, self.decision.max_overkill_rate)
+
+    def _maps_of(self, kind: str) -> RunMaps:
+        return RunMaps(self.run, kind, self.root, self._ignore_mask, self.products[kind])
+
+    def images(self) -> pd.DataFrame:
+        """Give the held-out images with the columns that their score is made of."""
+        images, kind = self.run.images(), str(self.decision.score)
+        if kind == CLASS:
+            return images
+        images = images.assign(map_score=top_k_mean(stacked(self.run.maps(kind, self.products[kind]), images)))
+        if kind == "fusion":
+            retained = read_shortcut_table(self.products["fusion"])
+            images = images.merge(retained, on="path", how="left", validate="1:1")
+        return images
+
+    def reliability_counts(self) -> tuple[int, int]:
+        """Give how many training images the class network finds, and how many of them it still does when replaced."""
+        if self.decision.score != "fusion":
+            return 0, 0
+        predicted, retained = self.products["fusion"].note["reliability_counts"]
+        return int(predicted), int(retained)
+
+    def localizer(self) -> Localizer:
+        """Fit the way from map to boxes on the validation split."""
+        validation = self.maps.split("validation")
+        good = validation[validation["label"] == 0]
+
+        def native() -> Iterator[ValidationMap]:
+            for row in validation.itertuples():
+                mask = self.maps.mask(row) if self.localization.use_masks else None
+                yield ValidationMap(self.maps.map(row), int(row.label), mask, self.maps.ignored(row))
+
+        return Localizer.fit(self.localization, native, lambda: (self.maps.cells[path] for path in good["path"]))
+
+    def bank_auroc(self) -> float | None:
+        """Measure the image AUROC of the memory bank alone on the validation split; None where it cannot be."""
+        if "memory" not in self.products:
+            return None
+        validation = rows_of(self.run.images(), "validation")
+        score = top_k_mean(stacked(self.run.maps("memory", self.products["memory"]), validation))
+        return image_scores(validation["label"], score, None)["auroc"]
+
+    def shortcut(self) -> dict[str, Any] | None:
+        """Score what the class decision rests on; None where no fusion was made."""
+        if "fusion" not in self.products:
+            return None
+        retained = read_shortcut_table(self.products["fusion"])
+        return scoring.shortcut(self._maps_of("cam"), retained, self.bank_auroc())
