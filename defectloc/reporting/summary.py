@@ -78,7 +78,8 @@ def summary(results: Sequence[Result], experiments: Mapping[str, Settings]) -> p
             row[f"{name}_sd"] = float(values.std()) if len(values) > 1 else np.nan
         for name in COUNTS:
             row[name] = int(group[f"confusion.{name}"].sum())
-        row["published_balanced_accuracy"] = CASE_STUDY.get(str(subset), np.nan)
+        is_mvtec = settings.get("data.name") == "mvtec"
+        row["published_balanced_accuracy"] = CASE_STUDY.get(str(subset), np.nan) if is_mvtec else np.nan
         rows.append(row)
     grouped = pd.DataFrame(rows)
     grouped["setting"] = labels(first, list(grouped["subset"]), experiments)

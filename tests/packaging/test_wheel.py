@@ -1,6 +1,7 @@
 """The wheel alone, in an empty folder, far from the checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -66,5 +67,5 @@ def test_finds_its_own_configuration(python):
 def test_shows_the_keys_and_the_options(python, module):
     done = python("-m", *module, "--help")
     assert done.returncode == 0, done.stderr
-    assert "data: csv, elpv, folder, mvtec, synthetic" in done.stdout
-    assert "learning_rate: 0.0001" in done.stdout
+    assert "data=csv|elpv|folder|mvtec|synthetic" in done.stdout
+    assert re.search(r"training.learning_rate +0.0001 +of Adam", done.stdout)

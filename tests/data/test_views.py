@@ -1,4 +1,4 @@
-"""Flips are a finite set of views: exact, drawn by (seed, epoch, image), stored once."""
+"""Flips are a finite set of views: exact, chosen by (seed, epoch, image), stored once."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def test_a_view_is_an_exact_flip():
     assert all(np.array_equal(flip(flip(image, view), view), image) for view in AXES)
 
 
-def test_draws_depend_on_seed_epoch_and_image_and_on_nothing_else():
-    def drawn(seed):
+def test_choices_depend_on_seed_epoch_and_image_and_on_nothing_else():
+    def chosen(seed):
         return [[Views(list(AXES), seed).draw(epoch, index) for index in range(200)] for epoch in range(5)]
 
-    draws = np.array(drawn(0))
-    np.testing.assert_array_equal(draws, drawn(0))
-    assert (draws != drawn(1)).mean() > 0.5
+    draws = np.array(chosen(0))
+    np.testing.assert_array_equal(draws, chosen(0))
+    assert (draws != chosen(1)).mean() > 0.5
     assert (draws[0] != draws[1]).mean() > 0.5
     # 1,000 draws of four: a view is expected 250 times, with a standard deviation of 14.
     assert np.bincount(draws.ravel(), minlength=4).min() > 190
@@ -40,8 +40,8 @@ def test_unknown_view_is_named():
         Views(["plain", "diagonal"], 0)
 
 
-def test_stored_views_are_drawn_as_streamed_ones(drawn):
-    paths = sorted((drawn / "pill" / "train" / "good").glob("*.png"))[:6]
+def test_stored_views_are_chosen_as_streamed_ones(synthetic):
+    paths = sorted((synthetic / "pill" / "train" / "good").glob("*.png"))[:6]
     views = Views(["vertical", "plain", "both"], seed=3)
     streamed = ImageDataset(paths, [0] * 6, 64, views)
     from defectloc.data.images import read_image
