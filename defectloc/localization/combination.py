@@ -14,8 +14,11 @@ from defectloc.errors import DefectlocError
 CHOICES = ((1.0, 0.0, 2), (1.0, 0.25, 1), (1.0, 0.5, 0), (1.0, 1.0, 1), (1.0, 2.0, 2), (0.0, 1.0, 4))
 # Without anything to choose by.
 EVEN = (1.0, 1.0)
+# Of fewer defective images a choice is chance.
+FEWEST = 5
 # What a power of two must gain in image AUROC, over the number of defective images that show it.
 PRIOR = 0.1
+TOO_LITTLE = "Patch head and memory bank count alike: there are too few defective images to choose by."
 # Patches whose mean is the score of an image.
 TOP = 5
 
@@ -48,15 +51,14 @@ class Combination:
         """Choose the weights on training images `(N,)` with labels, in folds, by maps `(N, h, w)` made without them.
 
         `scale` is (mean, sd) of the distances on good validation images. An image's `log_odds` and `distances` are by a
-        head and by a bank that left its fold out. Without images, or where no fold holds both classes, the weights are
-        even. Raises DefectlocError for maps that are not finite or of unequal shapes.
+        head and by a bank that left its fold out. Without images, with fewer than `FEWEST` defective ones, or where no
+        fold holds both classes, the weights are even. Raises DefectlocError for maps that are not finite or of unequal
+        shapes.
         """
         mean, sd = float(scale[0]), float(scale[1]) or 1.0
         head, bank = EVEN
         if labels is None or folds is None or log_odds is None or distances is None:
-            return cls(
-                head, bank, mean, sd, "Patch head and memory bank count alike: there is too little to choose by."
-            )
+            return cls(head, bank, mean, sd, TOO_LITTLE)
         truth, part = np.asarray(labels) == 1, np.asarray(folds)
         first, second = _maps(log_odds), (_maps(distances) - mean) / sd
         if first.shape != second.shape or len(first) != len(truth) or len(part) != len(truth):
@@ -65,10 +67,8 @@ class Combination:
                 f"{len(truth)} labels in {len(part)} folds."
             )
         usable = [fold for fold in np.unique(part) if 0 < truth[part == fold].sum() < (part == fold).sum()]
-        if not usable:
-            return cls(
-                head, bank, mean, sd, "Patch head and memory bank count alike: there is too little to choose by."
-            )
+        if not usable or truth.sum() < FEWEST:
+            return cls(head, bank, mean, sd, TOO_LITTLE)
         gains = []
         for a, b, far in CHOICES:
             scores = _scores(a * first + b * second)
@@ -98,8 +98,8 @@ class Combination:
     def from_json(cls, values: dict[str, Any]) -> "Combination":
         """Make the combination of `to_json`; raises DefectlocError where it is not that."""
         try:
-            numbers = [float(values[name]) for name in ("head_weight", "bank_weight", "mean", "sd")]
-            return cls(*numbers, message=str(values["message"]))
+            head, bank, mean, sd = (float(values[name]) for name in ("head_weight", "bank_weight", "mean", "sd"))
+            return cls(head, bank, mean, sd, str(values["message"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DefectlocError(f"this is no combination of patch head and memory bank: {error!r}.") from error
 

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class PatchHead:
 
     def save(self, path: Path) -> None:
         """Write the weights without pickle."""
-        arrays = {name: value.cpu().numpy() for name, value in self.weights.items()}
+        arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in self.weights.items()}
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 

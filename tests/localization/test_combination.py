@@ -42,7 +42,14 @@ def test_scores_are_compared_within_a_fold():
 def test_with_nothing_to_choose_by_both_count_alike(labels):
     found = Combination.fit((2.0, 4.0), labels, FOLDS, maps(RIGHT), maps(RIGHT))
     assert (found.head_weight, found.bank_weight, found.mean, found.sd) == (1.0, 1.0, 2.0, 4.0)
-    assert "too little to choose by" in found.message
+    assert "too few defective images" in found.message
+
+
+def test_a_few_defects_choose_nothing():
+    labels = np.where(np.arange(12) < 3, 0, LABELS)
+    kept = np.cumsum(labels) <= 4
+    found = Combination.fit((0.0, 1.0), labels[kept], FOLDS[kept], maps(RIGHT)[kept], maps(20 * BLIND)[kept])
+    assert (found.head_weight, found.bank_weight) == (1.0, 1.0)
 
 
 def test_the_map_is_the_weighted_sum_of_log_odds_and_standardised_distances():
