@@ -248,16 +248,16 @@ def _loss(
             parts.append(_of(values[:, n:], index))
             masks.append((rank >= 0).float().flatten(1))
     found = _log_odds(weights, _dropped(torch.cat(parts, 1), settings.dropout, generator))
-    bags, cold, noisy, *labelled = found.split([part.shape[1] for part in parts], 1)
+    bags, plain, noisy, *labelled = found.split([part.shape[1] for part in parts], 1)
     bags = bags.unflatten(1, (-1, k)).mean(-1)
-    loss = F.softplus(cold).mean(1) + settings.noise_weight * F.softplus(-noisy).mean(1)
+    loss = F.softplus(plain).mean(1) + settings.noise_weight * F.softplus(-noisy).mean(1)
     loss = loss + settings.bag_weight * F.softplus(bags[:, :n]).mean(1)
     if defective is not None:
         loss = loss + settings.bag_weight * has * F.softplus(-bags[:, n:]).mean(1)
-    for values_, mask, sign, weight in zip(
-        labelled, masks, (-1, 1), (1.0, settings.good_of_defective_weight), strict=False
-    ):
-        loss = loss + label_weight * weight * has * (mask * F.softplus(sign * values_)).sum(1) / mask.sum(1).clamp_min(
-            1
+    if labelled:
+        of_defects, of_rest = (
+            (mask * F.softplus(sign * odds)).sum(1) / mask.sum(1).clamp_min(1)
+            for odds, mask, sign in zip(labelled, masks, (-1, 1), strict=True)
         )
+        loss = loss + label_weight * has * (of_defects + settings.good_of_defective_weight * of_rest)
     return loss.sum()
