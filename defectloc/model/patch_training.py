@@ -1,0 +1,270 @@
+"""The fit of the patch head's members, all at once, on patches of a few images at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+# Standard deviations of good patches beyond which a feature says no more.
+CLAMP = 8.0
+# Of fewer defective images none can be left out.
+FEWEST_SPLIT = 2
+# Own log-odds above which a patch of a defective image is labelled a defect, and below which it is labelled good.
+SURE_DEFECT, SURE_GOOD = 0.0, -2.0
+# Standard deviations of good patches' distances to the bank beyond which a patch of a defective image is at first
+# labelled a defect, and up to which it is labelled good.
+UNUSUAL, USUAL = 4.0, 2.0
+# What a patch that the head itself calls a defect must reach there to be labelled one.
+LEAST_UNUSUAL = 1.5
+# Reliability of the bank from which on its distances label patches.
+RELIABLE = 0.5
+# Images at a time, where they are read or labelled.
+READ = 8
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the members are fitted; chosen on validation splits (docs/experiments/patch_head.md)."""
+
+    hidden: int = 128
+    dropout: float = 0.2
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    steps: int = 300
+    # Parts of the steps; at the beginning of all but the first, patches of defective images are labelled anew.
+    rounds: int = 3
+    # Good images of a step, and as many defective ones.
+    images: int = 6
+    # Patches whose mean log-odds are a bag's, and the weight of the bags' loss.
+    witnesses: int = 5
+    bag_weight: float = 1.0
+    # Patches drawn of each good image, and of each label of a defective one.
+    drawn_good: int = 64
+    drawn_labelled: int = 32
+    # What a defective image shares with good ones is no defect: that keeps the background out.
+    good_of_defective_weight: float = 0.5
+    # Noise on good patches, up to so many standard deviations, and the weight of its loss.
+    noise: float = 2.0
+    noise_weight: float = 0.1
+    # Bytes of patches that are kept.
+    budget: int = 2**30
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Patches `(n, P, C)` at half precision, and which members `(M, n)` may learn from each image."""
+
+    patches: torch.Tensor
+    allowed: torch.Tensor
+
+    # Distances `(n, P)` in standard deviations, where they label the patches.
+    unusual: torch.Tensor | None = None
+
+    def draw(self, values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw images for each member, with replacement, into `values` `(M, count, P, C)`; any where it has none.
+
+        Returns their numbers `(M, count)`.
+        """
+        weights = self.allowed.float()
+        weights[weights.sum(1) == 0] = 1.0
+        drawn = torch.multinomial(weights, values.shape[1], replacement=True, generator=generator)
+        # One copy an image into memory that is there: gathering at half precision first takes ten times as long.
+        for row, numbers in zip(values, drawn.tolist(), strict=True):
+            for place, number in zip(row, numbers, strict=True):
+                place.copy_(self.patches[number])
+        return drawn
+
+
+def bank_reliability(unusual: NDArray, truth: NDArray[np.bool_]) -> float:
+    """Return how far a bank tells patches of defective images from good ones, 0 to 1.
+
+    `unusual` `(N, h, w)` are distances in standard deviations, of good images to a bank that left them out. Of the
+    patches beyond `UNUSUAL` in defective images let a share s not be there in good ones: max(0, 2 s - 1).
+    """
+    if truth.all() or not truth.any():
+        return 0.0
+    of_defective, of_good = (float((unusual[truth == label] > UNUSUAL).mean()) for label in (True, False))
+    return max(0.0, 2 * (1 - of_good / of_defective) - 1) if of_defective > 0 else 0.0
+
+
+def train(
+    patches: Callable[[NDArray[np.intp]], torch.Tensor],
+    truth: NDArray[np.bool_],
+    members: NDArray[np.bool_],
+    seed: int,
+    device: str,
+    settings: Settings,
+    unusual: NDArray | None = None,
+) -> Weights:
+    """Fit M networks on images `(N,)`, of which `members` `(M, N)` says which each may learn from.
+
+    `unusual` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
+    they are not used. `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
+    holds fewer, good and defective images are drawn, at least half of the budget being for the good ones where there
+    are so many. Every sum is over the members, which share nothing but the drawing of random numbers.
+    """
+    generator = torch.Generator(device=device).manual_seed(seed)
+    reliability = 0.0 if unusual is None else bank_reliability(unusual, truth)
+    if reliability <= RELIABLE:
+        unusual = None
+    good, defective = _read(patches, truth, members, seed, device, settings.budget, unusual)
+    weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
+    n_drawn = settings.images * (1 if defective is None else 2)
+    values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
+    optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    for number in range(settings.rounds):
+        labels, label_weight = None, 1.0
+        if defective is not None and number > 0:
+            labels = _labels(weights, defective)
+        elif defective is not None and defective.unusual is not None:
+            labels = _labels_by_bank(defective.unusual, len(members))
+            label_weight = reliability
+        for _ in range(max(1, settings.steps // settings.rounds)):
+            optimizer.zero_grad(set_to_none=True)
+            _loss(weights, good, defective, values, labels, label_weight, settings, generator).backward()
+            optimizer.step()
+    return {name: value.detach() for name, value in weights.items()}
+
+
+def _read(
+    patches: Callable[[NDArray[np.intp]], torch.Tensor],
+    truth: NDArray[np.bool_],
+    members: NDArray[np.bool_],
+    seed: int,
+    device: str,
+    budget: int,
+    unusual: NDArray | None,
+) -> tuple[_Kept, _Kept | None]:
+    rng = np.random.default_rng(seed)
+    good, defective = (rng.permutation(np.flatnonzero(truth == label)) for label in (False, True))
+    first = _half(patches(good[:1]), device)
+    room = max(2, budget // (2 * first[0].numel()))
+    n_defective = min(len(defective), max(room // 2, room - len(good)))
+    kept = []
+    for drawn in (good[: max(1, room - n_defective)], defective[:n_defective]):
+        numbers = np.sort(drawn)
+        store = torch.empty((len(numbers), *first.shape[1:]), dtype=torch.float16, device=device)
+        for start in range(0, len(numbers), READ):
+            store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
+        distances = None if unusual is None else torch.from_numpy(unusual[numbers]).float().flatten(1).to(device)
+        kept.append(_Kept(store, torch.from_numpy(members[:, numbers]).to(device), distances))
+    return kept[0], kept[1] if n_defective else None
+
+
+def _half(patches: torch.Tensor, device: str) -> torch.Tensor:
+    return patches.to(device).clamp(-CLAMP, CLAMP).half().flatten(1, 2)
+
+
+def _start(channels: int, n_members: int, hidden: int, seed: int, device: str) -> Weights:
+    """Draw the same start for all members, on the CPU, since every device draws other numbers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int, inputs: int) -> torch.Tensor:
+        one = (2 * torch.rand(1, *shape, generator=generator) - 1) / inputs**0.5
+        return one.repeat(n_members, 1, 1).to(device).requires_grad_()
+
+    return {
+        "hidden_weight": uniform(channels, hidden, inputs=channels),
+        "hidden_bias": uniform(1, hidden, inputs=channels),
+        "output_weight": uniform(hidden, 1, inputs=hidden),
+        "output_bias": torch.zeros(n_members, 1, 1, device=device, requires_grad=True),
+    }
+
+
+def _log_odds(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
+    """Give each member's log-odds `(M, n)` of its own vectors `(M, n, C)`."""
+    hidden = F.gelu(torch.baddbmm(weights["hidden_bias"], vectors, weights["hidden_weight"]))
+    return torch.baddbmm(weights["output_bias"], hidden, weights["output_weight"])[..., 0]
+
+
+def _labels_by_bank(unusual: torch.Tensor, n_members: int) -> torch.Tensor:
+    """Label patches of defective images by their distances `(n, P)`, for all members alike (see `_labels`)."""
+    labels = (unusual > UNUSUAL).to(torch.int8) - ((unusual > USUAL) & (unusual <= UNUSUAL)).to(torch.int8)
+    return labels.expand(n_members, -1, -1)
+
+
+def _labels(weights: Weights, defective: _Kept) -> torch.Tensor:
+    """Label patches of defective images by each member's own log-odds: `(M, n, P)`, 1 defect, 0 good, -1 neither."""
+    n_members, found = len(weights["output_bias"]), []
+    with torch.no_grad():
+        for some in defective.patches.split(READ):
+            vectors = some.float().flatten(0, 1).expand(n_members, -1, -1)
+            found.append(_log_odds(weights, vectors).unflatten(1, some.shape[:2]))
+    log_odds = torch.cat(found, 1)
+    is_defect, is_good = log_odds > SURE_DEFECT, log_odds <= SURE_GOOD
+    if defective.unusual is not None:
+        is_defect = is_defect & (defective.unusual > LEAST_UNUSUAL)
+        is_good = is_good & (defective.unusual <= USUAL)
+    return is_defect.to(torch.int8) - (~is_defect & ~is_good).to(torch.int8)
+
+
+def _of(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Give the patches `(M, n * k, C)` of images `(M, n, P, C)` at places `(M, n, k)`."""
+    return values.gather(2, index[..., None].expand(-1, -1, -1, values.shape[-1])).flatten(1, 2)
+
+
+def _dropped(vectors: torch.Tensor, rate: float, generator: torch.Generator) -> torch.Tensor:
+    """Set a share of the features to zero, and scale the rest up."""
+    keep = torch.rand(vectors.shape, generator=generator, device=vectors.device) >= rate
+    return vectors * keep / (1 - rate)
+
+
+def _loss(
+    weights: Weights,
+    good: _Kept,
+    defective: _Kept | None,
+    values: torch.Tensor,
+    labels: torch.Tensor | None,
+    label_weight: float,
+    settings: Settings,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Sum the members' losses on a few images, which are drawn into `values` `(M, n, P, C)`.
+
+    The witnesses of all patches are found without gradients; only they and some drawn patches are learned from, which
+    takes half the time of learning from all.
+    """
+    n, k, n_members = settings.images, settings.witnesses, len(good.allowed)
+    device = good.patches.device
+    good.draw(values[:, :n], generator)
+    member = torch.arange(n_members, device=device)[:, None]
+    if defective is not None:
+        drawn = defective.draw(values[:, n:], generator)
+        has = defective.allowed.any(1).float()
+    n_patches = values.shape[2]
+    k = min(k, n_patches)
+    with torch.no_grad():
+        log_odds = _log_odds(weights, values.flatten(1, 2)).unflatten(1, values.shape[1:3])
+        witnesses = log_odds.topk(k, -1).indices
+    places = torch.randint(n_patches, (n_members, n, settings.drawn_good), generator=generator, device=device)
+    of_good = _of(values[:, :n], places)
+    strength = torch.rand((*of_good.shape[:2], 1), generator=generator, device=device)
+    noise = torch.randn(of_good.shape, generator=generator, device=device)
+    parts = [_of(values, witnesses), of_good, of_good + settings.noise * strength * noise]
+    masks = []
+    if defective is not None and labels is not None:
+        label = labels[member, drawn]
+        order = torch.rand(label.shape, generator=generator, device=device)
+        for wanted in (1, 0):
+            rank, index = order.masked_fill(label != wanted, -1.0).topk(min(settings.drawn_labelled, n_patches), -1)
+            parts.append(_of(values[:, n:], index))
+            masks.append((rank >= 0).float().flatten(1))
+    found = _log_odds(weights, _dropped(torch.cat(parts, 1), settings.dropout, generator))
+    bags, plain, noisy, *labelled = found.split([part.shape[1] for part in parts], 1)
+    bags = bags.unflatten(1, (-1, k)).mean(-1)
+    loss = F.softplus(plain).mean(1) + settings.noise_weight * F.softplus(-noisy).mean(1)
+    loss = loss + settings.bag_weight * F.softplus(bags[:, :n]).mean(1)
+    if defective is not None:
+        loss = loss + settings.bag_weight * has * F.softplus(-bags[:, n:]).mean(1)
+    if defective is not None and labelled:
+        of_defects, of_rest = (
+            (mask * F.softplus(sign * odds)).sum(1) / mask.sum(1).clamp_min(1)
+            for odds, mask, sign in zip(labelled, masks, (-1, 1), strict=True)
+        )
+        loss = loss + label_weight * has * (of_defects + settings.good_of_defective_weight * of_rest)
+    return loss.sum()

@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+
+from defectloc.errors import DefectlocError
+from defectloc.localization.combination import Combination
+
+LABELS, FOLDS = np.tile([0, 0, 1, 1], 3), np.repeat([0, 1, 2], 4)
+
+
+def maps(scores: np.ndarray) -> np.ndarray:
+    """Make maps `(N, 4, 5)` of background 0 whose five largest values are an image's score."""
+    found = np.zeros((len(scores), 4, 5))
+    found[:, 0] = np.asarray(scores)[:, None]
+    return found
+
+
+RIGHT, BLIND = np.where(LABELS == 1, 3.0, 1.0), np.tile([1.0, 3.0], 6)
+
+
+def test_the_one_that_knows_gets_the_weight():
+    by_head = Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(RIGHT), maps(4 * BLIND))
+    assert (by_head.head_weight, by_head.bank_weight) == (1.0, 0.0)
+    by_bank = Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(9 * BLIND), maps(RIGHT))
+    assert (by_bank.head_weight, by_bank.bank_weight) == (0.0, 1.0)
+
+
+def test_where_both_know_as_much_the_prior_decides():
+    found = Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(RIGHT), maps(RIGHT))
+    assert (found.head_weight, found.bank_weight) == (1.0, 0.5)
+
+
+def test_scores_are_compared_within_a_fold():
+    # Over all images neither ranks anything: each member's log-odds have an offset of their own.
+    offset = np.repeat([0.0, 40.0, 80.0], 4)
+    found = Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(RIGHT + offset), maps(20 * BLIND))
+    assert (found.head_weight, found.bank_weight) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros(12, int), np.ones(12, int)])
+def test_with_nothing_to_choose_by_both_count_alike(labels):
+    found = Combination.fit((2.0, 4.0), labels, FOLDS, maps(RIGHT), maps(RIGHT))
+    assert (found.head_weight, found.bank_weight, found.mean, found.sd) == (1.0, 1.0, 2.0, 4.0)
+    assert "too few defective images" in found.message
+
+
+def test_a_few_defects_choose_nothing():
+    labels = np.where(np.arange(12) < 3, 0, LABELS)
+    kept = np.cumsum(labels) <= 4
+    found = Combination.fit((0.0, 1.0), labels[kept], FOLDS[kept], maps(RIGHT)[kept], maps(20 * BLIND)[kept])
+    assert (found.head_weight, found.bank_weight) == (1.0, 1.0)
+
+
+def test_the_map_is_the_weighted_sum_of_log_odds_and_standardised_distances():
+    combination = Combination(1.0, 0.5, mean=2.0, sd=4.0, message="")
+    log_odds, distances = np.arange(20.0).reshape(1, 4, 5), np.full((1, 4, 5), 10.0)
+    found = combination.apply(log_odds, distances)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, log_odds + 0.5 * (10 - 2) / 4)
+    assert combination.score(found).tolist() == [17.0 + 1.0]
+
+
+def test_equal_distances_on_good_images_do_not_divide_by_zero():
+    found = Combination.fit((2.0, 0.0))
+    np.testing.assert_allclose(found.apply(np.zeros((1, 2, 2)), np.full((1, 2, 2), 5.0)), 3.0)
+
+
+def test_written_and_read_it_is_the_same():
+    combination = Combination.fit((1.0, 2.0), LABELS, FOLDS, maps(RIGHT), maps(BLIND))
+    assert Combination.from_json(json.loads(json.dumps(combination.to_json()))) == combination
+    with pytest.raises(DefectlocError, match="no combination"):
+        Combination.from_json({"head_weight": 1.0})
+
+
+def test_maps_that_do_not_belong_together_are_refused():
+    with pytest.raises(DefectlocError, match="do not belong to 12 labels"):
+        Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(RIGHT), maps(RIGHT)[:, :2])
+    with pytest.raises(DefectlocError, match="finite"):
+        Combination(1.0, 1.0, 0.0, 1.0, "").apply(np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2)))

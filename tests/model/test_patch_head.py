@@ -1,0 +1,157 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from defectloc.errors import DefectlocError
+from defectloc.model.patch_head import PatchHead, inner_folds
+from defectloc.model.patch_training import Settings, bank_reliability, train
+
+CHANNELS, SIDE = 6, 4
+SHORT = Settings(hidden=8, steps=150, drawn_good=8, drawn_labelled=8, learning_rate=1e-2)
+GOOD, BAD = 12, 8
+LABELS = np.repeat([0, 1], [GOOD, BAD])
+
+
+def bags(n_good: int, n_bad: int, seed: int = 0, channel: int = 0) -> torch.Tensor:
+    """Make patches of noise; one patch of each defective image stands out in a channel."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(n_good + n_bad, SIDE, SIDE, CHANNELS, generator=generator)
+    values[n_good:, 1, 2, channel] += 6
+    return values
+
+
+def fitted(seed: int = 0, settings: Settings = SHORT, unusual: np.ndarray | None = None) -> PatchHead:
+    values = bags(GOOD, BAD)
+    folds = inner_folds(LABELS, 0)
+    return PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, seed, settings=settings, unusual=unusual)
+
+
+def test_labels_of_images_find_the_patch():
+    found = fitted().log_odds(bags(5, 5, seed=1))
+    assert found.shape == (10, SIDE, SIDE)
+    assert found.dtype == np.float32
+    assert (found[5:, 1, 2] > 0).all()
+    assert found[:5].max() < found[5:, 1, 2].min()
+    assert (found[5:].reshape(5, -1).argmax(1) == SIDE + 2).all()
+
+
+def test_equal_seeds_give_equal_heads():
+    first, second, other = fitted(3), fitted(3), fitted(4)
+    for name, value in first.weights.items():
+        assert torch.equal(value, second.weights[name])
+    assert not torch.equal(first.weights["hidden_weight"], other.weights["hidden_weight"])
+
+
+def test_log_odds_are_the_mean_of_members_computed_one_by_one():
+    head, values = fitted(), 9 * bags(2, 1, seed=5)
+    each = []
+    for m in range(head.n_members):
+        hidden_weight, hidden_bias, weight, bias = (value[m] for value in head.weights.values())
+        # Features beyond 8 standard deviations say no more.
+        hidden = torch.nn.functional.gelu(values.clamp(-8, 8) @ hidden_weight + hidden_bias[0])
+        each.append(hidden @ weight[:, 0] + bias[0, 0])
+    np.testing.assert_allclose(head.log_odds(values), torch.stack(each).mean(0).numpy(), atol=1e-4)
+
+
+def test_held_out_log_odds_are_by_the_member_that_did_not_see_the_image():
+    values = bags(GOOD, BAD)
+    folds = inner_folds(LABELS, 0)
+    head = PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, 0, settings=SHORT)
+    assert head.n_members == 4
+    # The images of fold 1 change, so only the members that learn from them may change: not the one that leaves it out.
+    changed = values.clone()
+    changed[torch.from_numpy(folds == 1)] += 3
+    moved = PatchHead.fit(lambda numbers: changed[numbers], LABELS, folds, 0, settings=SHORT)
+    same = [
+        all(torch.equal(head.weights[name][m], moved.weights[name][m]) for name in head.weights)
+        for m in range(head.n_members)
+    ]
+    assert same == [False, False, True, False]
+    held_out = head.held_out_log_odds(values, folds)
+    alone = PatchHead({name: value[2:3] for name, value in head.weights.items()})
+    np.testing.assert_allclose(held_out[folds == 1], alone.log_odds(values)[folds == 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("n_bad", [0, 1])
+def test_with_too_few_defective_images_there_is_one_member(n_bad):
+    values, labels = bags(6, n_bad), np.repeat([0, 1], [6, n_bad])
+    head = PatchHead.fit(lambda numbers: values[numbers], labels, inner_folds(labels, 0), 0, settings=SHORT)
+    assert head.n_members == 1
+    assert np.isfinite(head.log_odds(values)).all()
+    with pytest.raises(DefectlocError, match="too few defective images"):
+        head.held_out_log_odds(values, np.zeros(len(labels), int))
+
+
+def test_without_defects_noisy_patches_stand_out():
+    values = 0.3 * bags(GOOD, 0)
+    labels = np.zeros(GOOD, int)
+    settings = replace(SHORT, noise=4.0, noise_weight=1.0)
+    head = PatchHead.fit(lambda numbers: values[numbers], labels, inner_folds(labels, 0), 0, settings=settings)
+    far = 0.3 * bags(GOOD, 0, seed=2) + 3
+    assert head.log_odds(far).mean() > head.log_odds(values).mean() + 1
+
+
+def test_without_good_images_it_says_so():
+    with pytest.raises(DefectlocError, match="needs good training images"):
+        PatchHead.fit(lambda numbers: bags(0, 4)[numbers], np.ones(4, int), np.zeros(4, int), 0)
+
+
+def test_images_are_read_a_few_at_a_time_and_no_more_than_the_budget_holds():
+    values, asked = bags(GOOD, BAD), []
+
+    def patches(numbers):
+        asked.append(list(numbers))
+        return values[numbers]
+
+    members = np.ones((1, GOOD + BAD), bool)
+    train(patches, LABELS == 1, members, 0, "cpu", replace(SHORT, steps=3, budget=2 * SIDE * SIDE * CHANNELS * 10))
+    first, *rest = asked
+    assert len(first) == 1
+    assert max(map(len, rest)) <= 8
+    read = np.concatenate(rest).astype(int)
+    assert len(read) == len(set(read)) == 10
+    assert LABELS[read].sum() == 5
+
+
+def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():
+    unusual = np.zeros((GOOD + BAD, SIDE, SIDE))
+    unusual[GOOD:, 1, 2] = 9
+    assert bank_reliability(unusual, LABELS == 1) == 1.0
+    blind = np.full((GOOD + BAD, SIDE, SIDE), 5.0)
+    assert bank_reliability(blind, LABELS == 1) == 0.0
+    plain = fitted().weights["output_weight"]
+    assert torch.equal(fitted(unusual=blind).weights["output_weight"], plain)
+    assert not torch.equal(fitted(unusual=unusual).weights["output_weight"], plain)
+
+
+def test_reliability_is_0_without_one_of_the_classes():
+    unusual = np.full((2, 1, 1), 9.0)
+    assert bank_reliability(unusual, np.array([True, True])) == 0.0
+    assert bank_reliability(unusual, np.array([False, False])) == 0.0
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    head, values = fitted(), bags(2, 2, seed=9)
+    head.save(tmp_path / "head.npz")
+    np.testing.assert_array_equal(PatchHead.load(tmp_path / "head.npz").log_odds(values), head.log_odds(values))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_a_damaged_file_is_one_sentence(tmp_path, content):
+    path = tmp_path / "head.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DefectlocError, match="cannot be read as a patch head"):
+        PatchHead.load(path)
+
+
+def test_inner_folds_share_classes_and_keep_groups():
+    labels = np.repeat([0, 1], [9, 6])
+    folds = inner_folds(labels, 0)
+    assert [np.bincount(folds[labels == label]).tolist() for label in (0, 1)] == [[3, 3, 3], [2, 2, 2]]
+    np.testing.assert_array_equal(folds, inner_folds(labels, 0))
+    groups = np.arange(15) // 2
+    grouped = inner_folds(labels, 0, groups)
+    assert all(len(set(grouped[groups == group])) == 1 for group in groups)
