@@ -48,21 +48,25 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization)
-    if isinstance(settings, TrainSettings) and settings.data.n_defective == 0:
-        _check_unlabelled(settings)
+    if isinstance(settings, TrainSettings):
+        _check_class_network(settings)
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_without_validation(settings)
     return settings
 
 
-def _check_unlabelled(settings: TrainSettings) -> None:
+def _check_class_network(settings: TrainSettings) -> None:
+    """Refuse its map and its score where none is fitted."""
+    if settings.data.n_defective == 0:
+        why = "data.n_defective=0: without a defective image nothing learns to tell the classes apart"
+    elif settings.training.epochs == 0:
+        why = "training.epochs=0 (training=none), which leaves the class network out"
+    else:
+        return
     asked = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
     for key, value in asked.items():
-        if value != "memory":
-            raise DefectlocError(
-                f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
-                "to tell the classes apart; use localization=memory."
-            )
+        if value in ("cam", "class"):
+            raise DefectlocError(f"{key}={value} is unavailable with {why}; use localization=fusion.")
 
 
 def _check_cache(settings: CacheSettings) -> None:
@@ -160,7 +164,9 @@ def _check_train(settings: TrainSettings) -> None:
         raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")
     if settings.augmentation.views and settings.augmentation.transforms:
         raise DefectlocError("augmentation has views and transforms; choose one, since only views can be stored.")
-    for key in ("epochs", "batch_size", "learning_rate", "target_train_accuracy", "patience"):
+    if training.epochs < 0:
+        raise DefectlocError(f"training.epochs={training.epochs} must not be negative; 0 leaves the class network out.")
+    for key in ("batch_size", "learning_rate", "target_train_accuracy", "patience"):
         _positive(f"training.{key}", getattr(training, key))
     weights = training.class_weights
     if weights != "balanced":

@@ -222,7 +222,7 @@ class ModelConfig:
 class TrainingConfig:
     """How a fold is fitted."""
 
-    epochs: int = _key(10, "most epochs")
+    epochs: int = _key(10, "most epochs; 0: no class network")
     batch_size: int = _key(10, "images a step")
     learning_rate: float = _key(1e-4, "of Adam; the peak of schedule=onecycle")
     class_weights: Any = _key([1.0, 3.0], "loss weights [good, defective], or 'balanced'")
@@ -267,7 +267,7 @@ class MemoryConfig:
 class LocalizationConfig:
     """From a map to boxes."""
 
-    map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and labels")
+    map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and patch head")
     normalization: Normalization = _key(
         Normalization.none, "minmax, max, ivr: per image, 0 to 1; none: as it is; good: z-score of good validation maps"
     )

@@ -17,7 +17,7 @@ from defectloc.data import splits
 from defectloc.data.images import read_image
 from defectloc.runs.bank import BANK
 from defectloc.runs.directory import Run
-from defectloc.runs.fusion import FUSION
+from defectloc.runs.fusion import HEAD
 from defectloc.runs.predictor import Predictor
 
 # Images at once where throughput is measured.
@@ -102,7 +102,7 @@ def note_maps(bench: Benchmark) -> None:
             bench.note("maps", f"{size} px, {kind} / cam", value / medians[MapKind.cam], "", basis)
         more = stored[MapKind.memory] - stored[MapKind.cam]
         bench.note("maps", f"{size} px, stored for the memory bank, per image", more, "bytes")
-        for kind, name in ((MapKind.memory, BANK), (MapKind.fusion, FUSION)):
+        for kind, name in ((MapKind.memory, BANK), (MapKind.fusion, HEAD)):
             file = finished.product(kind).folder / name
             bench.note("maps", f"{size} px, {name}", file.stat().st_size, "bytes")
 

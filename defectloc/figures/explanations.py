@@ -13,7 +13,7 @@ from defectloc.figures.overlay import paint_map
 from defectloc.figures.signed_maps import green_and_red, paint_signed, paint_superpixels, red_and_blue
 
 # Maps on which 0 is neither for nor against, and distances.
-LOG_ODDS, DISTANCES = ("cam", "channels"), ("memory", "fusion")
+LOG_ODDS, DISTANCES = ("cam", "channels", "fusion"), ("memory",)
 # Signed maps at the pixels.
 SIGNED = ("integrated-gradients", "expected-gradients", "occlusion", "shap-partition")
 

@@ -12,18 +12,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from defectloc.config import DecisionConfig
 from defectloc.errors import DefectlocError
-from defectloc.localization import score_weights, thresholds
+from defectloc.localization import thresholds
 from defectloc.localization.calibration import Calibration, brier_score, expected_calibration_error, fit_platt
-from defectloc.localization.score_weights import ScoreWeights
+from defectloc.localization.score_scale import OVERKILL, ScoreScale, by_good
 
 GOOD, REVIEW, DEFECTIVE = "good", "review", "defective"
-# The columns of images that each score is made of, in the order of its weights.
-INPUTS = {
-    "class": ("log_odds",),
-    "memory": ("map_score",),
-    "fusion": ("log_odds", "retained_log_odds", "map_score"),
-}
+# The column of images that each score is made of.
+INPUTS = {"class": "log_odds", "memory": "map_score", "fusion": "map_score"}
 FOLDS = 5
+# Of fewer defective validation images a threshold by both classes is chance; that of a map is chosen by good ones.
+FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Decision:
     """
 
     score: str
-    weights: ScoreWeights
+    scale: ScoreScale
     calibration: Calibration
     prevalence: float | None
     threshold: Limit
@@ -54,20 +52,17 @@ class Decision:
     fallback: bool = False
 
     @classmethod
-    def fit(
-        cls, validation: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int] = (0, 0)
-    ) -> "Decision":
-        """Fit score weights, calibration and threshold to the validation split, each to the scores before it.
+    def fit(cls, validation: pd.DataFrame, config: DecisionConfig) -> "Decision":
+        """Fit scale, calibration and threshold to the validation split, each to the scores before it.
 
-        `validation` has `label` and the columns of `INPUTS`; with score=class, a fixed threshold and no calibration
-        nothing is fitted and it may be empty. `reliability_counts`: training images with class log-odds above 0, and
-        those of them that retain them under counterfactual replacement. Calibration errors are cross-fitted, at the
-        split's own prevalence. Raises DefectlocError for NaN, infinities and values out of range.
+        `validation` has `label` and the column of `INPUTS`; with score=class, a fixed threshold and no calibration
+        nothing is fitted and it may be empty. Calibration errors are cross-fitted, at the split's own prevalence.
+        Raises DefectlocError for NaN, infinities and values out of range.
         """
-        decision = cls._fit(validation, config, reliability_counts)
+        decision = cls._fit(validation, config)
         if not config.calibrate or validation["label"].nunique() < 2:
             return decision
-        held_out = cls.cross_fit(validation, replace(config, prevalence=None), reliability_counts)
+        held_out = cls.cross_fit(validation, replace(config, prevalence=None))
         labels, before, after = held_out["label"], expit(held_out["score"]), held_out["probability"]
         measured = replace(
             decision.calibration,
@@ -79,18 +74,21 @@ class Decision:
         return replace(decision, calibration=measured)
 
     @classmethod
-    def _fit(cls, validation: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int]) -> "Decision":
+    def _fit(cls, validation: pd.DataFrame, config: DecisionConfig) -> "Decision":
         if config.prevalence is not None and not 0 < config.prevalence < 1:
             raise DefectlocError(f"decision.prevalence={config.prevalence} is a share: give a number between 0 and 1.")
-        weights = _weights(validation, config, reliability_counts)
+        scale = ScoreScale()
+        if config.score != "class":
+            scale = by_good(validation["label"], _input(validation, str(config.score)))
         calibration = Calibration()
         if config.calibrate:
-            calibration = fit_platt(validation["label"], weights(*_inputs(validation, str(config.score))))
+            calibration = fit_platt(validation["label"], scale(_input(validation, str(config.score))))
         fixed = Limit(calibration.score_at(config.threshold, config.prevalence), float(config.threshold))
-        common = (str(config.score), weights, calibration, config.prevalence)
+        common = (str(config.score), scale, calibration, config.prevalence)
         if config.threshold_from == "fixed":
             return cls(*common, fixed, fixed, "Fixed.")
-        scores = weights(*_inputs(validation, str(config.score)))
+        scores = scale(_input(validation, str(config.score)))
+        fallback = _is_by_good(validation["label"], config)
         try:
             chosen = _choose(validation["label"], scores, config)
         except thresholds.NoThresholdError as error:
@@ -101,16 +99,10 @@ class Decision:
             Limit(score, float(expit(calibration.log_odds(score, config.prevalence))))
             for score in (chosen.value, upper)
         )
-        return cls(*common, threshold, defective_above, chosen.sentence)
+        return cls(*common, threshold, defective_above, chosen.sentence, fallback)
 
     @classmethod
-    def cross_fit(
-        cls,
-        validation: pd.DataFrame,
-        config: DecisionConfig,
-        reliability_counts: tuple[int, int] = (0, 0),
-        seed: int = 0,
-    ) -> pd.DataFrame:
+    def cross_fit(cls, validation: pd.DataFrame, config: DecisionConfig, seed: int = 0) -> pd.DataFrame:
         """Return `apply` of each validation image by a Decision that was fitted to the validation images without it.
 
         By five stratified folds, fewer where a class has fewer images; a class of one image is left out of the fold
@@ -118,7 +110,7 @@ class Decision:
         """
         labels = validation["label"].to_numpy().astype(int)
         if len(labels) == 0:
-            return cls._fit(validation, config, reliability_counts).apply(validation)
+            return cls._fit(validation, config).apply(validation)
         rarest = int(np.bincount(labels, minlength=2).min())
         parts: Iterable[tuple[NDArray, NDArray]] = [(np.zeros(0, int), np.zeros(1, int))]
         if rarest >= 2:
@@ -127,7 +119,7 @@ class Decision:
             parts = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed).split(labels)
         judged, places = [], []
         for rest, held_out in parts:
-            decision = cls._fit(validation.iloc[rest], config, reliability_counts)
+            decision = cls._fit(validation.iloc[rest], config)
             judged.append(decision.apply(validation.iloc[held_out]))
             places.append(held_out)
         return pd.concat(judged).iloc[np.argsort(np.concatenate(places))]
@@ -137,7 +129,7 @@ class Decision:
 
         Raises DefectlocError where a score is NaN or infinite, which would pass as good.
         """
-        scores = self.weights(*_inputs(images, self.score))
+        scores = self.scale(_input(images, self.score))
         if not np.isfinite(scores).all():
             raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
         between = np.where(scores > self.threshold.score, REVIEW, GOOD)
@@ -155,7 +147,7 @@ class Decision:
     @property
     def messages(self) -> list[str]:
         """What could not be fitted, as sentences to print."""
-        steps = ((self.weights.fallback, self.weights.sentence), (self.calibration.fallback, self.calibration.sentence))
+        steps = ((self.scale.fallback, self.scale.sentence), (self.calibration.fallback, self.calibration.sentence))
         return [sentence for fallback, sentence in (*steps, (self.fallback, self.threshold_from)) if fallback]
 
     def describe(self, probability: float, verdict: str | None = None) -> str:
@@ -178,15 +170,14 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Return all that `from_json` needs, as plain numbers, strings, lists and dicts."""
-        return asdict(self) | {"weights": asdict(self.weights) | {"weights": list(self.weights.weights)}}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Decision":
         """Rebuild a Decision from `to_json`; raises DefectlocError for anything else."""
         try:
-            weights = content["weights"]
             parts = {
-                "weights": ScoreWeights(**weights | {"weights": tuple(weights["weights"])}),
+                "scale": ScoreScale(**content["scale"]),
                 "calibration": Calibration(**content["calibration"]),
                 "threshold": Limit(**content["threshold"]),
                 "defective_above": Limit(**content["defective_above"]),
@@ -196,20 +187,16 @@ class Decision:
             raise DefectlocError(f"This is no decision of a run ({error}): localise the run again.") from error
 
 
-def _inputs(images: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
+def _input(images: pd.DataFrame, score: str) -> NDArray[np.float64]:
     if score not in INPUTS:
         raise DefectlocError(f"decision.score={score} is unknown: choose one of {', '.join(INPUTS)}.")
-    return [images[column].to_numpy(dtype=np.float64) for column in INPUTS[score]]
+    return images[INPUTS[score]].to_numpy(dtype=np.float64)
 
 
-def _weights(images: pd.DataFrame, config: DecisionConfig, reliability_counts: tuple[int, int]) -> ScoreWeights:
-    if config.score == "class":
-        return ScoreWeights()
-    inputs = _inputs(images, str(config.score))
-    if config.score == "memory":
-        return score_weights.by_good(images["label"], *inputs)
-    log_odds, retained, map_score = inputs
-    return score_weights.by_reliability(images["label"], log_odds, retained, map_score, reliability_counts)
+def _is_by_good(labels: pd.Series, config: DecisionConfig) -> bool:
+    """Tell whether good validation images alone give the threshold: that of a map, with few defects or none."""
+    is_plain = config.max_escape_rate is None and config.max_overkill_rate is None
+    return is_plain and config.score != "class" and int(labels.sum()) < FEWEST
 
 
 def _choose(labels: pd.Series, scores: NDArray[np.float64], config: DecisionConfig) -> thresholds.Chosen:
@@ -220,4 +207,8 @@ def _choose(labels: pd.Series, scores: NDArray[np.float64], config: DecisionConf
         return thresholds.by_max_escape_rate(labels, scores, escape)
     if overkill is not None:
         return thresholds.by_max_overkill_rate(labels, scores, overkill)
+    if _is_by_good(labels, config):
+        chosen = thresholds.by_max_overkill_rate(labels, scores, OVERKILL)
+        few = f"{int(labels.sum())} defective validation images are too few to choose a threshold by"
+        return thresholds.Chosen(chosen.value, f"{few}: {chosen.sentence}")
     return thresholds.by_balanced_accuracy(labels, scores)

@@ -57,8 +57,7 @@ class NormalFeatures:
             for batch in good
             for image in torch.from_numpy(np.ascontiguousarray(batch)).float().flatten(2)
         ]
-        # At the precision of the file, so that a run read again gives the same.
-        return cls(torch.cat(sample).half().float().to(device))
+        return cls(torch.cat(sample).to(device))
 
     def retained(self, classifier: Classifier, features: np.ndarray, anomaly: np.ndarray) -> Retained:
         """Give what the decision retains once every cell without an anomalous patch in or beside it is replaced.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
@@ -30,6 +31,7 @@ CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
 # other channels did better on some validation splits and worse on the real photographs (docs/localization.md).
 SMALLEST_SD = 1e-6
+NAMES = ("mean", "sd", "projection", "vectors", "origins")
 
 Arrays = Sequence[np.ndarray]
 
@@ -101,10 +103,12 @@ class MemoryBank:
         sd: torch.Tensor,
         projection: torch.Tensor,
         vectors: torch.Tensor,
+        origins: torch.Tensor,
         grids: Sequence[Grid],
     ) -> None:
-        """Mean and sd `(C,)`, projection `(C, D)`, vectors `(M, D)`; the grid of each level."""
+        """Mean and sd `(C,)`, projection `(C, D)`, vectors `(M, D)` of images `(M,)`; the grid of each level."""
         self.mean, self.sd, self.projection, self.vectors, self.grids = mean, sd, projection, vectors, tuple(grids)
+        self.origins = origins
         self._pieces = [(piece.square().sum(1), piece.T.contiguous()) for piece in vectors.split(PIECE)]
 
     @classmethod
@@ -139,7 +143,18 @@ class MemoryBank:
             for image in patches(batch, grids, device).flatten(1, 2):
                 sample = image[sampler.indices(len(image)).to(device)]
                 kept.append(((sample - mean) / sd) @ projection)
-        return cls(mean, sd, projection, torch.cat(kept), grids)
+        numbers = torch.arange(len(kept)).repeat_interleave(torch.tensor([len(each) for each in kept]))
+        return cls(mean, sd, projection, torch.cat(kept), numbers.to(device), grids)
+
+    def without(self, images: ArrayLike) -> "MemoryBank | None":
+        """Give the bank without the patches of some of its images, by their numbers in `fit`; None if none is left.
+
+        Mean, sd and projection are still those of all images.
+        """
+        left = ~torch.isin(self.origins, torch.as_tensor(np.asarray(images, dtype=np.int64), device=self.device))
+        if not left.any():
+            return None
+        return MemoryBank(self.mean, self.sd, self.projection, self.vectors[left], self.origins[left], self.grids)
 
     @property
     def device(self) -> torch.device:
@@ -180,7 +195,7 @@ class MemoryBank:
 
     def save(self, path: Path) -> None:
         """Write the bank without pickle."""
-        arrays = {name: getattr(self, name).cpu().numpy() for name in ("mean", "sd", "projection", "vectors")}
+        arrays = {name: getattr(self, name).cpu().numpy() for name in NAMES}
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(file, grids=np.array(self.grids, dtype=np.float64), **arrays)
 
@@ -190,8 +205,6 @@ class MemoryBank:
         try:
             with np.load(path, allow_pickle=False) as content:
                 grids = [(float(stride), float(offset)) for stride, offset in content["grids"]]
-                names = ("mean", "sd", "projection", "vectors")
-                mean, sd, projection, vectors = (torch.from_numpy(content[name]).to(device) for name in names)
-                return cls(mean, sd, projection, vectors, grids)
+                return cls(*(torch.from_numpy(content[name]).to(device) for name in NAMES), grids)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DefectlocError(f"{path} cannot be read as a memory bank; fit it again.") from error

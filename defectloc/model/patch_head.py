@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
-from defectloc.model.patch_training import CLAMP, FEWEST_SPLIT, Settings, Weights, train
+from defectloc.model.kept_patches import CLAMP
+from defectloc.model.patch_training import FEWEST_SPLIT, Settings, Weights, train
 
 # Patches at once, so that the hidden layer of a large photograph does not have to fit in memory.
 CHUNK = 2**14

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-# Standard deviations of good patches beyond which a feature says no more.
-CLAMP = 8.0
+from defectloc.model.kept_patches import READ, KeptPatches, read
+
 # Of fewer defective images none can be left out.
 FEWEST_SPLIT = 2
 # Own log-odds above which a patch of a defective image is labelled a defect, and below which it is labelled good.
@@ -21,8 +21,6 @@ UNUSUAL, USUAL = 4.0, 2.0
 LEAST_UNUSUAL = 1.5
 # Reliability of the bank from which on its distances label patches.
 RELIABLE = 0.5
-# Images at a time, where they are read or labelled.
-READ = 8
 
 Weights = dict[str, torch.Tensor]
 
@@ -53,31 +51,6 @@ class Settings:
     noise_weight: float = 0.1
     # Bytes of patches that are kept.
     budget: int = 2**30
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """Patches `(n, P, C)` at half precision, and which members `(M, n)` may learn from each image."""
-
-    patches: torch.Tensor
-    allowed: torch.Tensor
-
-    # Distances `(n, P)` in standard deviations, where they label the patches.
-    unusual: torch.Tensor | None = None
-
-    def draw(self, values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Draw images for each member, with replacement, into `values` `(M, count, P, C)`; any where it has none.
-
-        Returns their numbers `(M, count)`.
-        """
-        weights = self.allowed.float()
-        weights[weights.sum(1) == 0] = 1.0
-        drawn = torch.multinomial(weights, values.shape[1], replacement=True, generator=generator)
-        # One copy an image into memory that is there: gathering at half precision first takes ten times as long.
-        for row, numbers in zip(values, drawn.tolist(), strict=True):
-            for place, number in zip(row, numbers, strict=True):
-                place.copy_(self.patches[number])
-        return drawn
 
 
 def bank_reliability(unusual: NDArray, truth: NDArray[np.bool_]) -> float:
@@ -112,7 +85,7 @@ def train(
     reliability = 0.0 if unusual is None else bank_reliability(unusual, truth)
     if reliability <= RELIABLE:
         unusual = None
-    good, defective = _read(patches, truth, members, seed, device, settings.budget, unusual)
+    good, defective = read(patches, truth, members, seed, device, settings.budget, unusual)
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
@@ -129,35 +102,6 @@ def train(
             _loss(weights, good, defective, values, labels, label_weight, settings, generator).backward()
             optimizer.step()
     return {name: value.detach() for name, value in weights.items()}
-
-
-def _read(
-    patches: Callable[[NDArray[np.intp]], torch.Tensor],
-    truth: NDArray[np.bool_],
-    members: NDArray[np.bool_],
-    seed: int,
-    device: str,
-    budget: int,
-    unusual: NDArray | None,
-) -> tuple[_Kept, _Kept | None]:
-    rng = np.random.default_rng(seed)
-    good, defective = (rng.permutation(np.flatnonzero(truth == label)) for label in (False, True))
-    first = _half(patches(good[:1]), device)
-    room = max(2, budget // (2 * first[0].numel()))
-    n_defective = min(len(defective), max(room // 2, room - len(good)))
-    kept = []
-    for drawn in (good[: max(1, room - n_defective)], defective[:n_defective]):
-        numbers = np.sort(drawn)
-        store = torch.empty((len(numbers), *first.shape[1:]), dtype=torch.float16, device=device)
-        for start in range(0, len(numbers), READ):
-            store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
-        distances = None if unusual is None else torch.from_numpy(unusual[numbers]).float().flatten(1).to(device)
-        kept.append(_Kept(store, torch.from_numpy(members[:, numbers]).to(device), distances))
-    return kept[0], kept[1] if n_defective else None
-
-
-def _half(patches: torch.Tensor, device: str) -> torch.Tensor:
-    return patches.to(device).clamp(-CLAMP, CLAMP).half().flatten(1, 2)
 
 
 def _start(channels: int, n_members: int, hidden: int, seed: int, device: str) -> Weights:
@@ -188,7 +132,7 @@ def _labels_by_bank(unusual: torch.Tensor, n_members: int) -> torch.Tensor:
     return labels.expand(n_members, -1, -1)
 
 
-def _labels(weights: Weights, defective: _Kept) -> torch.Tensor:
+def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:
     """Label patches of defective images by each member's own log-odds: `(M, n, P)`, 1 defect, 0 good, -1 neither."""
     n_members, found = len(weights["output_bias"]), []
     with torch.no_grad():
@@ -216,8 +160,8 @@ def _dropped(vectors: torch.Tensor, rate: float, generator: torch.Generator) -> 
 
 def _loss(
     weights: Weights,
-    good: _Kept,
-    defective: _Kept | None,
+    good: KeptPatches,
+    defective: KeptPatches | None,
     values: torch.Tensor,
     labels: torch.Tensor | None,
     label_weight: float,

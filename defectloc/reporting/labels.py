@@ -87,6 +87,9 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     score = _text(row["decision.score"])
     decided = "" if score == "class" else f", decision by {score}"
     network = f"{_text(row['model.name'])} {_text(row['data.image_size'])}"
+    if row.get("training.epochs") == 0:
+        network += " without class network"
+        shown.add("training.epochs")
     return f"{network}, {where} {_text(row['localization.boxes'])}{decided}", shown
 
 

@@ -20,7 +20,7 @@ BANK = "bank.npz"
 # With fewer good images a bank hardly covers how good parts vary.
 FEW_GOOD = 5
 # Raised when the code changes what a bank holds or measures.
-VERSION = 3
+VERSION = 4
 
 
 def product_of(fold: Fold, folder: Path) -> Product:

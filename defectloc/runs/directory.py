@@ -106,15 +106,15 @@ class Run:
 
     @property
     def has_class_network(self) -> bool:
-        """Tell whether a class network was fitted; without a defective training image none is."""
+        """Tell whether a class network was fitted."""
         return bool(self.record["epochs"])
 
     def require_class_network(self) -> None:
         """Raise DefectlocError where no class network was fitted."""
         if not self.has_class_network:
             raise DefectlocError(
-                f"run={self.folder} was fitted without a defective image, so it has no class map and no class score; "
-                "use localization=memory."
+                f"run={self.folder} has no class network, so no class map and no class score: it was fitted without a "
+                "defective image or with training.epochs=0; use localization=fusion."
             )
 
     @property
@@ -148,7 +148,7 @@ class Run:
 
         Raises DefectlocError where there is none, or where several are there and none of them was asked for last.
         """
-        if kind != "memory":
+        if kind == "cam":
             self.require_class_network()
         found = {product.name: product for product in self.products(kind)}
         last = ((read_json(self.folder / METRICS) or {}).get("maps") or {}).get(kind)

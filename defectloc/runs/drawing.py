@@ -26,7 +26,7 @@ from defectloc.runs.threshold_curve import COARSE, threshold_curve
 UNITS = {
     "cam": "log-odds of a defect",
     "memory": "distance to the nearest normal patch",
-    "fusion": "standard deviations from normal patches, times the probability of a defect",
+    "fusion": "log-odds of a defect and standard deviations from normal patches, weighted",
 }
 # Of maps that a normalisation has given another unit.
 NORMALIZED = {
@@ -168,10 +168,10 @@ def _draw_sheet(
 
 
 def _scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:
-    """Give the values of no colour, which half of the good images' pixels reach, and of full colour: one in 200."""
+    """Give the values of no colour, 0 or what half of the good images' pixels reach, and of full colour: one in 200."""
     every = np.stack([maps.map(row, COARSE) for row in test.itertuples()])
     good = every[(test["label"] == 0).to_numpy()]
-    low = float(np.quantile(good if len(good) else every, 0.5))
+    low = max(0.0, float(np.quantile(good if len(good) else every, 0.5)))
     return low, max(float(np.quantile(every, 0.995)), low + 1e-6)
 
 

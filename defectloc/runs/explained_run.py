@@ -17,13 +17,12 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Grid
 from defectloc.model import device as devices
 from defectloc.model import weights
-from defectloc.model.fusion import Fusion
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.trunk import Trunk
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
-from defectloc.runs.fusion import load_fusion
+from defectloc.runs.fusion import Fusion, load_fusion
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import Product
 

@@ -27,16 +27,17 @@ PACKAGES = ("defectloc", "torch", "torchvision", "pytorch-lightning")
 
 
 def fit_fold(fold: Fold, folder: Path) -> None:
-    """Fit the class network, unless there is no defective image to learn from, and write the record of the run."""
+    """Fit the class network, unless there is none to fit, and write the record of the run."""
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     labels, given = list(train["label"]), settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
     history: list[dict[str, float | int | None]] = []
     seconds = {"features": 0.0, "fit": 0.0}
-    if any(labels):
+    if fold.has_class_network:
         history, seconds = _fit_network(fold, folder / UNFINISHED, class_weights)
     else:
-        print("no defective training image: the memory bank decides alone", file=sys.stderr)
+        why = "training.epochs=0" if any(labels) else "no defective training image"
+        print(f"{why}: no class network is fitted", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
     sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
@@ -89,7 +90,7 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     """
     images = fold.held_out
     table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
-    if not fold.rows(splits.TRAIN)["label"].any():
+    if not fold.has_class_network:
         if not predictions.is_file():
             directory.write_csv(predictions, table.assign(log_odds=np.nan))
         return None

@@ -1,7 +1,7 @@
 """All that a fit of one fold starts from: images and their split, the network with its weights, stored features."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,11 @@ class Fold:
         return not self._asked.isdisjoint(("memory", "fusion"))
 
     @property
+    def has_class_network(self) -> bool:
+        """Tell whether a class network is fitted: not without a defective training image, nor in no epochs."""
+        return self.settings.training.epochs > 0 and bool(self.rows(splits.TRAIN)["label"].any())
+
+    @property
     def needs_fusion(self) -> bool:
         """Tell whether the map or the decision is made of memory bank and labels together."""
         return "fusion" in self._asked
@@ -122,23 +127,20 @@ class Fold:
         store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
         return store
 
-    def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
-        """Give some of the trunk's levels `(N, C, h, w)` in batches of images, stored or, without a store, computed."""
-        size = self.settings.features.batch_size
-        stored, trunk = None, None
+    def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
+        """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""
         if self.settings.features.cache:
             stored = {level: self.store().read(list(images["digest"]), str(level)) for level in levels}
-        else:
-            trunk = Trunk(self.classifier, self.device, self.precision)
+            return lambda numbers: {level: np.stack([values[i] for i in numbers]) for level, values in stored.items()}
+        trunk = Trunk(self.classifier, self.device, self.precision)
+        paths, side = [self.root / path for path in images["path"]], self.settings.data.image_size
+        return lambda numbers: trunk([resize(read_image(paths[i]), side) for i in numbers], levels)
+
+    def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
+        """Give some of the trunk's levels `(N, C, h, w)` in batches of images."""
+        size, read = self.settings.features.batch_size, self.reader(images, levels)
         for start in range(0, len(images), size):
-            some = images.iloc[start : start + size]
-            if trunk is None:
-                assert stored is not None
-                at = range(start, start + len(some))
-                yield {level: np.stack([values[i] for i in at]) for level, values in stored.items()}
-            else:
-                resized = [resize(read_image(self.root / path), self.settings.data.image_size) for path in some["path"]]
-                yield trunk(resized, levels)
+            yield read(range(start, min(start + size, len(images))))
 
     def dataset(self, images: pd.DataFrame, augmented: bool = False) -> FeatureDataset | ImageDataset:
         """Give images in the table's order, as stored features or to be decoded."""

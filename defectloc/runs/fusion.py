@@ -1,132 +1,140 @@
-"""The fusion of a run: memory bank and labels together, its maps, and the shortcut check of the class network."""
+"""The fusion of a run: memory bank and patch head together, and their maps."""
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import torch
+from numpy.typing import NDArray
 
 from defectloc.data import splits
+from defectloc.errors import DefectlocError
+from defectloc.files import read_json
+from defectloc.localization.combination import Combination
 from defectloc.localization.normalization import GoodStatistics
-from defectloc.model import weights
-from defectloc.model.classifier import Classifier
-from defectloc.model.fusion import Fusion, Scale
 from defectloc.model.levels import Level
-from defectloc.model.memory_bank import MemoryBank
-from defectloc.model.predict import class_maps_of_features
+from defectloc.model.memory_bank import Arrays, MemoryBank
+from defectloc.model.patch_head import PatchHead, inner_folds
+from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
 from defectloc.runs import directory, products
 from defectloc.runs.bank import load_bank
 from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
+from defectloc.runs.shortcut_check import shortcut_table
 from defectloc.runs.shortcut_table import SHORTCUT
 
-FUSION = "fusion.npz"
+HEAD, COMBINATION = "patch_head.npz", "combination.json"
 # Raised when the code changes what a fusion gives.
-VERSION = 4
+VERSION = 5
 
 
-def product_of(bank: Product) -> Product:
-    """Name the fusion with a memory bank."""
-    return Product(bank.run, "fusion", {"version": VERSION, "memory": bank.name})
+@dataclass(frozen=True)
+class Fusion:
+    """A memory bank, a patch head on the bank's standardised patches, and how their maps are combined."""
+
+    bank: MemoryBank
+    head: PatchHead
+    combination: Combination
+
+    def fuse(self, levels: Arrays, distances: NDArray) -> NDArray[np.float32]:
+        """Give the fused maps `(N, h, w)` of images by their levels and their distances `(N, h, w)` in the bank."""
+        return self.combination.apply(self.head.log_odds(self.bank.standardized(levels)), distances)
 
 
-def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product) -> Product:
-    """Fit the fusion on the labelled training images and write its maps of the held-out ones, unless they are there.
+def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product | None) -> Product:
+    """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
-    `shortcut.csv` beside the maps says by image what is retained of the class log-odds under counterfactual replacement
-    by normal features.
+    With a class network, `shortcut.csv` beside the maps is its shortcut check (see `shortcut_table`).
     """
-    product = product_of(bank_product)
+    made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(Settings())}
+    product = Product(bank_product.run, "fusion", made_from)
     if product.is_whole:
         return product
     started = time.perf_counter()
     distances = products.read_maps(bank_product)
+    good = fold.rows(splits.VALIDATION).query("label == 0")
+    scale = GoodStatistics.from_maps(directory.stacked(distances, good))
     bank, levels = load_bank(bank_product.folder, fold.device)
-    classifier = weights.restore(bank_product.run / directory.CHECKPOINT).to(fold.device)
-    good = fold.rows(splits.TRAIN).query("label == 0")
-    defective = fold.rows(splits.TRAIN).query("label == 1")
-    good_validation = directory.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
-    statistics = GoodStatistics.from_maps(good_validation)
-    scale = Scale(statistics.mean, statistics.sd)
-    defective_distances = _distances(fold, defective, bank, levels)
-    fusion = Fusion.fit(
-        bank,
-        scale,
-        scale.anomaly(good_validation),
-        (_arrays(batch, levels) for batch in fold.features(good, levels)),
-        zip((_arrays(batch, levels) for batch in fold.features(defective, levels)), defective_distances, strict=True),
-        (batch[classifier.level] for batch in fold.features(good, [classifier.level])),
-        len(good),
-        fold.settings.seed,
-    )
-    if fusion.patch_classifier is None:
-        print("note: too few anomalous patches on the defective training images to learn from", file=sys.stderr)
+    fusion = _fit(fold, bank, levels, scale)
+    print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
-    fused, log_odds, cells = [], [], []
-    with images_bar("fusion", len(defective) + len(held_out)) as advance:
-        counts = _count_retained(fold, defective, fusion, classifier, defective_distances)
-        advance(len(defective))
-        of_held_out = directory.stacked(distances, held_out)
-        wanted = list(dict.fromkeys([*levels, classifier.level]))
-        at = 0
-        for batch in fold.features(held_out, wanted):
-            n = len(batch[classifier.level])
-            some = of_held_out[at : at + n]
-            at += n
-            fused.append(fusion.fuse(_arrays(batch, levels), some))
-            retained = fusion.normal_features.retained(classifier, batch[classifier.level], fusion.anomaly(some))
-            log_odds.append(retained.log_odds)
-            cells.append(retained.cells)
-            advance(n)
-    shortcut = _shortcut_table(
-        held_out, products.read_maps(cam_product), np.concatenate(log_odds), np.concatenate(cells)
-    )
+    of_held_out, fused = directory.stacked(distances, held_out), []
+    with images_bar("fusion", len(held_out)) as advance:
+        for batch in fold.features(held_out, levels):
+            at = sum(map(len, fused))
+            arrays = _arrays(batch, levels)
+            fused.append(fusion.fuse(arrays, of_held_out[at : at + len(arrays[0])]))
+            advance(len(arrays[0]))
+    shortcut = None if cam_product is None else shortcut_table(fold, products.read_maps(cam_product), distances, scale)
     with product.making() as note:
-        fusion.save(product.folder / FUSION)
-        directory.write_csv(product.folder / SHORTCUT, shortcut)
+        fusion.head.save(product.folder / HEAD)
+        directory.write_json(product.folder / COMBINATION, fusion.combination.to_json())
+        if shortcut is not None:
+            directory.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
-        note["reliability_counts"] = list(counts)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
 
 
 def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
-    """Load the fusion of a product's folder, to go with its memory bank."""
-    return Fusion.load(folder / FUSION, bank)
+    """Load the fusion of a product's folder, to go with its memory bank; raises DefectlocError where it is damaged."""
+    combination = read_json(folder / COMBINATION)
+    if combination is None:
+        raise DefectlocError(f"{folder / COMBINATION} cannot be read; start the same 'defectloc train' again.")
+    return Fusion(bank, PatchHead.load(folder / HEAD, str(bank.device)), Combination.from_json(combination))
 
 
-def _arrays(batch: Features, levels: list[Level]) -> list[np.ndarray]:
+def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics) -> Fusion:
+    """Fit the patch head on the training images, and choose the combination on each of them left out in turn."""
+    train = fold.rows(splits.TRAIN)
+    labels, groups = train["label"].to_numpy(), train["group"]
+    folds = inner_folds(labels, fold.settings.seed, groups.to_numpy() if groups.notna().all() else None)
+    read, size = fold.reader(train, levels), fold.settings.features.batch_size
+
+    def arrays(numbers: NDArray[np.intp]) -> list[NDArray]:
+        return _arrays(read(numbers), levels)
+
+    def patches(numbers: NDArray[np.intp]) -> torch.Tensor:
+        return bank.standardized(arrays(numbers))
+
+    distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
+    unusual = None if distances is None else (distances - scale.mean) / scale.sd
+    print(f"patch head: learning from {len(train)} images", file=sys.stderr)
+    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, unusual=unusual)
+    if head.n_members == 1 or distances is None:
+        return Fusion(bank, head, Combination.fit((scale.mean, scale.sd)))
+    batches = _batches(np.arange(len(train)), size)
+    log_odds = np.concatenate([head.held_out_log_odds(patches(some), folds[some]) for some in batches])
+    return Fusion(bank, head, Combination.fit((scale.mean, scale.sd), labels, folds, log_odds, distances))
+
+
+def _held_out_distances(
+    bank: MemoryBank, labels: NDArray, folds: NDArray, arrays: Callable[[NDArray[np.intp]], Arrays], size: int
+) -> NDArray | None:
+    """Give the distances `(N, h, w)` of training images to the bank without the good ones of their fold.
+
+    None where a fold has all that the bank holds.
+    """
+    found: dict[int, NDArray] = {}
+    with images_bar("memory bank, left out", len(labels)) as advance:
+        for number in np.unique(folds):
+            rest = bank.without(np.flatnonzero(folds[labels == 0] == number))
+            if rest is None:
+                return None
+            for some in _batches(np.flatnonzero(folds == number), size):
+                found |= dict(zip(some.tolist(), rest.distances(arrays(some)), strict=True))
+                advance(len(some))
+    return np.stack([found[number] for number in range(len(labels))])
+
+
+def _batches(numbers: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    return np.split(numbers, range(size, len(numbers), size))
+
+
+def _arrays(batch: Features, levels: list[Level]) -> list[NDArray]:
     return [batch[level] for level in levels]
-
-
-def _distances(fold: Fold, images: pd.DataFrame, bank: MemoryBank, levels: list[Level]) -> list[np.ndarray]:
-    """Search the distances of images once, in batches as `fold.features` gives them."""
-    return [bank.distances(_arrays(batch, levels)) for batch in fold.features(images, levels)]
-
-
-def _count_retained(
-    fold: Fold, defective: pd.DataFrame, fusion: Fusion, classifier: Classifier, distances: list[np.ndarray]
-) -> tuple[int, int]:
-    """Count the training images that the class network predicts defective, and those that stay so when replaced."""
-    predicted = retained = 0
-    for batch, some in zip(fold.features(defective, [classifier.level]), distances, strict=True):
-        features = batch[classifier.level]
-        before = class_maps_of_features(classifier, features).mean((1, 2)) > 0
-        after = fusion.normal_features.retained(classifier, features, fusion.anomaly(some)).log_odds
-        predicted += int(before.sum())
-        retained += int((after[before] > 0).sum())
-    return predicted, retained
-
-
-def _shortcut_table(
-    images: pd.DataFrame, class_maps: products.Maps, retained_log_odds: np.ndarray, retained: np.ndarray
-) -> pd.DataFrame:
-    positive = directory.stacked(class_maps, images).clip(0)
-    return images[["path"]].assign(
-        retained_log_odds=retained_log_odds,
-        retained_area=retained.mean((1, 2)),
-        retained_evidence=(positive * retained).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
-    )

@@ -82,18 +82,7 @@ class Localization:
         images, kind = self.run.images(), str(self.decision.score)
         if kind == CLASS:
             return images
-        images = images.assign(map_score=top_k_mean(stacked(self.run.maps(kind, self.products[kind]), images)))
-        if kind == "fusion":
-            retained = read_shortcut_table(self.products["fusion"])
-            images = images.merge(retained, on="path", how="left", validate="1:1")
-        return images
-
-    def reliability_counts(self) -> tuple[int, int]:
-        """Give how many training images the class network finds, and how many of them it still does when replaced."""
-        if self.decision.score != "fusion":
-            return 0, 0
-        predicted, retained = self.products["fusion"].note["reliability_counts"]
-        return int(predicted), int(retained)
+        return images.assign(map_score=top_k_mean(stacked(self.run.maps(kind, self.products[kind]), images)))
 
     def localizer(self) -> Localizer:
         """Fit the way from map to boxes on the validation split."""
@@ -116,8 +105,8 @@ class Localization:
         return image_scores(validation["label"], score, None)["auroc"]
 
     def shortcut(self) -> dict[str, Any] | None:
-        """Score what the class decision rests on; None where no fusion was made."""
-        if "fusion" not in self.products:
+        """Score what the class decision rests on; None without a class network, and where no fusion was made."""
+        if "fusion" not in self.products or not self.run.has_class_network:
             return None
         retained = read_shortcut_table(self.products["fusion"])
         return scoring.shortcut(self._maps_of("cam"), retained, self.bank_auroc())

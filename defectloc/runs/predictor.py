@@ -12,14 +12,13 @@ from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.maps import Grid, upsample
 from defectloc.localization.scores import top_k_mean
 from defectloc.model import weights
-from defectloc.model.fusion import Fusion
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.predict import class_maps_of_features
 from defectloc.model.trunk import Trunk
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run
-from defectloc.runs.fusion import load_fusion
+from defectloc.runs.fusion import Fusion, load_fusion
 
 # Of the values of a run's maps, that which gets full colour.
 FULL_COLOUR = 0.995
@@ -42,7 +41,7 @@ class Prediction:
 
 
 class Predictor:
-    """The network, memory bank, decision and localizer of a run, loaded once."""
+    """The network, memory bank, patch head, decision and localizer of a run, loaded once."""
 
     def __init__(self, run: Run, device: str) -> None:
         """Raises DefectlocError where the run was never localised, or a part of it is not what it wrote."""
@@ -98,20 +97,18 @@ class Predictor:
     def _scores_and_maps(self, images: Sequence[np.ndarray]) -> tuple[pd.DataFrame, np.ndarray]:
         """Give what the decision is made of, one row per image, and the maps `(N, h, w)`."""
         level = self._classifier.level
+        of_class = [level] if self._has_class_network else []
         resized = [resize(image, self.image_size) for image in images]
-        found = self._trunk(resized, list(dict.fromkeys([level, *self._levels])))
-        maps = {"cam": class_maps_of_features(self._classifier, found[level])}
-        log_odds = maps["cam"].astype(np.float64).mean((1, 2))
-        table = pd.DataFrame({"log_odds": log_odds if self._has_class_network else np.nan}, index=range(len(images)))
+        found = self._trunk(resized, list(dict.fromkeys([*of_class, *self._levels])))
+        table, maps = pd.DataFrame({"log_odds": np.nan}, index=range(len(images))), {}
+        if self._has_class_network:
+            maps["cam"] = class_maps_of_features(self._classifier, found[level])
+            table["log_odds"] = maps["cam"].astype(np.float64).mean((1, 2))
         levels = [found[each] for each in self._levels]
         if self._bank is not None:
             maps["memory"] = self._bank.distances(levels)
         if self._fusion is not None:
             maps["fusion"] = self._fusion.fuse(levels, maps["memory"])
-            if self.decision.score == "fusion":
-                anomaly = self._fusion.anomaly(maps["memory"])
-                retained = self._fusion.normal_features.retained(self._classifier, found[level], anomaly)
-                table["retained_log_odds"] = retained.log_odds
         if self.decision.score in maps:
             table["map_score"] = top_k_mean(maps[self.decision.score])
         return table, maps[self.kind]

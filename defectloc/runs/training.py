@@ -51,7 +51,7 @@ def _make_maps(fold: Fold, folder: Path) -> dict[str, Product]:
     products = {} if cam is None else {"cam": cam}
     if fold.needs_bank:
         products["memory"] = bank_maps(fold, folder)
-    if fold.needs_fusion and cam is not None:
+    if fold.needs_fusion:
         products["fusion"] = fusion_maps(fold, products["memory"], cam)
     return products
 

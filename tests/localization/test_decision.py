@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 from defectloc.config import DecisionConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization.calibration import brier_score, expected_calibration_error
-from defectloc.localization.decision import INPUTS, Decision
+from defectloc.localization.decision import Decision
 
 # With one good and one defective image on the wrong side of 0.
 IMAGES = pd.DataFrame({"label": [0, 0, 0, 0, 1, 0, 1, 1], "log_odds": [-3.0, -2, -1, 0, 1, 2, 3, 4]})
@@ -30,15 +30,12 @@ def config(**changes: Any) -> DecisionConfig:
 
 
 def parts(n_good: int, n_bad: int, seed: int, distance: float = 2.0) -> pd.DataFrame:
-    """Images whose `log_odds` are right for classes of equal size, and noise in the other columns."""
+    """Images whose `log_odds` are right for classes of equal size, and a map's score of another scale."""
     rng = np.random.default_rng(seed)
     label = np.repeat([0, 1], [n_good, n_bad])
     feature = rng.normal(size=n_good + n_bad) + distance * label
     log_odds = distance * feature - distance**2 / 2
-    noise = rng.normal(size=(2, n_good + n_bad))
-    return pd.DataFrame(
-        {"label": label, "log_odds": log_odds, "retained_log_odds": log_odds + noise[0], "map_score": noise[1]}
-    )
+    return pd.DataFrame({"label": label, "log_odds": log_odds, "map_score": 10 + 0.5 * feature})
 
 
 def test_fixed_threshold_without_calibration_is_the_sign_of_the_log_odds() -> None:
@@ -137,9 +134,7 @@ def test_held_out_calibration_error_is_larger_than_that_of_the_images_it_was_fit
 def test_cross_fitted_balanced_accuracy_of_noise_is_one_half(score: str) -> None:
     cross_fitted, own = [], []
     for seed in range(60):
-        noise = parts(60, 25, seed, distance=0.0)
-        rng = np.random.default_rng(1000 + seed)
-        noise["log_odds"], noise["retained_log_odds"] = rng.normal(size=(2, 85))
+        noise = parts(60, 25, seed, distance=0.0).assign(log_odds=lambda table: table["map_score"])
         for found, scores in (
             (Decision.cross_fit(noise, config(score=score)), cross_fitted),
             (Decision.fit(noise, config(score=score)).apply(noise), own),
@@ -160,9 +155,8 @@ def test_cross_fit_keeps_the_rows_and_their_order() -> None:
 @pytest.mark.parametrize("labels", [[], [0], [0, 0, 0], [0, 0, 0, 1], [0, 1], [0, 0, 1, 1]])
 @pytest.mark.parametrize("score", ["class", "memory", "fusion"])
 def test_cross_fit_of_few_images(labels: list[int], score: str) -> None:
-    columns = list(INPUTS["fusion"])
-    values = np.random.default_rng(0).normal(size=(len(labels), 3))
-    validation = pd.DataFrame(values, columns=columns).assign(label=np.array(labels, int))
+    values = np.random.default_rng(0).normal(size=(len(labels), 2))
+    validation = pd.DataFrame(values, columns=["log_odds", "map_score"]).assign(label=np.array(labels, int))
     found = Decision.cross_fit(validation, config(score=score, calibrate=True))
     assert found["label"].tolist() == labels
     assert np.isfinite(found["probability"]).all()
@@ -189,8 +183,8 @@ def test_a_review_band_has_three_verdicts_and_stops_what_it_holds() -> None:
 
 
 def test_without_two_classes_the_configured_probability_is_the_threshold_and_messages_say_so() -> None:
-    good = IMAGES[IMAGES["label"] == 0].assign(map_score=1.0)
-    decision = Decision.fit(good, config(score="memory", threshold=0.4, calibrate=True))
+    good = IMAGES[IMAGES["label"] == 0]
+    decision = Decision.fit(good, config(threshold=0.4, calibrate=True))
     assert decision.threshold.probability == 0.4
     assert decision.threshold.score == pytest.approx(logit(0.4))
     calibration, threshold = decision.messages
@@ -202,10 +196,28 @@ def test_without_two_classes_the_configured_probability_is_the_threshold_and_mes
     assert decision.calibration.ece_after is None
 
 
-def test_fusion_without_labels_says_that_it_adds_the_class_log_odds() -> None:
-    good = parts(10, 0, seed=8)
-    decision = Decision.fit(good, config(score="fusion"))
-    assert "one class only" in decision.messages[0]
+@pytest.mark.parametrize("score", ["memory", "fusion"])
+@pytest.mark.parametrize("n_bad", [0, 1, 4])
+def test_with_few_defects_good_images_give_a_map_s_threshold(score: str, n_bad: int) -> None:
+    validation, test = parts(100, n_bad, seed=8), parts(2000, 2000, seed=9)
+    decision = Decision.fit(validation, config(score=score, calibrate=n_bad > 1))
+    assert decision.apply(validation).loc[lambda t: t["label"] == 0, "predicted"].mean() == 0.05
+    assert f"{n_bad} defective validation images are too few" in decision.messages[-1]
+    found = decision.apply(test)
+    assert 0.01 < found.loc[found["label"] == 0, "predicted"].mean() < 0.12
+    assert found.loc[found["label"] == 1, "predicted"].mean() > 0.4
+
+
+def test_without_defects_even_odds_lie_at_the_threshold() -> None:
+    decision = Decision.fit(parts(100, 0, seed=8), config(score="memory"))
+    assert decision.threshold.score == pytest.approx(0)
+    assert decision.threshold.probability == pytest.approx(0.5)
+
+
+def test_limits_and_class_scores_are_chosen_by_the_few_defects_that_there_are() -> None:
+    few = parts(60, 3, seed=8)
+    for changes in ({"score": "class"}, {"score": "memory", "max_escape_rate": 0.0}):
+        assert "too few" not in Decision.fit(few, config(**changes)).threshold_from
     assert Decision.fit(parts(60, 25, seed=8), config(score="fusion", calibrate=True)).messages == []
 
 
@@ -227,23 +239,16 @@ def test_json_brings_back_the_same_decision(score: str) -> None:
     limits = {"max_escape_rate": 0.0, "max_overkill_rate": 0.0}
     for more in ({}, {"calibrate": True, "prevalence": 0.1}, limits):
         images = parts(60, 25, seed=9)
-        decision = Decision.fit(images, config(score=score, **more), reliability_counts=(10, 9))
+        decision = Decision.fit(images, config(score=score, **more))
         again = Decision.from_json(json.loads(json.dumps(decision.to_json(), allow_nan=False)))
         assert again == decision
         pd.testing.assert_frame_equal(again.apply(images), decision.apply(images))
 
 
-@pytest.mark.parametrize("content", [{}, [], {"weights": {}}, {"score": "class", "unknown": 1}])
+@pytest.mark.parametrize("content", [{}, [], {"scale": {}}, {"score": "class", "unknown": 1}])
 def test_json_of_something_else_is_refused(content: Any) -> None:
     with pytest.raises(DefectlocError, match="no decision"):
         Decision.from_json(content)
-
-
-def test_reliability_counts_of_training_images_reach_the_weights() -> None:
-    images = parts(60, 25, seed=10)
-    none, full = (Decision.fit(images, config(score="fusion"), counts) for counts in ((1000, 0), (1000, 1000)))
-    assert none.weights.weights[:2] == (0, 0)
-    assert full.weights.weights[0] > 0
 
 
 def test_bad_requests_are_refused() -> None:

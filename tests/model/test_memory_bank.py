@@ -96,6 +96,24 @@ def test_of_more_good_images_than_places_any_can_give_its_patch():
     assert origins == set(range(12))
 
 
+def test_without_images_the_bank_has_none_of_their_patches():
+    good = levels(4)
+    bank = fitted(good, dims=9, budget=36 * 32)
+    assert bank.origins.tolist() == [number for number in range(4) for _ in range(8)]
+    rest = bank.without([1, 3])
+    assert torch.equal(rest.vectors, bank.vectors[torch.isin(bank.origins, torch.tensor([0, 2]))])
+    assert (rest.distances(good) >= bank.distances(good) - 1e-4).all()
+    assert rest.distances(good)[[1, 3]].min() > 0.1
+    assert bank.without([0, 1, 2, 3]) is None
+
+
+def test_of_more_images_than_places_the_patches_are_of_the_chosen_ones():
+    images = [np.broadcast_to(np.arange(12, dtype=np.float32)[:, None, None, None], (12, 1, 2, 2))]
+    bank = fitted(images, dims=1, budget=4 * 4)
+    numbers = (bank.vectors / bank.projection * bank.sd + bank.mean).round().flatten().tolist()
+    assert bank.origins.tolist() == numbers
+
+
 def test_deterministic_in_the_seed():
     first, again, other = (fitted(levels(4), dims=3, budget=400, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.vectors, again.vectors)
@@ -124,6 +142,7 @@ def test_saved_without_pickle_and_read_again(tmp_path):
     bank.save(tmp_path / "bank.npz")
     again = MemoryBank.load(tmp_path / "bank.npz")
     assert again.grids == bank.grids == tuple(GRIDS)
+    assert torch.equal(again.origins, bank.origins)
     np.testing.assert_array_equal(again.distances(new), bank.distances(new))
 
 

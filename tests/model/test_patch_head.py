@@ -6,7 +6,7 @@ import torch
 
 from defectloc.errors import DefectlocError
 from defectloc.model.patch_head import PatchHead, inner_folds
-from defectloc.model.patch_training import Settings, bank_reliability, train
+from defectloc.model.patch_training import Settings, bank_reliability
 
 CHANNELS, SIDE = 6, 4
 SHORT = Settings(hidden=8, steps=150, drawn_good=8, drawn_labelled=8, learning_rate=1e-2)
@@ -96,23 +96,6 @@ def test_without_defects_noisy_patches_stand_out():
 def test_without_good_images_it_says_so():
     with pytest.raises(DefectlocError, match="needs good training images"):
         PatchHead.fit(lambda numbers: bags(0, 4)[numbers], np.ones(4, int), np.zeros(4, int), 0)
-
-
-def test_images_are_read_a_few_at_a_time_and_no_more_than_the_budget_holds():
-    values, asked = bags(GOOD, BAD), []
-
-    def patches(numbers):
-        asked.append(list(numbers))
-        return values[numbers]
-
-    members = np.ones((1, GOOD + BAD), bool)
-    train(patches, LABELS == 1, members, 0, "cpu", replace(SHORT, steps=3, budget=2 * SIDE * SIDE * CHANNELS * 10))
-    first, *rest = asked
-    assert len(first) == 1
-    assert max(map(len, rest)) <= 8
-    read = np.concatenate(rest).astype(int)
-    assert len(read) == len(set(read)) == 10
-    assert LABELS[read].sum() == 5
 
 
 def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():

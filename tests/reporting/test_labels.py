@@ -66,6 +66,13 @@ def test_what_differs_is_shown(key, value, name):
     assert usual != other
 
 
+def test_a_run_without_class_network_says_so():
+    usual, without, other = of(row(), row(training__epochs=0), row(training__epochs=0, seed=1))
+    assert usual == f"{PLAIN}, seed 0, epochs 10"
+    assert without == f"{PLAIN}, seed 0".replace("vgg16 224", "vgg16 224 without class network")
+    assert other == f"{PLAIN}, seed 1".replace("vgg16 224", "vgg16 224 without class network")
+
+
 def test_nearly_equal_numbers_have_labels_of_their_own():
     assert len(set(of(row(training__learning_rate=1.00000001e-4), row()))) == 2
 

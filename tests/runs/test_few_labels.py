@@ -18,7 +18,7 @@ OFFICIAL = [
 ]
 
 
-def test_without_a_labelled_defect_the_memory_bank_decides(alone):
+def test_without_a_labelled_defect_good_images_decide(alone):
     metrics = json.loads((alone / "metrics.json").read_text())
     assert metrics["epochs"] == 0
     assert metrics["n_test"] == 5 + 4 * 6
@@ -27,7 +27,7 @@ def test_without_a_labelled_defect_the_memory_bank_decides(alone):
     assert not list(alone.glob("maps/cam-*"))
     assert pd.read_csv(alone / "predictions.csv")["log_odds"].isna().all()
     decision = json.loads((last_localization(alone) / "decision.json").read_text())
-    assert "good validation images" in decision["weights"]["sentence"]
+    assert "good validation images" in decision["scale"]["sentence"]
     assert metrics["class_network"] is None
 
 
@@ -36,11 +36,24 @@ def test_figures_without_a_class_map(alone, command):
     assert (last_localization(alone) / "figures" / "test.png").is_file()
 
 
-@pytest.mark.parametrize("key", ["localization.map=cam", "localization.map=fusion", "decision.score=class"])
+@pytest.mark.parametrize("key", ["localization.map=cam", "decision.score=class"])
 def test_class_map_is_said_to_be_unavailable(command, key):
     sentence = command("train", *WITHOUT_DEFECTS, key).sentence
     assert "unavailable" in sentence
-    assert "localization=memory" in sentence
+    assert "localization=fusion" in sentence
+
+
+def test_the_default_needs_no_defective_image(alone, command):
+    outcome = command("train", *OFFICIAL, "data.n_defective=0")
+    assert outcome.code == 0, outcome.err
+    assert "no class network is fitted" not in outcome.err  # found fitted
+    (fusion,) = alone.glob("maps/fusion-*")
+    assert not (fusion / "shortcut.csv").exists()
+    combination = json.loads((fusion / "combination.json").read_text())
+    assert combination["head_weight"] == combination["bank_weight"] == 1
+    metrics = json.loads((alone / "metrics.json").read_text())
+    assert metrics["shortcut"] is None
+    assert metrics["auroc"] is not None
 
 
 def test_class_map_of_such_a_run_is_said_to_be_unavailable(alone, command):

@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from defectloc.errors import DefectlocError
 from defectloc.localization.decision import Decision
 from defectloc.localization.scores import top_k_mean
 from defectloc.model.memory_bank import MemoryBank
+from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run, stacked
+from defectloc.runs.fusion import load_fusion
 from defectloc.runs.shortcut_table import read_shortcut_table
 from tests.conftest import FUSION, last_localization
 
@@ -22,7 +25,6 @@ def test_maps_score_and_shortcut_check(fused):
     assert list(maps.cells) == list(images["path"])
     assert maps.grid == distances.grid
     for path, cells in maps.cells.items():
-        assert cells.min() >= 0
         assert cells.shape == distances.cells[path].shape
     retained = read_shortcut_table(run.product("fusion"))
     for name in ("retained_area", "retained_evidence"):
@@ -32,20 +34,34 @@ def test_maps_score_and_shortcut_check(fused):
     assert metrics["pixel_auroc"] is not None
 
 
-def test_reliability_counts_are_noted_beside_the_fusion(fused):
-    catalog = pd.read_csv(fused / "catalog.csv")
-    predicted, retained = Run.open(fused).product("fusion").note["reliability_counts"]
-    assert 0 <= retained <= predicted <= len(catalog.query("split == 'train' and label == 1"))
+def test_maps_are_the_combination_of_head_and_bank(fused):
+    run = Run.open(fused)
+    product = run.product("fusion")
+    bank, _ = load_bank(product.folder.with_name(product.made_from["memory"]), "cpu")
+    fusion = load_fusion(product.folder, bank)
+    good = run.images().query("label == 0 and split == 'validation'")
+    distances = stacked(run.maps("memory"), good)
+    assert fusion.combination.mean == pytest.approx(distances.mean(), rel=1e-5)
+    assert fusion.combination.sd == pytest.approx(distances.std(), rel=1e-5)
+    # One member for all training images, and one for each fold that is left out.
+    assert fusion.head.n_members == 4
+
+
+def test_a_fusion_without_its_combination_is_refused(fused):
+    run = Run.open(fused)
+    product = run.product("fusion")
+    bank, _ = load_bank(product.folder.with_name(product.made_from["memory"]), "cpu")
+    (product.folder / "combination.json").unlink()
+    with pytest.raises(DefectlocError, match=r"combination\.json cannot be read"):
+        load_fusion(product.folder, bank)
 
 
 def test_the_decision_is_what_it_says_it_is_made_of(fused):
     run = Run.open(fused)
-    images = run.images().merge(read_shortcut_table(run.product("fusion")), on="path")
+    images = run.images()
     images["map_score"] = top_k_mean(stacked(run.maps("fusion"), images))
     decision = run.decision()
     assert isinstance(decision, Decision)
-    assert len(decision.weights.weights) == 3
-    assert min(decision.weights.weights) >= 0
     found = pd.read_csv(last_localization(fused) / "predictions.csv")
     expected = decision.apply(images)
     np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-6, atol=1e-6)
@@ -79,18 +95,20 @@ def test_a_run_that_was_never_localised_says_so(fused, command):
 
 
 def test_distances_are_searched_once(command, monkeypatch):
+    """Of each held-out image, and of each training image without the patches of its fold."""
     searched = []
-    original = MemoryBank.nearest
+    original = MemoryBank.distances
 
-    def counted(self, vectors):
-        searched.append(len(vectors))
-        return original(self, vectors)
+    def counted(self, levels):
+        searched.append((len(levels[0]), len(self.vectors)))
+        return original(self, levels)
 
-    monkeypatch.setattr(MemoryBank, "nearest", counted)
+    monkeypatch.setattr(MemoryBank, "distances", counted)
     assert command("train", *FUSION).code == 0
     catalog = pd.read_csv(next(Path("outputs").glob("pill/fold0-*")) / "catalog.csv")
-    held_out = catalog["split"] != "train"
-    assert sum(searched) == int((held_out | (catalog["label"] == 1)).sum())
+    whole = max(n_vectors for _, n_vectors in searched)
+    assert sum(n for n, n_vectors in searched if n_vectors == whole) == int((catalog["split"] != "train").sum())
+    assert sum(n for n, n_vectors in searched if n_vectors < whole) == int((catalog["split"] == "train").sum())
 
 
 def test_no_good_validation_image_is_told_before_the_fit(command):

@@ -48,10 +48,10 @@ def test_verdicts_come_out_as_in_the_run(fused, command):
 
 
 def test_a_tampered_product_is_refused(fused, command):
-    path = next(fused.glob("maps/fusion-*/fusion.npz"))
+    path = next(fused.glob("maps/fusion-*/patch_head.npz"))
     with np.load(path) as content:
         arrays = dict(content)
-    np.savez(path, **arrays | {"bias": arrays["bias"] + 1})
+    np.savez(path, **arrays | {"output_bias": arrays["output_bias"] + 1})
     write_image(Path("photos/a.png"), seed=1)
     sentence = command("predict", f"run={fused}", "images=photos", "output=new").sentence
     assert "no maps of localization.map=fusion" in sentence

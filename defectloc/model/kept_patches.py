@@ -1,0 +1,68 @@
+"""The patches of training images that a patch head learns from, at half precision and of bounded size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# Standard deviations of good patches beyond which a feature says no more.
+CLAMP = 8.0
+# Images at a time, where they are read or labelled.
+READ = 8
+
+
+@dataclass(frozen=True)
+class KeptPatches:
+    """Patches `(n, P, C)` at half precision, and which members `(M, n)` may learn from each image."""
+
+    patches: torch.Tensor
+    allowed: torch.Tensor
+
+    # Distances `(n, P)` in standard deviations, where they label the patches.
+    unusual: torch.Tensor | None = None
+
+    def draw(self, values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw images for each member, with replacement, into `values` `(M, count, P, C)`; any where it has none.
+
+        Returns their numbers `(M, count)`.
+        """
+        weights = self.allowed.float()
+        weights[weights.sum(1) == 0] = 1.0
+        drawn = torch.multinomial(weights, values.shape[1], replacement=True, generator=generator)
+        # One copy an image into memory that is there: gathering at half precision first takes ten times as long.
+        for row, numbers in zip(values, drawn.tolist(), strict=True):
+            for place, number in zip(row, numbers, strict=True):
+                place.copy_(self.patches[number])
+        return drawn
+
+
+def read(
+    patches: Callable[[NDArray[np.intp]], torch.Tensor],
+    truth: NDArray[np.bool_],
+    members: NDArray[np.bool_],
+    seed: int,
+    device: str,
+    budget: int,
+    unusual: NDArray | None,
+) -> tuple[KeptPatches, KeptPatches | None]:
+    """Read good and defective images (None without one) as far as the `budget` in bytes holds (see `train`)."""
+    rng = np.random.default_rng(seed)
+    good, defective = (rng.permutation(np.flatnonzero(truth == label)) for label in (False, True))
+    first = _half(patches(good[:1]), device)
+    room = max(2, budget // (2 * first[0].numel()))
+    n_defective = min(len(defective), max(room // 2, room - len(good)))
+    kept = []
+    for drawn in (good[: max(1, room - n_defective)], defective[:n_defective]):
+        numbers = np.sort(drawn)
+        store = torch.empty((len(numbers), *first.shape[1:]), dtype=torch.float16, device=device)
+        for start in range(0, len(numbers), READ):
+            store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
+        distances = None if unusual is None else torch.from_numpy(unusual[numbers]).float().flatten(1).to(device)
+        kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), distances))
+    return kept[0], kept[1] if n_defective else None
+
+
+def _half(patches: torch.Tensor, device: str) -> torch.Tensor:
+    return patches.to(device).clamp(-CLAMP, CLAMP).half().flatten(1, 2)
