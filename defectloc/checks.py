@@ -56,8 +56,8 @@ def typed(config: DictConfig) -> Any:
 
 
 def _check_unlabelled(settings: TrainSettings) -> None:
-    asked = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
-    for key, value in asked.items():
+    given = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
+    for key, value in given.items():
         if value != "memory":
             raise DefectlocError(
                 f"{key}={value} is unavailable with data.n_defective=0: without a defective image nothing learns "
