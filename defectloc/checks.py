@@ -63,8 +63,8 @@ def _check_class_network(settings: TrainSettings) -> None:
         why = "training.epochs=0 (training=none), which leaves the class network out"
     else:
         return
-    asked = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
-    for key, value in asked.items():
+    given = {"localization.map": settings.localization.map, "decision.score": settings.decision.score}
+    for key, value in given.items():
         if value in ("cam", "class"):
             raise DefectlocError(f"{key}={value} is unavailable with {why}; use localization=fusion.")
 

@@ -49,7 +49,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     numbers any number but 0 is a defect: 0/1 and one-bit masks, palettes (black is good, or colour 0 where no pixel is
     black), and files that keep values exactly in which nothing is above half of white or a darker grey fills an area.
     Where a file has transparent pixels they are good, and the opaque ones defects, but for black ones beside others.
-    What is unusual (another size, greys, class numbers, nearly all pixels marked) is said once. Raises DefectlocError
+    Another size, greys, class numbers and nearly all pixels marked are each said once. Raises DefectlocError
     as `read_image` does.
     """
     image, kind = decode(path)

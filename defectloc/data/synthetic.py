@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Renderer, tuple[str, ...]]] = {
     "board": (render_board, tuple(sorted(DEFECTS))),
 }
 
-# The same photographs, but each defective one betrays itself by stray light (see `_stray_light`), as if defective parts
+# The same photographs, but each defective one has stray light (see `_stray_light`), as if defective parts
 # had been photographed on another day: the plain subset then shows what a classifier knows without it.
 SHORTCUTS = {"pill_shortcut": "pill"}
 

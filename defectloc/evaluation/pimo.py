@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
-from defectloc.evaluation.histogram import N_BINS, add_counts, bins_of
+from defectloc.localization.histogram import N_BINS, add_counts, bins_of
 from defectloc.localization.maps import finite_map
 
 BOUNDS = (1e-5, 1e-4)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
-from defectloc.evaluation.histogram import N_BINS, add_counts, lowest_of
 from defectloc.evaluation.pixel_curve import KEYS, Curve
 from defectloc.localization.boxes import label_components
+from defectloc.localization.histogram import N_BINS, add_counts, lowest_of
 from defectloc.localization.maps import finite_map
 
 # Up to here every value is kept: 0.8 GB of normal pixels. A defect pixel needs 20 times the memory of a normal one.

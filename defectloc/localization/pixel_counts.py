@@ -4,13 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
+from defectloc.localization.histogram import N_BINS, add_counts, highest_of, lowest_of
 from defectloc.localization.maps import finite_map
 
 # Up to here every pixel is kept: with its class 84 MB, some 500 MB while they are sorted.
 EXACT_PIXELS = 2**24
-# Sign, exponent and 13 bits of the mantissa of a float32: bins are at most 2**-13 of their value wide.
-_BITS = 22
-_DROPPED = 32 - _BITS
 
 
 class PixelCounts:
@@ -41,15 +39,14 @@ class PixelCounts:
                     f"A map of shape {array.shape} has a mask of shape {masks[-1].shape}: resize one of them."
                 )
         counted = ~masks[1]
-        # Minus zero would lie below zero among the bits.
-        flat, truth = array[counted] + np.float32(0), masks[0][counted]
+        flat, truth = array[counted], masks[0][counted]
         self.n_maps += 1
         self.n_pixels += len(flat)
         if self._bins is None:
             self._values.append(flat)
             self._defect.append(truth)
             if self.n_pixels > self._exact_pixels:
-                self._bins = np.zeros((2, 2**_BITS), np.int64)
+                self._bins = np.zeros((2, N_BINS))
                 for kept, of_kept in zip(self._values, self._defect, strict=True):
                     self._count(kept, of_kept)
                 self._values, self._defect = [], []
@@ -58,9 +55,9 @@ class PixelCounts:
 
     def _count(self, values: NDArray[np.float32], defect: NDArray[np.bool_]) -> None:
         assert self._bins is not None
-        bins = _ordered_bits(values) >> _DROPPED
         for row, chosen in enumerate((~defect, defect)):
-            self._bins[row] += np.bincount(bins[chosen], minlength=2**_BITS)
+            if chosen.any():
+                add_counts(self._bins[row], values[chosen])
 
     def table(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """Return lowest and highest value, normal and defect pixels `(B,)` of each value or bin, in ascending order.
@@ -75,16 +72,5 @@ class PixelCounts:
             n_defect = np.bincount(of_pixel[defect], minlength=len(levels))
             return levels, levels, n_all - n_defect, n_defect
         used = np.flatnonzero(self._bins.any(0))
-        low, high = (_from_ordered_bits((used << _DROPPED) + last) for last in (0, 2**_DROPPED - 1))
-        return low, high, self._bins[0, used], self._bins[1, used]
-
-
-def _ordered_bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return the bits of float32 numbers so that greater numbers have greater bits."""
-    bits = values.view(np.uint32)
-    return np.where(bits >> 31 == 1, ~bits, bits | np.uint32(2**31))
-
-
-def _from_ordered_bits(bits: NDArray) -> NDArray[np.float32]:
-    bits = bits.astype(np.uint32)
-    return np.where(bits >> 31 == 1, bits & np.uint32(2**31 - 1), ~bits).view(np.float32)
+        low, high = lowest_of(used), highest_of(used)
+        return low, high, self._bins[0, used].astype(np.int64), self._bins[1, used].astype(np.int64)

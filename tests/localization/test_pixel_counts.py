@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.pixel_counts import PixelCounts, _from_ordered_bits, _ordered_bits
+from defectloc.localization.pixel_counts import PixelCounts
 
 MAP = np.float32([[-1, 0, 0, 2], [2, 2, 3, -1]])
 MASK = np.array([[0, 0, 1, 1], [0, 1, 1, 0]])
@@ -52,15 +50,6 @@ def test_minus_zero_is_zero() -> None:
     counts = PixelCounts()
     counts.add(np.float32([[-0.0, 0.0]]))
     assert counts.table()[2].tolist() == [2]
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=2, max_size=20))
-def test_bits_are_ordered_as_the_numbers_and_turn_back(numbers: list[float]) -> None:
-    values = np.sort(np.array(numbers, np.float32) + np.float32(0))
-    bits = _ordered_bits(values)
-    assert (np.diff(bits.astype(np.int64)) >= 0).all()
-    np.testing.assert_array_equal(_from_ordered_bits(bits), values)
 
 
 def test_bad_maps_are_refused() -> None:

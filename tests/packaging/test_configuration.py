@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from defectloc import checks, config, usage
+from defectloc import checks, cli, config, usage
 from defectloc.errors import DefectlocError
 
 CASE_STUDY = {

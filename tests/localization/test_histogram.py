@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectloc.evaluation.histogram import N_BINS, add_counts, bins_of, lowest_of
+from defectloc.localization.histogram import N_BINS, add_counts, bins_of, highest_of, lowest_of
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -57,6 +57,15 @@ def test_pieces_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     values, weights = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
     whole, pieces = np.zeros((2, N_BINS))
     add_counts(whole, values, weights)
-    monkeypatch.setattr("defectloc.evaluation.histogram._PIECE", 7)
+    monkeypatch.setattr("defectloc.localization.histogram._PIECE", 7)
     add_counts(pieces, values, weights)
     np.testing.assert_allclose(whole, pieces)
+
+
+def test_a_value_lies_between_the_lowest_and_the_highest_of_its_bin():
+    values = np.random.default_rng(0).normal(0, 1e3, 1000).astype(np.float32)
+    bins = bins_of(values)
+    assert (lowest_of(bins) <= values).all()
+    assert (values <= highest_of(bins)).all()
+    np.testing.assert_array_equal(bins_of(highest_of(bins)), bins)
+    np.testing.assert_array_equal(bins_of(np.nextafter(highest_of(bins), np.float32(np.inf))), bins + 1)

@@ -23,6 +23,12 @@ def lowest_of(bins: ArrayLike) -> NDArray[np.float32]:
     return _in_order(ordered).view(np.float32)
 
 
+def highest_of(bins: ArrayLike) -> NDArray[np.float32]:
+    """Return the highest value of each bin, in the shape given."""
+    ordered = ((np.asarray(bins, dtype=np.int64) - N_BINS // 2 << _DROPPED) + (1 << _DROPPED) - 1).astype(np.int32)
+    return _in_order(ordered).view(np.float32)
+
+
 def _in_order(bits: NDArray[np.int32]) -> NDArray[np.int32]:
     """Turn the bits of floats into integers of the same order, or back: those of one sign are in that of magnitude."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
