@@ -159,6 +159,7 @@ def _check_train(settings: TrainSettings) -> None:
         _positive("features.limit_gb", settings.features.limit_gb)
     for key in ("dims", "budget_mb"):
         _positive(f"memory.{key}", getattr(settings.memory, key))
+    _positive("patch_head.steps", settings.patch_head.steps)
     training = settings.training
     if training.keep == "validation" and settings.data.validation == 0:
         raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")

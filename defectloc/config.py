@@ -264,6 +264,13 @@ class MemoryConfig:
 
 
 @dataclass
+class PatchHeadConfig:
+    """The patch head that learns from image labels, for localization.map=fusion."""
+
+    steps: int = _key(300, "steps of its fit")
+
+
+@dataclass
 class LocalizationConfig:
     """From a map to boxes."""
 
@@ -320,6 +327,7 @@ class TrainSettings(Settings):
     augmentation: AugmentationConfig = _group(AugmentationConfig)
     features: FeaturesConfig = _group(FeaturesConfig)
     memory: MemoryConfig = _group(MemoryConfig)
+    patch_head: PatchHeadConfig = _group(PatchHeadConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
 

@@ -27,6 +27,7 @@ FIT = [
     "model.weights=none",
     "training.epochs=2",
     "training.target_train_accuracy=1.1",
+    "patch_head.steps=12",
     "threads=1",
     "device=cpu",
     "figures=false",

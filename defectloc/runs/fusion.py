@@ -50,7 +50,8 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product | None) 
 
     With a class network, `shortcut.csv` beside the maps is its shortcut check (see `shortcut_table`).
     """
-    made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(Settings())}
+    settings = Settings(steps=fold.settings.patch_head.steps)
+    made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings)}
     product = Product(bank_product.run, "fusion", made_from)
     if product.is_whole:
         return product
@@ -59,7 +60,7 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product | None) 
     good = fold.rows(splits.VALIDATION).query("label == 0")
     scale = GoodStatistics.from_maps(directory.stacked(distances, good))
     bank, levels = load_bank(bank_product.folder, fold.device)
-    fusion = _fit(fold, bank, levels, scale)
+    fusion = _fit(fold, bank, levels, scale, settings)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
     of_held_out, fused = directory.stacked(distances, held_out), []
@@ -89,7 +90,7 @@ def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
     return Fusion(bank, PatchHead.load(folder / HEAD, str(bank.device)), Combination.from_json(combination))
 
 
-def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics) -> Fusion:
+def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics, settings: Settings) -> Fusion:
     """Fit the patch head on the training images, and choose the combination on each of them left out in turn."""
     train = fold.rows(splits.TRAIN)
     labels, groups = train["label"].to_numpy(), train["group"]
@@ -105,7 +106,7 @@ def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistic
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
     unusual = None if distances is None else (distances - scale.mean) / scale.sd
     print(f"patch head: learning from {len(train)} images", file=sys.stderr)
-    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, unusual=unusual)
+    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, settings, unusual)
     if head.n_members == 1 or distances is None:
         return Fusion(bank, head, Combination.fit((scale.mean, scale.sd)))
     batches = _batches(np.arange(len(train)), size)

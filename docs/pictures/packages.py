@@ -38,7 +38,7 @@ first, second, third, fourth = COLUMNS
 half, right = WIDTH / 2, fourth + WIDTH
 box(first, TOP, "1  data", "catalog, images,\nmasks, splits", BLUE)
 box(second, TOP, "2  features", "trunk output of each\nimage, computed once", BLUE)
-box(third, TOP, "3  model", "network, memory bank,\npatch classifier", BLUE)
+box(third, TOP, "3  model", "network, memory bank,\npatch head", BLUE)
 box(fourth, TOP, "4  localization", "Decision: score to verdict\nLocalizer: map to boxes", GREEN)
 box(fourth, MIDDLE, "5  evaluation", "image, pixel, box\nand instance scores", GREEN)
 box(third, MIDDLE, "6  attribution", "maps by other\nmethods", BLUE)

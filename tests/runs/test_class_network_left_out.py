@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import FUSION, last_localization
 
-NONE = [argument for argument in FUSION if not argument.startswith("training.")] + ["training=none"]
+NONE = [argument for argument in FUSION if not argument.startswith("training.epochs")] + ["training=none"]
 
 
 @pytest.mark.parametrize("key", ["localization.map=cam", "decision.score=class"])

@@ -87,6 +87,14 @@ def test_another_bank_makes_another_fusion_and_keeps_the_first(fused, command):
     assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
 
 
+def test_another_head_makes_another_fusion_with_the_same_bank(fused, command):
+    (bank,) = fused.glob("maps/memory-*/bank.npz")
+    before = bank.stat().st_mtime_ns
+    assert command("train", *FUSION, "patch_head.steps=6").code == 0
+    assert bank.stat().st_mtime_ns == before
+    assert len(list(fused.glob("maps/fusion-*/patch_head.npz"))) == 2
+
+
 def test_a_run_that_was_never_localised_says_so(fused, command):
     (fused / "metrics.json").unlink()
     Path("photos").mkdir()
