@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,15 @@ VERSION = 3
 def product_of(fold: Fold, folder: Path) -> Product:
     """Name the bank of a fold's settings."""
     memory = fold.settings.memory
-    made_from = {
+    made_from: dict[str, Any] = {
         "version": VERSION,
         "levels": [str(level) for level in fold.bank_levels],
         "dims": memory.dims,
         "budget_mb": memory.budget_mb,
     }
+    if not fold.cached and fold.settings.features.cache:
+        # The fit does not depend on what is stored, so that its fingerprint does not name it, but the bank does.
+        made_from["dtype"] = str(fold.settings.features.dtype)
     return Product(folder, "memory", made_from)
 
 

@@ -30,7 +30,7 @@ from defectloc.progress import images_bar
 from defectloc.reporting.attribution import as_text, printed, summary
 from defectloc.reporting.summary import markdown
 from defectloc.runs.directory import Run, write_csv, write_json
-from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, root_of, verdict
+from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, verdict
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.predictor import Predictor
 
@@ -99,7 +99,7 @@ def compare(settings: ExplainSettings) -> Path:
 
 def _compared(settings: ExplainSettings) -> _Compared:
     run, budget = open_run(settings), settings.comparison
-    maps = RunMaps(run, "cam", root_of(run, settings), settings.ignore_mask)
+    maps = RunMaps(run, "cam", run.data_root(settings.root), settings.ignore_mask)
     test = maps.split("test")
     largest = max(budget.images, budget.images_perturbation)
     classes = {}

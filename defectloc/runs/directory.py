@@ -117,6 +117,14 @@ class Run:
                 "use localization=memory."
             )
 
+    def data_root(self, given: str | None) -> Path:
+        """Give the folder of the data set, `given` or where it was last; raises DefectlocError where it is gone."""
+        root = Path(self.record["root"] if given is None else given).expanduser()
+        if not root.is_dir():
+            where = "there is no such folder" if given is not None else "say where it is now with root=FOLDER"
+            raise DefectlocError(f"the data of run={self.folder} is not in {root}; {where}.")
+        return root
+
     @property
     def image_size(self) -> int:
         """Give the side of the network's input in pixels."""
@@ -125,16 +133,13 @@ class Run:
     def catalog(self) -> pd.DataFrame:
         """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""
         if "catalog" not in self._read:
-            text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
-            self._read["catalog"] = _read_csv(self.folder / CATALOG, text, ["path", "split", "label", "height"])
+            self._read["catalog"] = read_catalog(self.folder)
         return self._read["catalog"]
 
     def images(self) -> pd.DataFrame:
         """Give the validation and test images: the columns of `predictions.csv`, `mask_path`, `height`, `width`."""
         if "images" not in self._read:
-            text = {"path": str, "defect_type": str}
-            predictions = _read_csv(self.folder / PREDICTIONS, text, ["path", "split", "label", "log_odds"])
-            predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+            predictions = read_predictions(self.folder)
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
             self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
         return self._read["images"]
@@ -206,6 +211,22 @@ class Run:
             return read(content)
         except (KeyError, TypeError, ValueError) as error:
             raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
+
+
+def read_catalog(folder: Path) -> pd.DataFrame:
+    """Read `catalog.csv` of a run; raises DefectlocError where it cannot be read as that."""
+    text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
+    return _read_csv(folder / CATALOG, text, ["path", "split", "label", "mask_path", "height", "width"])
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """Read `predictions.csv` of a run; raises DefectlocError where it cannot be read as that."""
+    columns = ["path", "split", "label", "log_odds"]
+    predictions = _read_csv(folder / PREDICTIONS, {"path": str, "defect_type": str}, columns)
+    try:
+        return predictions.assign(log_odds=pd.to_numeric(predictions["log_odds"]).astype(float))
+    except ValueError as error:
+        raise DefectlocError(f"{folder / PREDICTIONS}: a log_odds is no number ({error}).") from error
 
 
 def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:

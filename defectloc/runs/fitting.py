@@ -13,8 +13,9 @@ import pandas as pd
 from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
+from defectloc.errors import DefectlocError
 from defectloc.model import weights
-from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
 from defectloc.runs import directory, products
 from defectloc.runs.fold import Fold, say_source
@@ -39,9 +40,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         print("no defective training image: the memory bank decides alone", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
-    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
-    heights, widths = zip(*sizes, strict=True)
-    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
+    write_catalog(fold, folder)
     directory.write_json(
         folder / directory.RECORD,
         {
@@ -63,6 +62,30 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def balanced_weights(labels: list[int]) -> list[float]:
+    """Weigh each class by n / (2 n_class), as scikit-learn's 'balanced'."""
+    defective = sum(labels)
+    return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
+
+
+def write_catalog(fold: Fold, folder: Path) -> None:
+    """Write `catalog.csv` with the size of each image, unless it is there and names the same masks.
+
+    Masks are no part of a fit: they may be added, renamed or taken away after it.
+    """
+    masks = fold.catalog["mask_path"].fillna("")
+    try:
+        before = directory.read_catalog(folder)
+        if list(before["path"]) == list(fold.catalog["path"]) and list(before["mask_path"]) == list(masks):
+            return
+    except DefectlocError:
+        # What cannot be read counts as missing.
+        pass
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
+    heights, widths = zip(*sizes, strict=True)
+    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
 
 
 def _fit_network(
@@ -90,11 +113,11 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     images = fold.held_out
     table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
     if not fold.rows(splits.TRAIN)["label"].any():
-        if not predictions.is_file():
+        if not _are_readable(folder):
             directory.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
-    if product.is_whole and predictions.is_file():
+    if product.is_whole and _are_readable(folder):
         return product
     started = time.perf_counter()
     classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
@@ -111,3 +134,12 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
         products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
+
+
+def _are_readable(folder: Path) -> bool:
+    """Tell whether the predictions of a run are there; what cannot be read counts as missing."""
+    try:
+        directory.read_predictions(folder)
+    except DefectlocError:
+        return False
+    return True

@@ -29,6 +29,8 @@ from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
 
 Features = dict[Level, np.ndarray]
+# Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
+FEATURES_VERSION = 1
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Fold:
     def _filled_store(self, view: str) -> FeatureStore:
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
+            "version": FEATURES_VERSION,
             "image_size": settings.data.image_size,
             "preprocessing": classifier.preprocessing,
             "backbone": classifier.backbone,

@@ -22,6 +22,9 @@ from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, write_csv, wri
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
 
+DECISION, LOCALIZER = "decision.json", "localizer.json"
+# Besides these two and the metrics, which are written last.
+FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "config.yaml")
 PREDICTION_COLUMNS = [
     "path",
     "split",
@@ -41,7 +44,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
     Returns the content of `metrics.json`. What is chosen or calibrated is chosen on the validation split.
     """
     folder = setting.folder
-    finished = read_json(folder / METRICS)
+    finished = _finished(folder)
     if finished is not None:
         return finished
     started = time.perf_counter()
@@ -84,6 +87,22 @@ def post_process(setting: Localization) -> dict[str, Any]:
     return metrics
 
 
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """Read the metrics of a localization; None where any of its files is missing or unreadable, so all are made again.
+
+    Tables are only looked for.
+    """
+    metrics = read_json(folder / METRICS)
+    if metrics is None or metrics.get("localization") != folder.name:
+        return None
+    try:
+        Decision.from_json(read_json(folder / DECISION) or {})
+        Localizer.from_json(read_json(folder / LOCALIZER) or {})
+    except DefectlocError:
+        return None
+    return metrics if all((folder / name).is_file() for name in FILES) else None
+
+
 def _class_network(setting: Localization) -> dict[str, Any] | None:
     if not setting.run.has_class_network:
         return None
@@ -120,30 +139,30 @@ def _write(
     write_csv(folder / "boxes.csv", boxes)
     coco = to_coco(sizes, boxes, description=f"defectloc, {setting.run.record['subset']}")
     write_json(folder / "boxes.coco.json", coco)
-    write_json(folder / "decision.json", decision.to_json())
-    write_json(folder / "localizer.json", localizer.to_json())
+    write_json(folder / DECISION, decision.to_json())
+    write_json(folder / LOCALIZER, localizer.to_json())
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:
     """Draw the figures of one localization; returns the sheet of test images."""
     folder = setting.folder
-    decision = Decision.from_json(read_json(folder / "decision.json") or {})
-    localizer = Localizer.from_json(read_json(folder / "localizer.json") or {})
+    decision = Decision.from_json(read_json(folder / DECISION) or {})
+    localizer = Localizer.from_json(read_json(folder / LOCALIZER) or {})
     return draw_run(setting.run, setting.maps, metrics, decision, localizer, folder)
 
 
 def run(settings: LocalizeSettings) -> dict[str, Any]:
     """Post-process a finished run; returns its metrics."""
     finished = Run.open(settings.run)
-    root = None if settings.root is None else Path(settings.root).expanduser()
-    if root is not None and not root.is_dir():
-        raise DefectlocError(f"root={settings.root} does not exist.")
+    root = None
+    if settings.root is not None or settings.figures or finished.catalog()["mask_path"].any():
+        root = finished.data_root(settings.root)
     with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
+    print_metrics(metrics, Decision.from_json(read_json(setting.folder / DECISION) or {}))
     print(setting.folder)
     if figure is not None:
         print(f"figure: {figure}")

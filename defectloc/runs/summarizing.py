@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from defectloc.runs.directory import FORMAT, RECORD, write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError, OmegaConfBaseException)
+# Settings in the record of a run that are those of the localization which it was made for first.
+LATER = ("memory", "localization", "decision")
+LATER_OF_DATA = ("masks", "ignore_mask")
 BOX_COLUMNS = ["path", "x0", "y0", "x1", "y1", "score"]
 
 
@@ -57,7 +60,7 @@ def collect(outputs: Path) -> list[Result]:
             record = json.loads(record_path.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']}")
-            fit, fingerprint = dict(record["settings"]), str(record["fingerprint"])
+            fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
         except DAMAGED as error:
             _skip(record_path, error)
             continue
@@ -65,13 +68,25 @@ def collect(outputs: Path) -> list[Result]:
             try:
                 metrics = _metrics(path)
                 chosen: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-                # A run is asked for many localizations, of which its record has none.
-                values = flat(fit | dict(chosen))
+                values = flat(fit | _chosen(chosen))
                 values["localization.threshold"] = float(values["localization.threshold"])
                 found.append(Result(metrics, values, fingerprint, path.parent))
             except DAMAGED as error:
                 _skip(path, error)
     return found
+
+
+def _fit_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a fit without those that later localizations of it may have otherwise."""
+    fit = {key: value for key, value in record["settings"].items() if key not in LATER}
+    return fit | {"data": {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}}
+
+
+def _chosen(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a localization from its `config.yaml`; of its maps those of the memory bank."""
+    settings = {key: value for key, value in content.items() if key != "maps"}
+    bank = (content.get("maps") or {}).get("memory") or {}
+    return settings | {"memory": {key: value for key, value in bank.items() if key != "version"}}
 
 
 def _metrics(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from defectloc.reporting.tables import print_metrics
 from defectloc.runs import directory
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
-from defectloc.runs.fitting import class_maps, fit_fold
+from defectloc.runs.fitting import class_maps, fit_fold, write_catalog
 from defectloc.runs.fold import Fold, fingerprint, prepare
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
@@ -29,6 +29,8 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         if directory.read_record(folder) is None:
             _check_masks(fold)
             fit_fold(fold, folder)
+        else:
+            write_catalog(fold, folder)
         directory.note_root(folder, fold.root)
         products = _make_maps(fold, folder)
         finished = Run.open(folder)

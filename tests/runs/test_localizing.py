@@ -254,3 +254,36 @@ def test_a_damaged_localization_is_made_again(run):
     path.write_text("")
     assert post_process(run)["pixel_ap"] == metrics["pixel_ap"]
     assert json.loads(path.read_text())["localization"] == metrics["localization"]
+
+
+@pytest.mark.parametrize("name", ["decision.json", "localizer.json", "predictions.csv", "boxes.csv", "config.yaml"])
+def test_a_localization_that_lacks_a_file_is_made_again(run, name):
+    path = localized(run, post_process(run)) / name
+    before = path.read_bytes()
+    if path.suffix == ".json":
+        path.write_text('{"score": "class"}')
+    else:
+        path.unlink()
+    post_process(run)
+    assert path.read_bytes() == before
+
+
+def test_masks_that_change_places_are_scored_anew(run):
+    setting = {"threshold": 0.3, "boxes": "components"}
+    first = post_process(run, setting)
+    table = pd.read_csv(run.folder / "catalog.csv", keep_default_na=False)
+    table.loc[[0, 1], "mask_path"] = table.loc[[1, 0], "mask_path"].to_numpy()
+    table.to_csv(run.folder / "catalog.csv", index=False)
+    again = post_process(Run.open(run.folder), setting)
+    assert again["localization"] != first["localization"]
+    assert again["box_f1_50"] != first["box_f1_50"]
+
+
+def test_a_data_set_that_was_moved_does_not_lose_its_masks(run, command, tmp_path):
+    (tmp_path / "data").rename(tmp_path / "moved")
+    arguments = (f"run={run.folder}", *CASE_STUDY)
+    assert "say where it is now with root=FOLDER" in command("localize", *arguments).sentence
+    assert "no such folder" in command("localize", *arguments, "root=nowhere").sentence
+    assert command("localize", *arguments, f"root={tmp_path / 'moved'}").code == 0
+    (path,) = (run.folder / "localization").glob("*/metrics.json")
+    assert json.loads(path.read_text())["n_masks"] == 3
