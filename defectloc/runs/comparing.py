@@ -22,7 +22,7 @@ from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score
 from defectloc.figures.comparison import draw_comparison
-from defectloc.files import write_text
+from defectloc.files import digest, write_text
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import upsample
@@ -176,8 +176,8 @@ def _tested(
     n_tests = max(n_faithful, n_sane)
     with images_bar(f"{explainer.method}: tests", n_tests) as advance:
         for number, image in enumerate(defective[:n_tests]):
-            name = f"{image.row.path.replace('/', '_')}-{budget.steps_faithfulness}.json"
-            path = compared.output / "maps" / explainer.key / name
+            content = digest(compared.maps.root / image.row.path)[:16]
+            path = compared.output / "maps" / explainer.key / f"{content}-{budget.steps_faithfulness}.json"
             before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             after = dict(before)
             if number < n_faithful and "insertion" not in after:
