@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json, write_text
+from defectloc.files import are_as_written, digest, read_json, sealed, write_text
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
@@ -67,11 +67,22 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if record is not None and record.get("format") == FORMAT else None
 
 
+def is_fitted(folder: Path) -> bool:
+    """Tell whether a fit has ended and what it wrote is unchanged; otherwise it is made again."""
+    record = read_record(folder)
+    return record is not None and are_as_written(folder, record.get("files", {}))
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, so that a later change of it is noticed."""
+    write_json(folder / RECORD, sealed(record))
+
+
 def note_root(folder: Path, root: Path) -> None:
     """Update a run's record where its data set was moved; with other images it would be another run."""
     record = read_record(folder)
     if record is not None and record["root"] != str(root):
-        write_json(folder / RECORD, record | {"root": str(root)})
+        write_record(folder, record | {"root": str(root)})
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,11 @@ class Run:
         for name in (CHECKPOINT, CATALOG, PREDICTIONS):
             if not (folder / name).is_file():
                 raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
+        if not is_fitted(folder):
+            raise DefectlocError(
+                f"run={folder} was changed since its fit ({_changed(folder, record['files'])}); start the same "
+                "'defectloc train' again."
+            )
         return cls(folder, record)
 
     @property
@@ -134,10 +150,22 @@ class Run:
         if "images" not in self._read:
             text = {"path": str, "defect_type": str}
             predictions = _read_csv(self.folder / PREDICTIONS, text, ["path", "split", "label", "log_odds"])
-            predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+            if any("predictions" in product.note for product in self.products("cam")) and not self._predictions_fit():
+                raise DefectlocError(
+                    f"{self.folder / PREDICTIONS} was changed since; start the same 'defectloc train' again."
+                )
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
-            self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            try:
+                predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+                self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            except ValueError as error:
+                what = " ".join(str(error).split())
+                raise DefectlocError(f"{self.folder / PREDICTIONS} does not fit {CATALOG} ({what}).") from error
         return self._read["images"]
+
+    def _predictions_fit(self) -> bool:
+        found = digest(self.folder / PREDICTIONS)
+        return any(product.note.get("predictions") == found for product in self.products("cam"))
 
     def products(self, kind: str) -> list[Product]:
         """List the whole map products of one kind."""
@@ -151,7 +179,7 @@ class Run:
         if kind != "memory":
             self.require_class_network()
         found = {product.name: product for product in self.products(kind)}
-        last = ((read_json(self.folder / METRICS) or {}).get("maps") or {}).get(kind)
+        last = self._asked_last("maps").get(kind)
         if last in found:
             return found[last]
         if not found:
@@ -176,7 +204,11 @@ class Run:
         """Give the folder of the localization that `train` was last asked for; None before the first."""
         name = (read_json(self.folder / METRICS) or {}).get("localization")
         folder = self.folder / LOCALIZATION / str(name)
-        return folder if name and (folder / METRICS).is_file() else None
+        return folder if name and whole_metrics(folder) is not None else None
+
+    def _asked_last(self, key: str) -> dict[str, Any]:
+        found = (read_json(self.folder / METRICS) or {}).get(key)
+        return found if isinstance(found, dict) else {}
 
     def decision(self) -> Decision | None:
         """Read how the run was last told to decide."""
@@ -208,6 +240,16 @@ class Run:
             raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
 
 
+def whole_metrics(folder: Path) -> dict[str, Any] | None:
+    """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
+    metrics = read_json(folder / METRICS)
+    return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
+
+
+def _changed(folder: Path, digests: dict[str, str]) -> str:
+    return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
+
+
 def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
@@ -215,7 +257,8 @@ def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.Da
             raise ValueError(f"no column {missing[0]}")
         return table
     except (OSError, ValueError) as error:
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+        what = " ".join(str(error).split())
+        raise DefectlocError(f"{path} cannot be read as a table of a run ({what}); fit it again.") from error
 
 
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:

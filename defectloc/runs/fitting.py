@@ -13,6 +13,7 @@ import pandas as pd
 from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
+from defectloc.files import digest
 from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, balanced_weights, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
@@ -31,6 +32,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     labels, given = list(train["label"]), settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
+    # Before the fit, which what is no image at all would otherwise end.
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     history: list[dict[str, float | int | None]] = []
     seconds = {"features": 0.0, "fit": 0.0}
     if any(labels):
@@ -39,11 +42,11 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         print("no defective training image: the memory bank decides alone", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
-    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     heights, widths = zip(*sizes, strict=True)
     directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
-    directory.write_json(
-        folder / directory.RECORD,
+    written = (directory.CHECKPOINT, directory.CATALOG, directory.HISTORY)
+    directory.write_record(
+        folder,
         {
             "format": directory.FORMAT,
             "fingerprint": folder.name.partition("-")[2],
@@ -60,6 +63,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "epochs": len(history),
             "seconds": seconds,
             "versions": {name: version(name) for name in PACKAGES},
+            "files": {name: digest(folder / name) for name in written},
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -90,11 +94,10 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     images = fold.held_out
     table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
     if not fold.rows(splits.TRAIN)["label"].any():
-        if not predictions.is_file():
-            directory.write_csv(predictions, table.assign(log_odds=np.nan))
+        directory.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
-    if product.is_whole and predictions.is_file():
+    if product.is_whole and predictions.is_file() and product.note.get("predictions") == digest(predictions):
         return product
     started = time.perf_counter()
     classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
@@ -109,5 +112,6 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     directory.write_csv(predictions, table.assign(log_odds=log_odds))
     with product.making() as note:
         products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
+        note["predictions"] = digest(predictions)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product

@@ -12,16 +12,17 @@ from omegaconf import OmegaConf
 from defectloc.config import LocalizeSettings, Score
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.image import image_scores
-from defectloc.files import lock, read_json, write_text
+from defectloc.files import digest, lock, read_json, sealed, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import scoring
-from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, write_csv, write_json
+from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics, write_csv, write_json
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
 
+FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
 PREDICTION_COLUMNS = [
     "path",
     "split",
@@ -41,7 +42,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
     Returns the content of `metrics.json`. What is chosen or calibrated is chosen on the validation split.
     """
     folder = setting.folder
-    finished = read_json(folder / METRICS)
+    finished = whole_metrics(folder)
     if finished is not None:
         return finished
     started = time.perf_counter()
@@ -79,6 +80,8 @@ def post_process(setting: Localization) -> dict[str, Any]:
     spent |= {"localize": round(localized - started, 3), "evaluate": round(time.perf_counter() - localized, 3)}
     metrics["seconds"] = {**run.record["seconds"], **spent}
     _write(setting, decision, localizer, decided, boxes)
+    metrics["files"] = {name: digest(folder / name) for name in FILES}
+    metrics = sealed(metrics)
     # Last, since it marks the folder as whole.
     write_json(folder / METRICS, metrics)
     return metrics

@@ -26,7 +26,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     fold = prepare(settings)
     folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
     with lock(folder / LOCK, f"the same fold ({folder})"):
-        if directory.read_record(folder) is None:
+        if not directory.is_fitted(folder):
             _check_masks(fold)
             fit_fold(fold, folder)
         directory.note_root(folder, fold.root)
