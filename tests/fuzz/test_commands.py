@@ -2,16 +2,16 @@
 
 import contextlib
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import pytest
 
 from defectloc import checks, config
+from tests.conftest import Outcome
 
 from .bad_inputs import Case, plan, spoiled
 from .bad_values import bad_values
@@ -28,7 +28,6 @@ from .commands import (
     names,
     write_world,
 )
-from tests.conftest import Outcome
 
 pytestmark = pytest.mark.slow
 SIZE = 50
@@ -149,8 +148,6 @@ def test_image_and_mask_files(world, commands, chunk):
 
 def shown_masks() -> list[str]:
     """List the masks of the finished fit's test and validation images."""
-    import pandas as pd
-
     table = pd.read_csv(Path(run_folder()) / "catalog.csv", keep_default_na=False)
     return list(table.loc[table["split"] != "train", "mask_path"])
 
