@@ -9,7 +9,6 @@ import numpy as np
 
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.progress import images_bar
@@ -73,7 +72,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
 
 def load_bank(folder: Path, device: str) -> tuple[MemoryBank, list[Level]]:
     """Load the memory bank of a product's folder, and name the trunk's levels that it takes."""
-    note = read_json(folder / products.KEY)
+    note = products.read_note(folder)
     try:
         assert note is not None
         levels = [Level.parse(text) for text in note["made_from"]["levels"]]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json, write_text
+from defectloc.files import are_as_written, digest, read_json, sealed, write_text
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
@@ -67,11 +67,25 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if record is not None and record.get("format") == FORMAT else None
 
 
+def is_fitted(folder: Path) -> bool:
+    """Tell whether a fit has ended and its network is unchanged; otherwise it is made again."""
+    record = read_record(folder)
+    if record is None:
+        return False
+    files = record.get("files", {})
+    return are_as_written(folder, {name: files.get(name, "") for name in (CHECKPOINT, HISTORY)})
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, so that a later change of it is noticed."""
+    write_json(folder / RECORD, sealed(record))
+
+
 def note_root(folder: Path, root: Path) -> None:
     """Update a run's record where its data set was moved; with other images it would be another run."""
     record = read_record(folder)
     if record is not None and record["root"] != str(root):
-        write_json(folder / RECORD, record | {"root": str(root)})
+        write_record(folder, record | {"root": str(root)})
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,11 @@ class Run:
         for name in (CHECKPOINT, CATALOG, PREDICTIONS):
             if not (folder / name).is_file():
                 raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
+        if not are_as_written(folder, record.get("files", {})):
+            raise DefectlocError(
+                f"run={folder} was changed since its fit ({_changed(folder, record['files'])}); start the same "
+                "'defectloc train' again."
+            )
         return cls(folder, record)
 
     @property
@@ -140,9 +159,22 @@ class Run:
         """Give the validation and test images: the columns of `predictions.csv`, `mask_path`, `height`, `width`."""
         if "images" not in self._read:
             predictions = read_predictions(self.folder)
+            if any("predictions" in product.note for product in self.products("cam")) and not self._predictions_fit():
+                raise DefectlocError(
+                    f"{self.folder / PREDICTIONS} was changed since; start the same 'defectloc train' again."
+                )
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
-            self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            try:
+                predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+                self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            except ValueError as error:
+                what = " ".join(str(error).split())
+                raise DefectlocError(f"{self.folder / PREDICTIONS} does not fit {CATALOG} ({what}).") from error
         return self._read["images"]
+
+    def _predictions_fit(self) -> bool:
+        found = digest(self.folder / PREDICTIONS)
+        return any(product.note.get("predictions") == found for product in self.products("cam"))
 
     def products(self, kind: str) -> list[Product]:
         """List the whole map products of one kind."""
@@ -156,7 +188,7 @@ class Run:
         if kind != "memory":
             self.require_class_network()
         found = {product.name: product for product in self.products(kind)}
-        last = ((read_json(self.folder / METRICS) or {}).get("maps") or {}).get(kind)
+        last = self._asked_last("maps").get(kind)
         if last in found:
             return found[last]
         if not found:
@@ -181,7 +213,11 @@ class Run:
         """Give the folder of the localization that `train` was last asked for; None before the first."""
         name = (read_json(self.folder / METRICS) or {}).get("localization")
         folder = self.folder / LOCALIZATION / str(name)
-        return folder if name and (folder / METRICS).is_file() else None
+        return folder if name and whole_metrics(folder) is not None else None
+
+    def _asked_last(self, key: str) -> dict[str, Any]:
+        found = (read_json(self.folder / METRICS) or {}).get(key)
+        return found if isinstance(found, dict) else {}
 
     def decision(self) -> Decision | None:
         """Read how the run was last told to decide."""
@@ -229,6 +265,16 @@ def read_predictions(folder: Path) -> pd.DataFrame:
         raise DefectlocError(f"{folder / PREDICTIONS}: a log_odds is no number ({error}).") from error
 
 
+def whole_metrics(folder: Path) -> dict[str, Any] | None:
+    """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
+    metrics = read_json(folder / METRICS)
+    return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
+
+
+def _changed(folder: Path, digests: dict[str, str]) -> str:
+    return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
+
+
 def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
@@ -236,7 +282,8 @@ def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.Da
             raise ValueError(f"no column {missing[0]}")
         return table
     except (OSError, ValueError) as error:
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+        what = " ".join(str(error).split())
+        raise DefectlocError(f"{path} cannot be read as a table of a run ({what}); fit it again.") from error
 
 
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:

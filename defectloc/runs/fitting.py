@@ -14,6 +14,7 @@ from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
 from defectloc.errors import DefectlocError
+from defectloc.files import are_as_written, digest
 from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
@@ -32,6 +33,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     labels, given = list(train["label"]), settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
+    # Before the fit, which what is no image at all would otherwise end.
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     history: list[dict[str, float | int | None]] = []
     seconds = {"features": 0.0, "fit": 0.0}
     if any(labels):
@@ -40,9 +43,10 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         print("no defective training image: the memory bank decides alone", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
-    write_catalog(fold, folder)
-    directory.write_json(
-        folder / directory.RECORD,
+    _write_catalog(fold, folder, sizes)
+    written = (directory.CHECKPOINT, directory.CATALOG, directory.HISTORY)
+    directory.write_record(
+        folder,
         {
             "format": directory.FORMAT,
             "fingerprint": folder.name.partition("-")[2],
@@ -59,6 +63,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "epochs": len(history),
             "seconds": seconds,
             "versions": {name: version(name) for name in PACKAGES},
+            "files": {name: digest(folder / name) for name in written},
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -70,22 +75,26 @@ def balanced_weights(labels: list[int]) -> list[float]:
     return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
 
 
-def write_catalog(fold: Fold, folder: Path) -> None:
-    """Write `catalog.csv` with the size of each image, unless it is there and names the same masks.
+def _write_catalog(fold: Fold, folder: Path, sizes: list[tuple[int, int]]) -> None:
+    """Write `catalog.csv` with the size of each image, (height, width)."""
+    heights, widths = zip(*sizes, strict=True)
+    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
+
+
+def refresh_catalog(fold: Fold, folder: Path) -> None:
+    """Write the catalog of a finished fit again where it was changed, or where it names other masks than now.
 
     Masks are no part of a fit: they may be added, renamed or taken away after it.
     """
-    masks = fold.catalog["mask_path"].fillna("")
-    try:
+    record = directory.read_record(folder)
+    assert record is not None
+    if are_as_written(folder, {directory.CATALOG: record["files"].get(directory.CATALOG, "")}):
         before = directory.read_catalog(folder)
-        if list(before["path"]) == list(fold.catalog["path"]) and list(before["mask_path"]) == list(masks):
+        if list(before["mask_path"]) == list(fold.catalog["mask_path"].fillna("")):
             return
-    except DefectlocError:
-        # What cannot be read counts as missing.
-        pass
-    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
-    heights, widths = zip(*sizes, strict=True)
-    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
+    _write_catalog(fold, folder, [image_size(fold.root / path) for path in fold.catalog["path"]])
+    files = record["files"] | {directory.CATALOG: digest(folder / directory.CATALOG)}
+    directory.write_record(folder, record | {"files": files})
 
 
 def _fit_network(
@@ -117,7 +126,7 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
             directory.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
-    if product.is_whole and _are_readable(folder):
+    if product.is_whole and predictions.is_file() and product.note.get("predictions") == digest(predictions):
         return product
     started = time.perf_counter()
     classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
@@ -132,6 +141,7 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     directory.write_csv(predictions, table.assign(log_odds=log_odds))
     with product.making() as note:
         products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
+        note["predictions"] = digest(predictions)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
 

@@ -10,21 +10,18 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.config import LocalizeSettings, Score
-from defectloc.errors import DefectlocError
 from defectloc.evaluation.image import image_scores
-from defectloc.files import lock, read_json, write_text
+from defectloc.files import digest, lock, read_json, sealed, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import scoring
-from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, write_csv, write_json
+from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics, write_csv, write_json
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
 
-DECISION, LOCALIZER = "decision.json", "localizer.json"
-# Besides these two and the metrics, which are written last.
-FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "config.yaml")
+FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
 PREDICTION_COLUMNS = [
     "path",
     "split",
@@ -44,7 +41,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
     Returns the content of `metrics.json`. What is chosen or calibrated is chosen on the validation split.
     """
     folder = setting.folder
-    finished = _finished(folder)
+    finished = whole_metrics(folder)
     if finished is not None:
         return finished
     started = time.perf_counter()
@@ -82,25 +79,11 @@ def post_process(setting: Localization) -> dict[str, Any]:
     spent |= {"localize": round(localized - started, 3), "evaluate": round(time.perf_counter() - localized, 3)}
     metrics["seconds"] = {**run.record["seconds"], **spent}
     _write(setting, decision, localizer, decided, boxes)
+    metrics["files"] = {name: digest(folder / name) for name in FILES}
+    metrics = sealed(metrics)
     # Last, since it marks the folder as whole.
     write_json(folder / METRICS, metrics)
     return metrics
-
-
-def _finished(folder: Path) -> dict[str, Any] | None:
-    """Read the metrics of a localization; None where any of its files is missing or unreadable, so all are made again.
-
-    Tables are only looked for.
-    """
-    metrics = read_json(folder / METRICS)
-    if metrics is None or metrics.get("localization") != folder.name:
-        return None
-    try:
-        Decision.from_json(read_json(folder / DECISION) or {})
-        Localizer.from_json(read_json(folder / LOCALIZER) or {})
-    except DefectlocError:
-        return None
-    return metrics if all((folder / name).is_file() for name in FILES) else None
 
 
 def _class_network(setting: Localization) -> dict[str, Any] | None:
@@ -139,16 +122,16 @@ def _write(
     write_csv(folder / "boxes.csv", boxes)
     coco = to_coco(sizes, boxes, description=f"defectloc, {setting.run.record['subset']}")
     write_json(folder / "boxes.coco.json", coco)
-    write_json(folder / DECISION, decision.to_json())
-    write_json(folder / LOCALIZER, localizer.to_json())
+    write_json(folder / "decision.json", decision.to_json())
+    write_json(folder / "localizer.json", localizer.to_json())
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:
     """Draw the figures of one localization; returns the sheet of test images."""
     folder = setting.folder
-    decision = Decision.from_json(read_json(folder / DECISION) or {})
-    localizer = Localizer.from_json(read_json(folder / LOCALIZER) or {})
+    decision = Decision.from_json(read_json(folder / "decision.json") or {})
+    localizer = Localizer.from_json(read_json(folder / "localizer.json") or {})
     return draw_run(setting.run, setting.maps, metrics, decision, localizer, folder)
 
 
@@ -162,7 +145,7 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, Decision.from_json(read_json(setting.folder / DECISION) or {}))
+    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
     print(setting.folder)
     if figure is not None:
         print(f"figure: {figure}")

@@ -13,7 +13,7 @@ from defectloc.evaluation.image import image_scores, intervals, scores_by_defect
 from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
-from defectloc.files import read_json
+from defectloc.files import read_json, sealed
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -54,7 +54,7 @@ def map_scores(maps: RunMaps, truth: dict[str, str | None]) -> dict[str, Any]:
     if before is not None and before.get("made_from") == made_from and isinstance(before.get("scores"), dict):
         return before["scores"]
     scores = score_maps(_map_samples(maps))
-    write_json(kept, {"made_from": made_from, "scores": scores})
+    write_json(kept, sealed({"made_from": made_from, "scores": scores}))
     return scores
 
 

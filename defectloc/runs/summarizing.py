@@ -17,17 +17,28 @@ from yaml import YAMLError
 from defectloc.config import SummarizeSettings, directory
 from defectloc.errors import DefectlocError
 from defectloc.figures.curves import draw_thresholds
-from defectloc.files import write_text
+from defectloc.files import are_as_written, read_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
 from defectloc.runs.directory import FORMAT, RECORD, write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError, OmegaConfBaseException)
 # Settings in the record of a run that are those of the localization which it was made for first.
 LATER = ("memory", "localization", "decision")
 LATER_OF_DATA = ("masks", "ignore_mask")
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    YAMLError,
+    OmegaConfBaseException,
+)
 BOX_COLUMNS = ["path", "x0", "y0", "x1", "y1", "score"]
 
 
@@ -57,7 +68,7 @@ def collect(outputs: Path) -> list[Result]:
     found = []
     for record_path in sorted(outputs.glob(f"*/fold*-*/{RECORD}")):
         try:
-            record = json.loads(record_path.read_text(encoding="utf-8"))
+            record = _whole(record_path)
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']}")
             fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
@@ -91,11 +102,20 @@ def _chosen(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metrics(path: Path) -> dict[str, Any]:
     """Read what `summary` cannot do without; raises one of `DAMAGED`."""
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = _whole(path)
+    if not are_as_written(path.parent, metrics.get("files", {})):
+        raise ValueError("a file beside it was changed since")
     metrics |= {name: int(metrics[name]) for name in ("fold", "n_test")}
     metrics["confusion"] = {name: int(metrics["confusion"][name]) for name in COUNTS}
     # The folder's name is the identity: a copy of the file elsewhere is another result.
     return metrics | {"subset": str(metrics["subset"]), "localization": path.parent.name}
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if found is None:
+        raise ValueError("damaged, or changed since")
+    return found
 
 
 def _skip(path: Path, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from defectloc.reporting.tables import print_metrics
 from defectloc.runs import directory
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
-from defectloc.runs.fitting import class_maps, fit_fold, write_catalog
+from defectloc.runs.fitting import class_maps, fit_fold, refresh_catalog
 from defectloc.runs.fold import Fold, fingerprint, prepare
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
@@ -26,11 +26,11 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     fold = prepare(settings)
     folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
     with lock(folder / LOCK, f"the same fold ({folder})"):
-        if directory.read_record(folder) is None:
+        if not directory.is_fitted(folder):
             _check_masks(fold)
             fit_fold(fold, folder)
         else:
-            write_catalog(fold, folder)
+            refresh_catalog(fold, folder)
         directory.note_root(folder, fold.root)
         products = _make_maps(fold, folder)
         finished = Run.open(folder)

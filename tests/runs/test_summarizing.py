@@ -207,3 +207,17 @@ def test_a_run_without_localizations_is_none(outputs):
 def test_nothing_there(tmp_path):
     with pytest.raises(DefectlocError, match="holds no finished run"):
         run(SummarizeSettings(outputs=str(tmp_path / "nowhere")))
+
+
+def test_deep_brackets_are_skipped_by_name(outputs, capsys):
+    path = outputs / "part" / "fold1-abc" / "localization" / "cam-0.3" / "metrics.json"
+    path.write_text("[" * 100_000)
+    assert list(summarized(outputs)["n_folds"]) == [1, 2]
+    assert f"skipped: {path}" in capsys.readouterr().err
+
+
+def test_a_localization_that_was_changed_is_skipped_by_name(outputs, capsys):
+    path = outputs / "part" / "fold1-abc" / "localization" / "cam-0.3" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {"config.yaml": "0" * 64}}))
+    assert list(summarized(outputs)["n_folds"]) == [1, 2]
+    assert f"skipped: {path}" in capsys.readouterr().err

@@ -18,10 +18,11 @@ from PIL import Image
 from defectloc import checks, config
 from defectloc.arguments import quote_paths
 from defectloc.files import lock
+from defectloc.runs import directory
 from defectloc.runs.directory import Run
 from defectloc.runs.fold import fingerprint as fingerprint_of
 from defectloc.runs.fold import prepare
-from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization
+from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization, two_folders
 
 METRICS = """subset fold n_train n_validation n_test balanced_accuracy accuracy auroc average_precision f1_max confusion
 escapes overkill pixel_auroc pixel_ap aupro pointing_game max_box_acc_v2 box_f1_30 box_f1_50 epochs seconds
@@ -324,6 +325,32 @@ def test_an_unreadable_record_counts_as_missing(command, outputs, content):
     (folder / "run.json").write_text(content)
     assert command("train", *SYNTHETIC, f"outputs={outputs}").code == 0
     assert results(folder)["predictions.csv"] == before
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "catalog.csv", "predictions.csv", "decision.json", "metrics.json"])
+def test_a_file_that_was_changed_is_made_again(command, outputs, name):
+    """As after a flipped bit, which nothing would tell otherwise."""
+    folder = folder_of(outputs)
+    path = folder / name if (folder / name).is_file() and name != "metrics.json" else last_localization(folder) / name
+    before, predictions = path.read_bytes(), results(folder)["predictions.csv"]
+    changed = bytearray(before)
+    changed[-20] ^= 1
+    path.write_bytes(changed)
+    assert command("train", *SYNTHETIC, f"outputs={outputs}").code == 0
+    assert results(folder)["predictions.csv"] == predictions
+    if name != "metrics.json":
+        assert path.read_bytes() == before
+    assert directory.whole_metrics(last_localization(folder)) is not None
+
+
+def test_what_is_no_image_is_named_before_the_fit(command, tmp_path):
+    victim = two_folders(tmp_path / "photos") / "good" / "03.png"
+    victim.write_bytes(b"\0" * 100)
+    arguments = ["data=folder", "subset=part", f"data.root={tmp_path / 'photos'}", *SMALL]
+    for fold in range(5):
+        outcome = command("train", *arguments, "features.cache=false", "features.workers=0", f"fold={fold}")
+        assert str(victim) in outcome.sentence
+    assert not list(Path("outputs").glob("part/*/model.ckpt"))
 
 
 def test_empty_maps_are_made_again(command, outputs):
