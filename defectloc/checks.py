@@ -1,6 +1,9 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
 import math
+import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ from defectloc.config import (
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
 
+# More than any machine has cores; a system refuses some number above it without a word that helps.
+MOST_THREADS = 1024
+
 
 def typed(config: DictConfig) -> Any:
     """Turn a composed configuration into its checked dataclass; raises DefectlocError on a value out of range."""
@@ -30,9 +36,14 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings: Any = OmegaConf.to_object(config)
+    for key, value in _integers(settings):
+        if abs(value) > sys.maxsize:
+            raise DefectlocError(f"the value of {key} is too large for a number.")
     for key in ("threads", "batch_size", "n", "columns"):
         if getattr(settings, key, None) is not None:
             _positive(key, getattr(settings, key))
+    if (getattr(settings, "threads", None) or 0) > MOST_THREADS:
+        raise DefectlocError(f"threads={settings.threads} must be at most {MOST_THREADS}.")
     if getattr(settings, "seed", 0) < 0:
         raise DefectlocError(f"seed={settings.seed} must not be negative.")
     if isinstance(settings, TrainSettings):
@@ -53,6 +64,14 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_without_validation(settings)
     return settings
+
+
+def _integers(settings: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    for key, value in vars(settings).items():
+        if is_dataclass(value):
+            yield from _integers(value, f"{prefix}{key}.")
+        elif isinstance(value, int):
+            yield prefix + key, value
 
 
 def _check_unlabelled(settings: TrainSettings) -> None:
@@ -148,8 +167,8 @@ def _check_train(settings: TrainSettings) -> None:
         raise DefectlocError(
             f"fold={settings.fold} is out of range; data.split={settings.data.split} has folds 0 to {n_folds - 1}."
         )
-    if settings.features.workers < 0:
-        raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
+    if not 0 <= settings.features.workers <= MOST_THREADS:
+        raise DefectlocError(f"features.workers={settings.features.workers} must lie in [0, {MOST_THREADS}].")
     _positive("features.batch_size", settings.features.batch_size)
     if settings.features.limit_gb is not None:
         _positive("features.limit_gb", settings.features.limit_gb)

@@ -118,7 +118,7 @@ class Run:
                 raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
         if not are_as_written(folder, record.get("files", {})):
             raise DefectlocError(
-                f"run={folder} was changed since its fit ({_changed(folder, record['files'])}); start the same "
+                f"run={folder} was changed since its fit ({changed_file(folder, record['files'])}); start the same "
                 "'defectloc train' again."
             )
         return cls(folder, record)
@@ -271,7 +271,8 @@ def whole_metrics(folder: Path) -> dict[str, Any] | None:
     return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
 
 
-def _changed(folder: Path, digests: dict[str, str]) -> str:
+def changed_file(folder: Path, digests: dict[str, str]) -> str:
+    """Name the first file that is not as it was written, of digests for which `are_as_written` is false."""
     return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
 
 

@@ -110,6 +110,13 @@ def _fit_network(
     data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
     say_source(fold)
     fit(module, data, unfinished, fold.device, fold.precision)
+    if not all(bool(value.isfinite().all()) for value in module.classifier.state_dict().values()):
+        # What has diverged would be resumed by the same command.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise DefectlocError(
+            "the fit has diverged: some weights are no finite numbers; lower training.learning_rate="
+            f"{training.learning_rate:g}."
+        )
     fitted = time.perf_counter()
     return module.history, {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)}
 

@@ -21,7 +21,7 @@ from defectloc.files import are_as_written, read_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
-from defectloc.runs.directory import FORMAT, RECORD, write_csv, write_json
+from defectloc.runs.directory import FORMAT, RECORD, changed_file, write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
 # Settings in the record of a run that are those of the localization which it was made for first.
@@ -104,7 +104,7 @@ def _metrics(path: Path) -> dict[str, Any]:
     """Read what `summary` cannot do without; raises one of `DAMAGED`."""
     metrics = _whole(path)
     if not are_as_written(path.parent, metrics.get("files", {})):
-        raise ValueError("a file beside it was changed since")
+        raise ValueError(f"{changed_file(path.parent, metrics['files'])} was changed since")
     metrics |= {name: int(metrics[name]) for name in ("fold", "n_test")}
     metrics["confusion"] = {name: int(metrics["confusion"][name]) for name in COUNTS}
     # The folder's name is the identity: a copy of the file elsewhere is another result.

@@ -22,6 +22,7 @@ from omegaconf import open_dict
 from torchvision import models
 
 from defectloc import cli
+from defectloc.evaluation.box import MaxBoxAccV2
 from defectloc.runs import scoring
 from tests.conftest import CAM, Outcome
 
@@ -60,6 +61,7 @@ class Commands:
         monkeypatch.setitem(models.vgg.cfgs, "D", NARROW)
         # Of an image of 24 x 24 pixels the protocol's 224 x 224 show nothing more, and take a second.
         monkeypatch.setattr(scoring, "MAX_BOX_SIZE", 24)
+        monkeypatch.setattr(MaxBoxAccV2, "taus", np.arange(10) / 10)
         save = Figure.savefig
         monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: save(figure, path, dpi=10))
 

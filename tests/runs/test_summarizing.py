@@ -220,4 +220,4 @@ def test_a_localization_that_was_changed_is_skipped_by_name(outputs, capsys):
     path = outputs / "part" / "fold1-abc" / "localization" / "cam-0.3" / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {"config.yaml": "0" * 64}}))
     assert list(summarized(outputs)["n_folds"]) == [1, 2]
-    assert f"skipped: {path}" in capsys.readouterr().err
+    assert f"skipped: {path} (config.yaml was changed since)" in capsys.readouterr().err
