@@ -36,16 +36,7 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings: Any = OmegaConf.to_object(config)
-    for key, value in _integers(settings):
-        if abs(value) > sys.maxsize:
-            raise DefectlocError(f"the value of {key} is too large for a number.")
-    for key in ("threads", "batch_size", "n", "columns"):
-        if getattr(settings, key, None) is not None:
-            _positive(key, getattr(settings, key))
-    if (getattr(settings, "threads", None) or 0) > MOST_THREADS:
-        raise DefectlocError(f"threads={settings.threads} must be at most {MOST_THREADS}.")
-    if getattr(settings, "seed", 0) < 0:
-        raise DefectlocError(f"seed={settings.seed} must not be negative.")
+    _check_numbers(settings)
     if isinstance(settings, TrainSettings):
         _check_train(settings)
     if isinstance(settings, CacheSettings):
@@ -64,6 +55,19 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_without_validation(settings)
     return settings
+
+
+def _check_numbers(settings: Any) -> None:
+    for key, value in _integers(settings):
+        if abs(value) > sys.maxsize:
+            raise DefectlocError(f"the value of {key} is too large for a number.")
+    for key in ("threads", "batch_size", "n", "columns"):
+        if getattr(settings, key, None) is not None:
+            _positive(key, getattr(settings, key))
+    if (getattr(settings, "threads", None) or 0) > MOST_THREADS:
+        raise DefectlocError(f"threads={settings.threads} must be at most {MOST_THREADS}.")
+    if getattr(settings, "seed", 0) < 0:
+        raise DefectlocError(f"seed={settings.seed} must not be negative.")
 
 
 def _integers(settings: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
