@@ -36,6 +36,9 @@ SMALL = [*FIT, *CAM]
 FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
 MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization=memory"]
 WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
+# Workers run beside one another: more threads each would only get in each other's way. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 
 
