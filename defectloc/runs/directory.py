@@ -1,9 +1,7 @@
 """The files of a run directory: their names, what makes one whole, and how one is opened."""
 
 import hashlib
-import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,14 @@ from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, digest, read_json, sealed, write_text
+from defectloc.files import are_as_written, digest, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
+from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
 
 FORMAT = 2
-RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY, METRICS, LOCK = (
-    "run.json",
-    "model.ckpt",
-    "catalog.csv",
-    "predictions.csv",
-    "history.csv",
-    "metrics.json",
-    ".lock",
-)
+RECORD, CHECKPOINT, HISTORY, METRICS, LOCK = "run.json", "model.ckpt", "history.csv", "metrics.json", ".lock"
 LOCALIZATION = "localization"
 
 
@@ -47,18 +38,6 @@ def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
     if subset in ("", ".", "..") or "/" in subset or "\\" in subset or subset.startswith("."):
         raise DefectlocError(f"subset={subset} cannot name a folder; use letters, digits, '-' and '_'.")
     return Path(outputs).expanduser() / subset / f"fold{fold}-{print_}"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table atomically."""
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -140,7 +119,7 @@ class Run:
         """Give the folder of the data set, `given` or where it was last; raises DefectlocError where it is gone."""
         root = Path(self.record["root"] if given is None else given).expanduser()
         if not root.is_dir():
-            where = "there is no such folder" if given is not None else "say where it is now with root=FOLDER"
+            where = "say where it is now with root=FOLDER" if given is None else "give another with root=FOLDER"
             raise DefectlocError(f"the data of run={self.folder} is not in {root}; {where}.")
         return root
 
@@ -249,22 +228,6 @@ class Run:
             raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
 
 
-def read_catalog(folder: Path) -> pd.DataFrame:
-    """Read `catalog.csv` of a run; raises DefectlocError where it cannot be read as that."""
-    text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
-    return _read_csv(folder / CATALOG, text, ["path", "split", "label", "mask_path", "height", "width"])
-
-
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """Read `predictions.csv` of a run; raises DefectlocError where it cannot be read as that."""
-    columns = ["path", "split", "label", "log_odds"]
-    predictions = _read_csv(folder / PREDICTIONS, {"path": str, "defect_type": str}, columns)
-    try:
-        return predictions.assign(log_odds=pd.to_numeric(predictions["log_odds"]).astype(float))
-    except ValueError as error:
-        raise DefectlocError(f"{folder / PREDICTIONS}: a log_odds is no number ({error}).") from error
-
-
 def whole_metrics(folder: Path) -> dict[str, Any] | None:
     """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
     metrics = read_json(folder / METRICS)
@@ -274,17 +237,6 @@ def whole_metrics(folder: Path) -> dict[str, Any] | None:
 def changed_file(folder: Path, digests: dict[str, str]) -> str:
     """Name the first file that is not as it was written, of digests for which `are_as_written` is false."""
     return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
-
-
-def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
-        if missing := [name for name in columns if name not in table]:
-            raise ValueError(f"no column {missing[0]}")
-        return table
-    except (OSError, ValueError) as error:
-        what = " ".join(str(error).split())
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({what}); fit it again.") from error
 
 
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from defectloc.files import are_as_written, digest
 from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
-from defectloc.runs import directory, products
+from defectloc.runs import directory, products, tables
 from defectloc.runs.fold import Fold, say_source
 from defectloc.runs.products import Product
 
@@ -42,9 +42,9 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     else:
         print("no defective training image: the memory bank decides alone", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
-    directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
+    tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
     _write_catalog(fold, folder, sizes)
-    written = (directory.CHECKPOINT, directory.CATALOG, directory.HISTORY)
+    written = (directory.CHECKPOINT, tables.CATALOG, directory.HISTORY)
     directory.write_record(
         folder,
         {
@@ -78,7 +78,7 @@ def balanced_weights(labels: list[int]) -> list[float]:
 def _write_catalog(fold: Fold, folder: Path, sizes: list[tuple[int, int]]) -> None:
     """Write `catalog.csv` with the size of each image, (height, width)."""
     heights, widths = zip(*sizes, strict=True)
-    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
+    tables.write_csv(folder / tables.CATALOG, fold.catalog.assign(height=heights, width=widths))
 
 
 def refresh_catalog(fold: Fold, folder: Path) -> None:
@@ -88,12 +88,12 @@ def refresh_catalog(fold: Fold, folder: Path) -> None:
     """
     record = directory.read_record(folder)
     assert record is not None
-    if are_as_written(folder, {directory.CATALOG: record["files"].get(directory.CATALOG, "")}):
-        before = directory.read_catalog(folder)
+    if are_as_written(folder, {tables.CATALOG: record["files"].get(tables.CATALOG, "")}):
+        before = tables.read_catalog(folder)
         if list(before["mask_path"]) == list(fold.catalog["mask_path"].fillna("")):
             return
     _write_catalog(fold, folder, [image_size(fold.root / path) for path in fold.catalog["path"]])
-    files = record["files"] | {directory.CATALOG: digest(folder / directory.CATALOG)}
+    files = record["files"] | {tables.CATALOG: digest(folder / tables.CATALOG)}
     directory.write_record(folder, record | {"files": files})
 
 
@@ -127,10 +127,10 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     The log-odds are the means of the maps. Without a class network there are no maps, and the log-odds are not known.
     """
     images = fold.held_out
-    table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
+    table, predictions = images[["path", "split", "label", "defect_type"]], folder / tables.PREDICTIONS
     if not fold.rows(splits.TRAIN)["label"].any():
         if not _are_readable(folder):
-            directory.write_csv(predictions, table.assign(log_odds=np.nan))
+            tables.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
     if product.is_whole and predictions.is_file() and product.note.get("predictions") == digest(predictions):
@@ -145,7 +145,7 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
         found = [class_maps_of_images(classifier, inputs, fold.precision) for inputs, _ in batches]
     maps = np.concatenate(found)
     log_odds = maps.astype(np.float64).mean((1, 2))
-    directory.write_csv(predictions, table.assign(log_odds=log_odds))
+    tables.write_csv(predictions, table.assign(log_odds=log_odds))
     with product.making() as note:
         products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
         note["predictions"] = digest(predictions)
@@ -156,7 +156,7 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
 def _are_readable(folder: Path) -> bool:
     """Tell whether the predictions of a run are there; what cannot be read counts as missing."""
     try:
-        directory.read_predictions(folder)
+        tables.read_predictions(folder)
     except DefectlocError:
         return False
     return True

@@ -23,7 +23,7 @@ from defectloc.features.store import FeatureStore
 from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.levels import Level, derivable
+from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.memory_bank import LEVELS
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
@@ -173,6 +173,8 @@ def prepare(settings: TrainSettings) -> Fold:
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" else "float32"
     fold = Fold(settings, root, catalog, digests, classifier, digest, device, precision)
+    if IMAGE in fold.bank_levels:
+        raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:

@@ -16,7 +16,7 @@ from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.predict import class_maps_of_features
 from defectloc.progress import images_bar
-from defectloc.runs import directory, products
+from defectloc.runs import directory, products, tables
 from defectloc.runs.bank import load_bank
 from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
@@ -85,7 +85,7 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product) -> Prod
     )
     with product.making() as note:
         fusion.save(product.folder / FUSION)
-        directory.write_csv(product.folder / SHORTCUT, shortcut)
+        tables.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
         note["reliability_counts"] = list(counts)

@@ -17,9 +17,10 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import scoring
-from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics, write_csv, write_json
+from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
+from defectloc.runs.tables import write_csv, write_json
 
 FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
 PREDICTION_COLUMNS = [

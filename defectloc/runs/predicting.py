@@ -16,8 +16,9 @@ from defectloc.files import atomic, make_directory
 from defectloc.localization.boxes import COLUMNS, CORNERS, to_coco
 from defectloc.model import device as devices
 from defectloc.progress import images_bar
-from defectloc.runs.directory import Run, write_csv, write_json
+from defectloc.runs.directory import Run
 from defectloc.runs.predictor import Prediction, Predictor
+from defectloc.runs.tables import write_csv, write_json
 
 OVERLAYS = "overlays"
 

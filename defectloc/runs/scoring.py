@@ -18,8 +18,9 @@ from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.progress import images_bar
-from defectloc.runs.directory import digest_of, rows_of, write_json
+from defectloc.runs.directory import digest_of, rows_of
 from defectloc.runs.maps import RunMaps
+from defectloc.runs.tables import write_json
 
 # Raised when the code changes what a score means.
 VERSION = 1

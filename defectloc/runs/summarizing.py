@@ -21,7 +21,8 @@ from defectloc.files import are_as_written, read_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
-from defectloc.runs.directory import FORMAT, RECORD, changed_file, write_csv, write_json
+from defectloc.runs.directory import FORMAT, RECORD, changed_file
+from defectloc.runs.tables import write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
 # Settings in the record of a run that are those of the localization which it was made for first.

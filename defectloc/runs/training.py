@@ -10,7 +10,7 @@ from defectloc.files import lock, read_json
 from defectloc.localization.decision import Decision
 from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_metrics
-from defectloc.runs import directory
+from defectloc.runs import directory, tables
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
 from defectloc.runs.fitting import class_maps, fit_fold, refresh_catalog
@@ -38,7 +38,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
             finished, settings.localization, settings.decision, fold.root, settings.data.ignore_mask, products
         )
         metrics = post_process(setting)
-        directory.write_json(folder / METRICS, metrics)
+        tables.write_json(folder / METRICS, metrics)
         figure = draw(setting, metrics) if settings.figures else None
     print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
     print(f"run: {folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.runs import directory
+from defectloc.runs import directory, tables
 from defectloc.runs.directory import Run
 from defectloc.runs.products import Product
 
@@ -74,7 +74,7 @@ def test_several_products_of_a_kind_are_not_guessed_from(folder):
 
 def test_json_refuses_what_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        directory.write_json(tmp_path / "metrics.json", {"auroc": float("nan")})
+        tables.write_json(tmp_path / "metrics.json", {"auroc": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_types_named_na_stay_text(folder):
     """A defect type may have a name that pandas takes for a missing value."""
     table = Run.open(folder).images()
     unseal(folder)
-    for name in (directory.PREDICTIONS, directory.CATALOG):
+    for name in (tables.PREDICTIONS, tables.CATALOG):
         text = (folder / name).read_text().replace("contamination", "nan")
         (folder / name).write_text(text)
     again = Run.open(folder).images()

@@ -80,13 +80,13 @@ def test_a_run_that_was_never_localised_says_so(fused, command):
 
 def test_distances_are_searched_once(command, monkeypatch):
     searched = []
-    original = MemoryBank.nearest
+    original = MemoryBank.distances
 
-    def counted(self, vectors):
-        searched.append(len(vectors))
-        return original(self, vectors)
+    def counted(self, levels):
+        searched.append(len(levels[0]))
+        return original(self, levels)
 
-    monkeypatch.setattr(MemoryBank, "nearest", counted)
+    monkeypatch.setattr(MemoryBank, "distances", counted)
     assert command("train", *FUSION).code == 0
     catalog = pd.read_csv(next(Path("outputs").glob("pill/fold0-*")) / "catalog.csv")
     held_out = catalog["split"] != "train"

@@ -43,7 +43,8 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
 def results(folder: Path) -> dict[str, object]:
     """All that a fit gives, but how long it took."""
     metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["seconds"]
+    for name in ("seconds", "checksum"):
+        metrics.pop(name, None)
     return {
         "metrics": metrics,
         **{name: (folder / name).read_bytes() for name in ("predictions.csv", "history.csv", "catalog.csv")},
