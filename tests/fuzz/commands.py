@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class Commands:
         self._monkeypatch.setattr(sys, "argv", ["defectloc", *arguments])
         os.environ["HYDRA_FULL_ERROR"] = "0"
         out, err, code = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            # As for a user; the tests turn warnings into errors.
+            warnings.simplefilter("default")
             try:
                 import_module(f"defectloc.{name}").main()
             except SystemExit as exit_:

@@ -96,20 +96,20 @@ IMAGE_COMMANDS = ("train", "train", "stream", "overview", "predict", "explain")
 MASK_COMMANDS = ("train", "localize", "evaluate", "evaluate", "overview")
 
 
-def on_images(which: str) -> tuple[str, list[str]]:
+def on_images(which: str, path: str) -> tuple[str, list[str]]:
     run = run_folder()
     return {
         "train": ("train", CLASS_MAP),
         "stream": ("train", [*CLASS_MAP, "features.cache=false", "fold=1"]),
         "overview": ("overview", [*TABLE, "subset=part"]),
         "predict": ("predict", [f"run={run}", "images=set", "output=new", *FAST]),
-        "explain": ("explain", [f"run={run}", *FEW_EXPLAINED[:-1], "images=set/scratch", "n=8"]),
+        "explain": ("explain", [f"run={run}", *FEW_EXPLAINED, f"images=set/{path}"]),
         "localize": ("localize", [f"run={run}", "localization.threshold=2"]),
         "evaluate": ("evaluate", FOREIGN),
     }[which]
 
 
-@pytest.mark.parametrize("chunk", range(7))
+@pytest.mark.parametrize("chunk", range(4))
 def test_image_and_mask_files(world, commands, chunk):
     fresh(world, "set", "outputs", "maps")
     faults: list[str] = []
@@ -117,7 +117,7 @@ def test_image_and_mask_files(world, commands, chunk):
     held_out = set(shown_masks())
     for number, case in enumerate(plan(Path("set"), chunk, SIZE, "[gsm]*/*")):
         choice = MASK_COMMANDS if case.kind == "mask" else IMAGE_COMMANDS
-        name, arguments = on_images(which := choice[number % len(choice)])
+        name, arguments = on_images(which := choice[number % len(choice)], case.path)
         what = f"{name}: {case}"
         if which not in undisturbed:
             outcome = commands.run(name, *arguments)
@@ -135,11 +135,12 @@ def test_image_and_mask_files(world, commands, chunk):
                 faults.append(f"{what}\n   not named: {outcome.out[-500:]} {outcome.err[-300:]}")
             if case.unreadable and read and outcome.code == 0 and name != "overview":
                 faults.append(f"{what}\n   accepted")
-            if outcome.code == 2 and name != "predict" and lasting() != before:
+            # A streamed fit has ended before it reads the test images.
+            if outcome.code == 2 and which not in ("predict", "stream") and lasting() != before:
                 faults.append(f"{what}\n   left {lasting() - before}")
         for folder in set(OUTPUTS.glob("part/fold*")) - folders:
             shutil.rmtree(folder)
-        if number % 3 == 0:
+        if number % 5 == 0:
             outcome = commands.run(name, *arguments)
             if outcome.code != 0:
                 faults.append(f"{what}\n   not mended: {outcome.err[-500:]}")
@@ -154,7 +155,7 @@ def shown_masks() -> list[str]:
     return list(table.loc[table["split"] != "train", "mask_path"])
 
 
-@pytest.mark.parametrize("chunk", range(4))
+@pytest.mark.parametrize("chunk", range(3))
 def test_tables_boxes_and_maps(world, commands, chunk):
     fresh(world, "set", "outputs", "maps", "boxes")
     faults = []
@@ -222,7 +223,7 @@ def undisturbed(world, tmp_path_factory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("chunk", range(7))
+@pytest.mark.parametrize("chunk", range(5))
 def test_files_of_a_run(world, commands, undisturbed, chunk):
     fresh(world, "set")
     faults = []
