@@ -25,6 +25,7 @@ from defectloc.config import (
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
+from defectloc.ranges import is_positive, positive
 
 # More than any machine has cores; a system refuses some number above it without a word that helps.
 MOST_THREADS = 1024
@@ -63,7 +64,7 @@ def _check_numbers(settings: Any) -> None:
             raise DefectlocError(f"the value of {key} is too large for a number.")
     for key in ("threads", "batch_size", "n", "columns"):
         if getattr(settings, key, None) is not None:
-            _positive(key, getattr(settings, key))
+            positive(key, getattr(settings, key))
     if (getattr(settings, "threads", None) or 0) > MOST_THREADS:
         raise DefectlocError(f"threads={settings.threads} must be at most {MOST_THREADS}.")
     if getattr(settings, "seed", 0) < 0:
@@ -100,13 +101,13 @@ def _check_cache(settings: CacheSettings) -> None:
 def _check_explain(settings: ExplainSettings) -> None:
     _check_localization(settings.localization, DecisionConfig())
     _check_fixed(settings.localization)
-    if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
+    if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
     _check_attribution(settings.attribution)
     if settings.compare and (settings.n, settings.target, settings.select) != (None, None, "all"):
         raise DefectlocError("compare=true samples its own images, for the anomaly; give neither n, select nor target.")
     for key in ("images", "images_perturbation", "steps_faithfulness"):
-        _positive(f"comparison.{key}", getattr(settings.comparison, key))
+        positive(f"comparison.{key}", getattr(settings.comparison, key))
     for key in ("images_faithfulness", "images_sanity"):
         if getattr(settings.comparison, key) < 0:
             raise DefectlocError(f"comparison.{key} must not be negative.")
@@ -119,23 +120,11 @@ def _check_explain(settings: ExplainSettings) -> None:
 def _check_attribution(attribution: AttributionConfig) -> None:
     for key, value in vars(attribution).items():
         if not isinstance(value, str) and key != "noise":
-            _positive(f"attribution.{key}", value)
+            positive(f"attribution.{key}", value)
     if attribution.window > 1:
         raise DefectlocError(f"attribution.window={attribution.window} must be at most 1.")
     if not 0 <= attribution.noise < math.inf:
         raise DefectlocError(f"attribution.noise={attribution.noise} must be a number of at least 0.")
-
-
-def _positive(key: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise DefectlocError(f"{key}={value} must be greater than 0 and finite.")
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
 
 
 def _check_data(data: DataConfig) -> None:
@@ -148,7 +137,7 @@ def _check_data(data: DataConfig) -> None:
     if not 0 <= data.split_seed < 2**32:
         raise DefectlocError(f"data.split_seed={data.split_seed} must lie in [0, 2^32).")
     if data.limit is not None:
-        _positive("data.limit", data.limit)
+        positive("data.limit", data.limit)
     if data.n_defective is not None and data.split != "official":
         raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training split.")
     if data.n_defective is not None and data.n_defective < 0:
@@ -173,18 +162,18 @@ def _check_train(settings: TrainSettings) -> None:
         )
     if not 0 <= settings.features.workers <= MOST_THREADS:
         raise DefectlocError(f"features.workers={settings.features.workers} must lie in [0, {MOST_THREADS}].")
-    _positive("features.batch_size", settings.features.batch_size)
+    positive("features.batch_size", settings.features.batch_size)
     if settings.features.limit_gb is not None:
-        _positive("features.limit_gb", settings.features.limit_gb)
+        positive("features.limit_gb", settings.features.limit_gb)
     for key in ("dims", "budget_mb"):
-        _positive(f"memory.{key}", getattr(settings.memory, key))
+        positive(f"memory.{key}", getattr(settings.memory, key))
     training = settings.training
     if training.keep == "validation" and settings.data.validation == 0:
         raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")
     if settings.augmentation.views and settings.augmentation.transforms:
         raise DefectlocError("augmentation has views and transforms; choose one, since only views can be stored.")
     for key in ("epochs", "batch_size", "learning_rate", "target_train_accuracy", "patience"):
-        _positive(f"training.{key}", getattr(training, key))
+        positive(f"training.{key}", getattr(training, key))
     weights = training.class_weights
     if weights != "balanced":
         numbers = isinstance(weights, list) and len(weights) == 2
@@ -244,7 +233,7 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
             f"{localization.normalization} can give, {highest:g} at most, or null."
         )
     if localization.max_boxes is not None:
-        _positive("localization.max_boxes", localization.max_boxes)
+        positive("localization.max_boxes", localization.max_boxes)
     if not 0 < decision.threshold < 1:
         raise DefectlocError(f"decision.threshold={decision.threshold} must lie between 0 and 1: it is a probability.")
     if decision.prevalence is not None and not 0 < decision.prevalence < 1:
