@@ -283,7 +283,7 @@ def test_a_data_set_that_was_moved_does_not_lose_its_masks(run, command, tmp_pat
     (tmp_path / "data").rename(tmp_path / "moved")
     arguments = (f"run={run.folder}", *CASE_STUDY)
     assert "say where it is now with root=FOLDER" in command("localize", *arguments).sentence
-    assert "no such folder" in command("localize", *arguments, "root=nowhere").sentence
+    assert "give another with root=FOLDER" in command("localize", *arguments, "root=nowhere").sentence
     assert command("localize", *arguments, f"root={tmp_path / 'moved'}").code == 0
     (path,) = (run.folder / "localization").glob("*/metrics.json")
     assert json.loads(path.read_text())["n_masks"] == 3
