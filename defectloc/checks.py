@@ -1,9 +1,6 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
 import math
-import sys
-from collections.abc import Iterator
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,7 @@ from defectloc.config import (
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
-from defectloc.ranges import is_positive, positive
-
-# More than any machine has cores; a system refuses some number above it without a word that helps.
-MOST_THREADS = 1024
+from defectloc.ranges import MOST_THREADS, check_numbers, is_positive, positive
 
 
 def typed(config: DictConfig) -> Any:
@@ -37,7 +31,7 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings: Any = OmegaConf.to_object(config)
-    _check_numbers(settings)
+    check_numbers(settings)
     if isinstance(settings, TrainSettings):
         _check_train(settings)
     if isinstance(settings, CacheSettings):
@@ -56,27 +50,6 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
         _check_without_validation(settings)
     return settings
-
-
-def _check_numbers(settings: Any) -> None:
-    for key, value in _integers(settings):
-        if abs(value) > sys.maxsize:
-            raise DefectlocError(f"the value of {key} is too large for a number.")
-    for key in ("threads", "batch_size", "n", "columns"):
-        if getattr(settings, key, None) is not None:
-            positive(key, getattr(settings, key))
-    if (getattr(settings, "threads", None) or 0) > MOST_THREADS:
-        raise DefectlocError(f"threads={settings.threads} must be at most {MOST_THREADS}.")
-    if getattr(settings, "seed", 0) < 0:
-        raise DefectlocError(f"seed={settings.seed} must not be negative.")
-
-
-def _integers(settings: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
-    for key, value in vars(settings).items():
-        if is_dataclass(value):
-            yield from _integers(value, f"{prefix}{key}.")
-        elif isinstance(value, int):
-            yield prefix + key, value
 
 
 def _check_unlabelled(settings: TrainSettings) -> None:

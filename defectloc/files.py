@@ -56,6 +56,11 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of plain content as hexadecimal digits, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
     """Add the key `checksum`, by which `read_json` tells content that was changed since."""
     plain = json.loads(json.dumps(content, allow_nan=False))
@@ -78,8 +83,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != CHECKSUM}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return digest_of({key: value for key, value in content.items() if key != CHECKSUM})
 
 
 def are_as_written(folder: Path, digests: Any) -> bool:

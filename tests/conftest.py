@@ -119,6 +119,12 @@ def finished(tmp_path_factory) -> Path:
     return train(tmp_path_factory.mktemp("finished"), "-m", *SYNTHETIC, "fold=0,1")
 
 
+def _copied(outputs: Path, folder: Path) -> Path:
+    """Copy outputs below the working directory `folder`; gives the run of fold 0 there."""
+    shutil.copytree(outputs, folder / "outputs")
+    return next(Path("outputs").glob("pill/fold0-*"))
+
+
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory) -> Path:
     """The outputs of a finished fold with all three maps; not to be changed."""
@@ -128,8 +134,7 @@ def fitted(tmp_path_factory) -> Path:
 @pytest.fixture
 def fused(fitted, tmp_path) -> Path:
     """A copy of a run with all three maps, in `outputs` of the working directory."""
-    shutil.copytree(fitted, tmp_path / "outputs")
-    return next(Path("outputs").glob("pill/fold0-*"))
+    return _copied(fitted, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +146,7 @@ def unlabelled(tmp_path_factory) -> Path:
 @pytest.fixture
 def alone(unlabelled, tmp_path) -> Path:
     """A copy of a run without any defective training image, in `outputs` of the working directory."""
-    shutil.copytree(unlabelled, tmp_path / "outputs")
-    return next(Path("outputs").glob("pill/fold0-*"))
+    return _copied(unlabelled, tmp_path)
 
 
 def last_localization(folder: Path) -> Path:

@@ -1,7 +1,5 @@
 """The files of a run directory: their names, what makes one whole, and how one is opened."""
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, digest, read_json, sealed
+from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
@@ -26,11 +24,6 @@ LOCALIZATION = "localization"
 def fingerprint(parts: dict[str, Any]) -> str:
     """Hash all that a fit depends on, to 12 hexadecimal digits; equal for the folds of one setting."""
     return digest_of({"format": FORMAT, **parts})[:12]
-
-
-def digest_of(content: Any) -> str:
-    """Return the SHA-256 of plain content as hexadecimal digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:

@@ -131,9 +131,13 @@ def _write(
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:
     """Draw the figures of one localization; returns the sheet of test images."""
     folder = setting.folder
-    decision = Decision.from_json(read_json(folder / "decision.json") or {})
     localizer = Localizer.from_json(read_json(folder / "localizer.json") or {})
-    return draw_run(setting.run, setting.maps, metrics, decision, localizer, folder)
+    return draw_run(setting.run, setting.maps, metrics, decision_of(setting), localizer, folder)
+
+
+def decision_of(setting: Localization) -> Decision:
+    """Read the decision of one localization, once it is made."""
+    return Decision.from_json(read_json(setting.folder / "decision.json") or {})
 
 
 def run(settings: LocalizeSettings) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
+    print_metrics(metrics, decision_of(setting))
     print(setting.folder)
     if figure is not None:
         print(f"figure: {figure}")

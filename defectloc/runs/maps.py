@@ -10,8 +10,9 @@ import pandas as pd
 from defectloc.data.digests import Digests
 from defectloc.data.masks import read_defect_mask, read_mask
 from defectloc.errors import DefectlocError
+from defectloc.files import digest_of
 from defectloc.localization.maps import upsample
-from defectloc.runs.directory import Run, digest_of, rows_of
+from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product
 
 

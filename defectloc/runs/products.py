@@ -4,7 +4,6 @@
 the product was made from and the SHA-256 of its files: what was changed since counts as missing.
 """
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, atomic, digest, make_directory, read_json, sealed, write_text
+from defectloc.files import are_as_written, atomic, digest, digest_of, make_directory, read_json, sealed, write_text
 from defectloc.localization.maps import Grid
 
 FOLDER, KEY, MAPS = "maps", "key.json", "maps.npz"
@@ -35,8 +34,7 @@ class Product:
     @property
     def name(self) -> str:
         """Give the folder's name, `<kind>-<hash8>`."""
-        content = json.dumps(self.made_from, sort_keys=True)
-        return f"{self.kind}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+        return f"{self.kind}-{digest_of(self.made_from)[:8]}"
 
     @property
     def folder(self) -> Path:

@@ -13,12 +13,12 @@ from defectloc.evaluation.image import image_scores, intervals, scores_by_defect
 from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
-from defectloc.files import read_json, sealed
+from defectloc.files import digest_of, read_json, sealed
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.progress import images_bar
-from defectloc.runs.directory import digest_of, rows_of
+from defectloc.runs.directory import rows_of
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.tables import write_json
 

@@ -12,16 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from defectloc import checks, config
-from defectloc.arguments import quote_paths
 from defectloc.files import lock
 from defectloc.runs import directory
 from defectloc.runs.directory import Run
-from defectloc.runs.fold import fingerprint as fingerprint_of
-from defectloc.runs.fold import prepare
 from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization, two_folders
 
 METRICS = """subset fold n_train n_validation n_test balanced_accuracy accuracy auroc average_precision f1_max confusion
@@ -255,67 +250,6 @@ def test_given_split_and_groups(command, tmp_path):
     table = pd.read_csv(folder_of(Path("outputs")) / "predictions.csv")
     assert table.loc[table["split"] == "test", "path"].str.startswith("pill/test/").all()
     assert (table.query("split == 'test'")["label"] == 1).sum() == 24 - 8
-
-
-@pytest.fixture(scope="module")
-def fingerprint(synthetic):
-    """The fingerprint of a fit with some overrides; the images lie where `synthetic` put them."""
-    config.register()
-
-    def of(*arguments: str, root: Path = synthetic) -> str:
-        overrides = [f"data.root={root}", "subset=pill", *SMALL, "model=densenet121", *arguments]
-        with initialize_config_dir(str(config.directory()), version_base="1.3"):
-            settings = checks.typed(compose("train", quote_paths(overrides)))
-        return fingerprint_of(prepare(settings))
-
-    return of
-
-
-@pytest.fixture(scope="module")
-def plain(fingerprint) -> str:
-    return fingerprint()
-
-
-def test_fingerprint_leaves_out_what_does_not_change_the_fit(fingerprint, plain, mvtec):
-    assert fingerprint("fold=3", "threads=2", "outputs=elsewhere", "features.batch_size=3") == plain
-    assert fingerprint("localization.threshold=0.3", "decision.threshold=0.2", "features.workers=1") == plain
-    assert fingerprint(root=mvtec) == plain
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "seed=1",
-        "n_folds=4",
-        "data.image_size=64",
-        "data.split_seed=1",
-        "data.validation=0.2",
-        "data.limit=50",
-        "data.split=official data.n_defective=8",
-        "model.preprocessing=oxford",
-        "model.trainable_from=head",
-        "model=resnet50",
-        "training.epochs=3",
-        "training.learning_rate=1e-3",
-        "training.class_weights=balanced",
-        "training.batch_size=5",
-        "augmentation=flips",
-        "features.dtype=float32",
-        "features.cache=false",
-    ],
-)
-def test_fingerprint_holds_what_changes_the_fit(fingerprint, plain, typed):
-    assert fingerprint(*typed.split()) != plain
-
-
-def test_fingerprint_sees_one_byte_and_one_label(fingerprint, mvtec):
-    plain = fingerprint(root=mvtec)
-    image = mvtec / "pill" / "train" / "good" / "000.png"
-    image.write_bytes(image.read_bytes() + b"\0")
-    changed = fingerprint(root=mvtec)
-    assert changed != plain
-    image.rename(mvtec / "pill" / "test" / "crack" / "zzz.png")
-    assert fingerprint(root=mvtec) not in (plain, changed)
 
 
 @pytest.mark.parametrize("content", ["", "{", "null"])
