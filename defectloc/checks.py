@@ -22,6 +22,7 @@ from defectloc.config import (
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
+from defectloc.ranges import MOST_THREADS, check_numbers, is_positive, positive
 
 
 def typed(config: DictConfig) -> Any:
@@ -30,11 +31,7 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings: Any = OmegaConf.to_object(config)
-    for key in ("threads", "batch_size", "n", "columns"):
-        if getattr(settings, key, None) is not None:
-            _positive(key, getattr(settings, key))
-    if getattr(settings, "seed", 0) < 0:
-        raise DefectlocError(f"seed={settings.seed} must not be negative.")
+    check_numbers(settings)
     if isinstance(settings, TrainSettings):
         _check_train(settings)
     if isinstance(settings, CacheSettings):
@@ -81,13 +78,13 @@ def _check_cache(settings: CacheSettings) -> None:
 def _check_explain(settings: ExplainSettings) -> None:
     _check_localization(settings.localization, DecisionConfig())
     _check_fixed(settings.localization)
-    if settings.scale not in ("sheet", "image") and not _is_positive(settings.scale):
+    if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
     _check_attribution(settings.attribution)
     if settings.compare and (settings.n, settings.target, settings.select) != (None, None, "all"):
         raise DefectlocError("compare=true samples its own images, for the anomaly; give neither n, select nor target.")
     for key in ("images", "images_perturbation", "steps_faithfulness"):
-        _positive(f"comparison.{key}", getattr(settings.comparison, key))
+        positive(f"comparison.{key}", getattr(settings.comparison, key))
     for key in ("images_faithfulness", "images_sanity"):
         if getattr(settings.comparison, key) < 0:
             raise DefectlocError(f"comparison.{key} must not be negative.")
@@ -100,23 +97,11 @@ def _check_explain(settings: ExplainSettings) -> None:
 def _check_attribution(attribution: AttributionConfig) -> None:
     for key, value in vars(attribution).items():
         if not isinstance(value, str) and key != "noise":
-            _positive(f"attribution.{key}", value)
+            positive(f"attribution.{key}", value)
     if attribution.window > 1:
         raise DefectlocError(f"attribution.window={attribution.window} must be at most 1.")
     if not 0 <= attribution.noise < math.inf:
         raise DefectlocError(f"attribution.noise={attribution.noise} must be a number of at least 0.")
-
-
-def _positive(key: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise DefectlocError(f"{key}={value} must be greater than 0 and finite.")
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
 
 
 def _check_data(data: DataConfig) -> None:
@@ -129,7 +114,7 @@ def _check_data(data: DataConfig) -> None:
     if not 0 <= data.split_seed < 2**32:
         raise DefectlocError(f"data.split_seed={data.split_seed} must lie in [0, 2^32).")
     if data.limit is not None:
-        _positive("data.limit", data.limit)
+        positive("data.limit", data.limit)
     if data.n_defective is not None and data.split != "official":
         raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training split.")
     if data.n_defective is not None and data.n_defective < 0:
@@ -152,14 +137,14 @@ def _check_train(settings: TrainSettings) -> None:
         raise DefectlocError(
             f"fold={settings.fold} is out of range; data.split={settings.data.split} has folds 0 to {n_folds - 1}."
         )
-    if settings.features.workers < 0:
-        raise DefectlocError(f"features.workers={settings.features.workers} must not be negative.")
-    _positive("features.batch_size", settings.features.batch_size)
+    if not 0 <= settings.features.workers <= MOST_THREADS:
+        raise DefectlocError(f"features.workers={settings.features.workers} must lie in [0, {MOST_THREADS}].")
+    positive("features.batch_size", settings.features.batch_size)
     if settings.features.limit_gb is not None:
-        _positive("features.limit_gb", settings.features.limit_gb)
+        positive("features.limit_gb", settings.features.limit_gb)
     for key in ("dims", "budget_mb"):
-        _positive(f"memory.{key}", getattr(settings.memory, key))
-    _positive("patch_head.steps", settings.patch_head.steps)
+        positive(f"memory.{key}", getattr(settings.memory, key))
+    positive("patch_head.steps", settings.patch_head.steps)
     training = settings.training
     if training.keep == "validation" and settings.data.validation == 0:
         raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")
@@ -168,7 +153,7 @@ def _check_train(settings: TrainSettings) -> None:
     if training.epochs < 0:
         raise DefectlocError(f"training.epochs={training.epochs} must not be negative; 0 leaves the class network out.")
     for key in ("batch_size", "learning_rate", "target_train_accuracy", "patience"):
-        _positive(f"training.{key}", getattr(training, key))
+        positive(f"training.{key}", getattr(training, key))
     weights = training.class_weights
     if weights != "balanced":
         numbers = isinstance(weights, list) and len(weights) == 2
@@ -228,7 +213,7 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
             f"{localization.normalization} can give, {highest:g} at most, or null."
         )
     if localization.max_boxes is not None:
-        _positive("localization.max_boxes", localization.max_boxes)
+        positive("localization.max_boxes", localization.max_boxes)
     if not 0 < decision.threshold < 1:
         raise DefectlocError(f"decision.threshold={decision.threshold} must lie between 0 and 1: it is a probability.")
     if decision.prevalence is not None and not 0 < decision.prevalence < 1:

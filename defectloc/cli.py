@@ -122,15 +122,26 @@ def sentence(error: BaseException) -> str | None:
     """Say in one line what an error means to the user, or None where it is a fault of the program."""
     if isinstance(error, DefectlocError):
         # A worker process of a DataLoader hands its sentence on at the end of a traceback.
-        return str(error).rpartition("DefectlocError: ")[2].strip()
+        # What it quotes of another library may have several lines.
+        return " ".join(str(error).rpartition("DefectlocError: ")[2].split())
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_sentence(error)
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return f"{error}: a group such as model or data takes the name of one of its options."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OverflowError) and (key := re.search(r"full_key: (\S+)", str(error))):
+        return f"the value of {key[1]} is too large for a number."
+    return _system_sentence(error) if isinstance(error, OSError) else None
+
+
+def _system_sentence(error: OSError) -> str | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space is left for {error.filename or 'the output'}; free some or choose another folder."
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.filename} cannot be written or read: {error.strerror}; choose another folder."
+    if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+        name = str(error.filename)
+        shown = name if len(name) < 200 else f"{name[:80]}...{name[-20:]}"
+        return f"{shown} cannot be used as a path: {error.strerror}."
     return None
 
 

@@ -1,7 +1,6 @@
 """The typed schema of every key: its default, its choices and its help text; and where the YAML lies."""
 
 import hashlib
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -508,11 +507,6 @@ def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = each
     return found
-
-
-def default_of(each: Any) -> Any:
-    """Give the default of a dataclass field."""
-    return each.default if each.default is not NO_DEFAULT else each.default_factory()
 
 
 def directory() -> Path:

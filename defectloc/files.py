@@ -15,6 +15,7 @@ import filelock
 
 from defectloc.errors import DefectlocError
 
+CHECKSUM = "checksum"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -55,17 +56,45 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of plain content as hexadecimal digits, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Add the key `checksum`, by which `read_json` tells content that was changed since."""
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    return plain | {CHECKSUM: _checksum(plain)}
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None for a file that is missing, empty, damaged or holds anything else.
 
-    What cannot be read counts as missing, so that it is made again.
+    What cannot be read, or was `sealed` and changed since, counts as missing, so that it is made again.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     # A few thousand opening brackets end in a RecursionError.
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict) or found.get(CHECKSUM, _checksum(found)) != _checksum(found):
+        return None
+    return found
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return digest_of({key: value for key, value in content.items() if key != CHECKSUM})
+
+
+def are_as_written(folder: Path, digests: Any) -> bool:
+    """Tell whether files of a folder, given by name with their SHA-256, are all there and as they were written."""
+    if not isinstance(digests, dict):
+        return False
+    try:
+        return all(digest(folder / name) == wanted for name, wanted in digests.items())
+    except (DefectlocError, ValueError):
+        # A name with a null byte is a ValueError.
+        return False
 
 
 def digest(path: Path) -> str:

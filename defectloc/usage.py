@@ -70,11 +70,9 @@ def _value(composed: Any, key: str) -> str:
     value = OmegaConf.select(composed, key)
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _hashable(value) else str(value)
-
-
-def _hashable(value: Any) -> bool:
-    return isinstance(value, bool | None)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _choices(kind: Any) -> str:

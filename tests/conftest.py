@@ -37,6 +37,9 @@ SMALL = [*FIT, *CAM]
 FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
 MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization=memory"]
 WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
+# Workers run beside one another: more threads each would only get in each other's way. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 
 
@@ -117,6 +120,12 @@ def finished(tmp_path_factory) -> Path:
     return train(tmp_path_factory.mktemp("finished"), "-m", *SYNTHETIC, "fold=0,1")
 
 
+def _copied(outputs: Path, folder: Path) -> Path:
+    """Copy outputs below the working directory `folder`; gives the run of fold 0 there."""
+    shutil.copytree(outputs, folder / "outputs")
+    return next(Path("outputs").glob("pill/fold0-*"))
+
+
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory) -> Path:
     """The outputs of a finished fold with all three maps; not to be changed."""
@@ -126,8 +135,7 @@ def fitted(tmp_path_factory) -> Path:
 @pytest.fixture
 def fused(fitted, tmp_path) -> Path:
     """A copy of a run with all three maps, in `outputs` of the working directory."""
-    shutil.copytree(fitted, tmp_path / "outputs")
-    return next(Path("outputs").glob("pill/fold0-*"))
+    return _copied(fitted, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -139,8 +147,7 @@ def unlabelled(tmp_path_factory) -> Path:
 @pytest.fixture
 def alone(unlabelled, tmp_path) -> Path:
     """A copy of a run without any defective training image, in `outputs` of the working directory."""
-    shutil.copytree(unlabelled, tmp_path / "outputs")
-    return next(Path("outputs").glob("pill/fold0-*"))
+    return _copied(unlabelled, tmp_path)
 
 
 def last_localization(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from defectloc.config import DecisionConfig, LocalizationConfig, Score
-from defectloc.runs import directory, localizing, products
+from defectloc.runs import directory, localizing, products, tables
 from defectloc.runs.directory import Run
 from defectloc.runs.localization import Localization
 from defectloc.runs.products import Product
@@ -60,8 +60,8 @@ def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 
         )
     table = pd.DataFrame(rows)
     run = folder / "outputs" / "part" / f"fold{fold}-{fingerprint}"
-    directory.write_csv(run / directory.CATALOG, table.drop(columns=["log_odds"]))
-    directory.write_csv(run / directory.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds"]])
+    tables.write_csv(run / tables.CATALOG, table.drop(columns=["log_odds"]))
+    tables.write_csv(run / tables.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds"]])
     product = Product(run, "cam", {"version": 1})
     with product.making() as note:
         cells_ = np.stack([image["cells"] for image in images])

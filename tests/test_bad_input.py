@@ -148,12 +148,20 @@ def test_fewer_images_of_a_class_than_folds(refused, folder, tmp_path):
         ("data.split_seed=-1", "data.split_seed"),
         ("features.batch_size=0", "features.batch_size"),
         ("features.workers=-1", "features.workers"),
+        ("features.workers=9223372036854775807", "[0, 1024]"),
+        ("threads=9223372036854775807", "at most 1024"),
+        (f"threads={'9' * 400}", "threads is too large"),
+        ("training.batch_size=9223372036854775808", "training.batch_size is too large"),
         ("+new.key=3", "new"),
         ("data.image_size=[", "data.image_size"),
     ],
 )
 def test_value_out_of_range(refused, folder, typed, word):
     assert word in refused(*folder, typed)
+
+
+def test_a_fit_that_diverges_leaves_nothing(refused, folder):
+    assert "training.learning_rate=1e+308" in refused(*folder, "training.learning_rate=1e308")
 
 
 def test_subset_is_not_given(refused):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from defectloc import cli, config, usage
 from defectloc.arguments import flags_first, quote_paths
+from defectloc.errors import DefectlocError
 from tests.conftest import CAM, SMALL, SYNTHETIC, two_folders
 
 HARD_NAME = "a b,c=[d] {e} 'f' \"g\" (h) \\ детали é #%&;!:"
@@ -185,3 +186,15 @@ def test_help_names_every_key_of_the_chosen_source_only(command):
 def test_an_option_of_another_command_is_refused(command):
     assert "is for 'explain' only" in command("train", *SYNTHETIC, "model=torchvision").sentence
     assert "model=vgg16 is not an option" in command("explain", "model=vgg16").sentence
+
+
+def test_paths_and_numbers_beyond_all_bounds_end_in_a_sentence(command, tmp_path):
+    long = "x" * 5000
+    (tmp_path / "empty").mkdir()
+    assert "too long" in command("localize", "run=empty/" + long).sentence
+    outcome = command("localize", "run=empty", f"decision.max_escape_rate={'9' * 400}")
+    assert outcome.sentence == "the value of decision.max_escape_rate is too large for a number."
+
+
+def test_an_error_of_several_lines_becomes_one():
+    assert cli.sentence(DefectlocError("it failed: first\n  second\n")) == "it failed: first second"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.files import atomic, lock, read_json, refusal, write_text
+from defectloc.files import are_as_written, atomic, digest, lock, read_json, refusal, sealed, write_text
 
 HOLDER = """
 import sys, time
@@ -223,3 +224,18 @@ def test_waiting_process_survives_that_the_holder_takes_its_folder_away(tmp_path
     waiter = give_up_while_another_waits()
     out, _ = waiter.communicate()
     assert (out, waiter.returncode) == ("held\n", 0)
+
+
+def test_sealed_content_that_was_changed_counts_as_missing(tmp_path):
+    path, content = tmp_path / "x.json", {"b": [1.5, None], "a": {"10": 1, "9": 2}}
+    path.write_text(json.dumps(sealed(content), indent=2))
+    assert {key: value for key, value in read_json(path).items() if key != "checksum"} == content
+    path.write_text(path.read_text().replace("1.5", "1.6"))
+    assert read_json(path) is None
+
+
+@pytest.mark.parametrize("digests", [None, [], {"a": 1}, {"a": "0" * 64}, {"none": "0" * 64}, {"\0": "0"}])
+def test_files_are_as_written_only_with_their_digests(tmp_path, digests):
+    (tmp_path / "a").write_text("a")
+    assert are_as_written(tmp_path, {"a": digest(tmp_path / "a")})
+    assert not are_as_written(tmp_path, digests)

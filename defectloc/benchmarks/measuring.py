@@ -19,7 +19,7 @@ from defectloc.figures.speed import draw_speed
 from defectloc.files import make_directory, write_text
 from defectloc.reporting import speed as tables
 from defectloc.reporting.summary import markdown
-from defectloc.runs.directory import write_csv
+from defectloc.runs.tables import write_csv
 
 
 def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from defectloc.errors import DefectlocError
+from defectloc.evaluation.masks import masks_beside
 from defectloc.localization.boxes import corners, label_components
 
 # As fractions of whole numbers, so that an overlap of exactly 3/10 reaches 0.3.
@@ -56,13 +56,7 @@ class InstanceScores:
         that differ.
         """
         found = np.asarray(predicted) != 0
-        truth = np.zeros(found.shape, bool) if mask is None else np.asarray(mask) != 0
-        left_out = np.zeros(found.shape, bool) if ignore is None else np.asarray(ignore) != 0
-        if truth.shape != found.shape or left_out.shape != found.shape:
-            raise DefectlocError(
-                f"Predicted pixels of shape {found.shape} have a mask of shape {truth.shape} and an ignore mask of "
-                f"shape {left_out.shape}: resize them to one size."
-            )
+        truth, left_out = masks_beside(found.shape, mask, ignore)
         true = np.where(left_out, 0, label_components(truth)[0])
         regions = label_components(found & ~left_out)[0]
         overlap, precision = _overlaps(true, regions)

@@ -81,7 +81,11 @@ def read_map(path: Path, key: str | None = None) -> NDArray[np.float32]:
 def _array(path: Path, key: str | None) -> NDArray:
     if key is None:
         # Mapped, so that a damaged header cannot ask for more memory than the file has bytes.
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            found.close()
+            raise ValueError("it is an archive; name it .npz")
+        return found
     with np.load(path, allow_pickle=False) as content:
         return content[key]
 

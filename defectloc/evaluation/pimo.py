@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from defectloc.errors import DefectlocError
+from defectloc.evaluation.masks import masks_beside
 from defectloc.localization.histogram import N_BINS, add_counts, bins_of
 from defectloc.localization.maps import finite_map
 
@@ -38,13 +38,8 @@ class PerImageOverlap:
         DefectlocError for NaN, infinities and shapes that differ.
         """
         values = finite_map(raw_map)
-        truth = np.zeros(values.shape, bool) if mask is None else np.asarray(mask) != 0
-        counted = np.ones(values.shape, bool) if ignore is None else np.asarray(ignore) == 0
-        if truth.shape != values.shape or counted.shape != values.shape:
-            raise DefectlocError(
-                f"A map of shape {values.shape} has a mask of shape {truth.shape} and an ignore mask of shape "
-                f"{counted.shape}: resize them to one size."
-            )
+        truth, left_out = masks_beside(values.shape, mask, ignore)
+        counted = ~left_out
         if not truth.any():
             if counted.any():
                 add_counts(self._good, values[counted], 1 / np.count_nonzero(counted))

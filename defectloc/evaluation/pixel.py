@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
+from defectloc.evaluation.masks import masks_beside
 from defectloc.evaluation.pixel_curve import KEYS, Curve
 from defectloc.localization.boxes import label_components
 from defectloc.localization.histogram import N_BINS, add_counts, lowest_of
@@ -42,13 +43,7 @@ class PixelScores:
         not make two of it. Raises DefectlocError for NaN, infinities and shapes that differ.
         """
         values = finite_map(raw_map).astype(np.float32)
-        truth = np.zeros(values.shape, bool) if mask is None else np.asarray(mask) != 0
-        left_out = np.zeros(values.shape, bool) if ignore is None else np.asarray(ignore) != 0
-        if truth.shape != values.shape or left_out.shape != values.shape:
-            raise DefectlocError(
-                f"A map of shape {values.shape} has a mask of shape {truth.shape} and an ignore mask of shape "
-                f"{left_out.shape}: resize them to one size."
-            )
+        truth, left_out = masks_beside(values.shape, mask, ignore)
         defect, normal = truth & ~left_out, ~(truth | left_out)
         region = np.zeros(0, np.int32)
         if defect.any():

@@ -90,7 +90,8 @@ def _draw_sample(axes: Axes, root: Path, path: str, mask_path: str | None) -> No
     native = (image.shape[0], image.shape[1])
     size = thumbnail_size(native[0], native[1], _THUMBNAIL)
     axes.imshow(shrink_image(image, size))
-    if isinstance(mask_path, str):
+    # A thumbnail one pixel wide has no room for an outline.
+    if isinstance(mask_path, str) and min(size) > 1:
         outline = _surround(read_mask(root / mask_path, native), size)
         axes.contour(outline, levels=[0.5], colors=OUTLINE_COLOR, linewidths=0.9)
 

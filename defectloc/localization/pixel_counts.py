@@ -46,7 +46,7 @@ class PixelCounts:
             self._values.append(flat)
             self._defect.append(truth)
             if self.n_pixels > self._exact_pixels:
-                self._bins = np.zeros((2, N_BINS))
+                self._bins = np.zeros((2, N_BINS), np.int64)
                 for kept, of_kept in zip(self._values, self._defect, strict=True):
                     self._count(kept, of_kept)
                 self._values, self._defect = [], []
@@ -73,4 +73,4 @@ class PixelCounts:
             return levels, levels, n_all - n_defect, n_defect
         used = np.flatnonzero(self._bins.any(0))
         low, high = lowest_of(used), highest_of(used)
-        return low, high, self._bins[0, used].astype(np.int64), self._bins[1, used].astype(np.int64)
+        return low, high, self._bins[0, used], self._bins[1, used]

@@ -15,9 +15,11 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FoldData
+from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
 from defectloc.model.start import start_head
 from defectloc.model.trunk import autocast
+from defectloc.model.weights import read
 
 LAST = "last.ckpt"
 History = list[dict[str, float | int | None]]
@@ -163,12 +165,6 @@ class DefectClassifier(pl.LightningModule):
         return total / weight
 
 
-def balanced_weights(labels: list[int]) -> list[float]:
-    """Weigh each class by n / (2 n_class), as scikit-learn's 'balanced'."""
-    defective = sum(labels)
-    return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
-
-
 class StartHead(pl.Callback):
     """Starts the head as a logistic regression, unless the fit is resumed."""
 
@@ -235,8 +231,13 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
 
 
 def _resume_finished(module: DefectClassifier, last: Path) -> bool:
-    """Take over a fit that was killed between its last epoch and the writing of its results."""
-    content = torch.load(last, map_location="cpu", weights_only=True)
+    """Take over a fit that was killed between its last epoch and its results; what is unreadable counts as missing."""
+    try:
+        content = read(last)
+    except DefectlocError as error:
+        print(f"note: {error} The fit starts again.", file=sys.stderr)
+        last.unlink()
+        return False
     module.history = content["history"]
     if module.finished:
         module.load_state_dict(content["state_dict"])

@@ -205,6 +205,7 @@ class MemoryBank:
         try:
             with np.load(path, allow_pickle=False) as content:
                 grids = [(float(stride), float(offset)) for stride, offset in content["grids"]]
-                return cls(*(torch.from_numpy(content[name]).to(device) for name in NAMES), grids)
+                mean, sd, projection, vectors, origins = (torch.from_numpy(content[name]).to(device) for name in NAMES)
+                return cls(mean, sd, projection, vectors, origins, grids)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DefectlocError(f"{path} cannot be read as a memory bank; fit it again.") from error

@@ -3,12 +3,12 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.progress import images_bar
@@ -26,12 +26,15 @@ VERSION = 4
 def product_of(fold: Fold, folder: Path) -> Product:
     """Name the bank of a fold's settings."""
     memory = fold.settings.memory
-    made_from = {
+    made_from: dict[str, Any] = {
         "version": VERSION,
         "levels": [str(level) for level in fold.bank_levels],
         "dims": memory.dims,
         "budget_mb": memory.budget_mb,
     }
+    if not fold.cached and fold.settings.features.cache:
+        # The fit does not depend on what is stored, so that its fingerprint does not name it, but the bank does.
+        made_from["dtype"] = str(fold.settings.features.dtype)
     return Product(folder, "memory", made_from)
 
 
@@ -69,7 +72,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
 
 def load_bank(folder: Path, device: str) -> tuple[MemoryBank, list[Level]]:
     """Load the memory bank of a product's folder, and name the trunk's levels that it takes."""
-    note = read_json(folder / products.KEY)
+    note = products.read_note(folder)
     try:
         assert note is not None
         levels = [Level.parse(text) for text in note["made_from"]["levels"]]

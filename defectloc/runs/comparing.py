@@ -22,17 +22,18 @@ from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score
 from defectloc.figures.comparison import draw_comparison
-from defectloc.files import write_text
+from defectloc.files import digest, write_text
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import upsample
 from defectloc.progress import images_bar
 from defectloc.reporting.attribution import as_text, printed, summary
 from defectloc.reporting.summary import markdown
-from defectloc.runs.directory import Run, write_csv, write_json
-from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, root_of, verdict
+from defectloc.runs.directory import Run
+from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, verdict
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.predictor import Predictor
+from defectloc.runs.tables import write_csv, write_json
 
 DEFECT = 1
 SCORES = ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "box_f1_30")
@@ -99,7 +100,7 @@ def compare(settings: ExplainSettings) -> Path:
 
 def _compared(settings: ExplainSettings) -> _Compared:
     run, budget = open_run(settings), settings.comparison
-    maps = RunMaps(run, "cam", root_of(run, settings), settings.ignore_mask)
+    maps = RunMaps(run, "cam", run.data_root(settings.root), settings.ignore_mask)
     test = maps.split("test")
     largest = max(budget.images, budget.images_perturbation)
     classes = {}
@@ -176,8 +177,8 @@ def _tested(
     n_tests = max(n_faithful, n_sane)
     with images_bar(f"{explainer.method}: tests", n_tests) as advance:
         for number, image in enumerate(defective[:n_tests]):
-            name = f"{image.row.path.replace('/', '_')}-{budget.steps_faithfulness}.json"
-            path = compared.output / "maps" / explainer.key / name
+            content = digest(compared.maps.root / image.row.path)[:16]
+            path = compared.output / "maps" / explainer.key / f"{content}-{budget.steps_faithfulness}.json"
             before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             after = dict(before)
             if number < n_faithful and "insertion" not in after:

@@ -1,9 +1,5 @@
 """The files of a run directory: their names, what makes one whole, and how one is opened."""
 
-import hashlib
-import io
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,32 +10,20 @@ from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json, write_text
+from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
+from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
 
 FORMAT = 2
-RECORD, CHECKPOINT, CATALOG, PREDICTIONS, HISTORY, METRICS, LOCK = (
-    "run.json",
-    "model.ckpt",
-    "catalog.csv",
-    "predictions.csv",
-    "history.csv",
-    "metrics.json",
-    ".lock",
-)
+RECORD, CHECKPOINT, HISTORY, METRICS, LOCK = "run.json", "model.ckpt", "history.csv", "metrics.json", ".lock"
 LOCALIZATION = "localization"
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
     """Hash all that a fit depends on, to 12 hexadecimal digits; equal for the folds of one setting."""
     return digest_of({"format": FORMAT, **parts})[:12]
-
-
-def digest_of(content: Any) -> str:
-    """Return the SHA-256 of plain content as hexadecimal digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
@@ -49,29 +33,31 @@ def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
     return Path(outputs).expanduser() / subset / f"fold{fold}-{print_}"
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table atomically."""
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
-
-
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Read a run's record; None where it is missing, unreadable or of another format, so that it is made again."""
     record = read_json(folder / RECORD)
     return record if record is not None and record.get("format") == FORMAT else None
 
 
+def is_fitted(folder: Path) -> bool:
+    """Tell whether a fit has ended and its network is unchanged; otherwise it is made again."""
+    record = read_record(folder)
+    if record is None:
+        return False
+    files = record.get("files", {})
+    return are_as_written(folder, {name: files.get(name, "") for name in (CHECKPOINT, HISTORY)})
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, so that a later change of it is noticed."""
+    write_json(folder / RECORD, sealed(record))
+
+
 def note_root(folder: Path, root: Path) -> None:
     """Update a run's record where its data set was moved; with other images it would be another run."""
     record = read_record(folder)
     if record is not None and record["root"] != str(root):
-        write_json(folder / RECORD, record | {"root": str(root)})
+        write_record(folder, record | {"root": str(root)})
 
 
 @dataclass(frozen=True)
@@ -102,6 +88,11 @@ class Run:
         for name in (CHECKPOINT, CATALOG, PREDICTIONS):
             if not (folder / name).is_file():
                 raise DefectlocError(f"run={folder} is half-finished ({name} is missing); start its fit again.")
+        if not are_as_written(folder, record.get("files", {})):
+            raise DefectlocError(
+                f"run={folder} was changed since its fit ({changed_file(folder, record['files'])}); start the same "
+                "'defectloc train' again."
+            )
         return cls(folder, record)
 
     @property
@@ -117,6 +108,14 @@ class Run:
                 "defective image or with training.epochs=0; use localization=fusion."
             )
 
+    def data_root(self, given: str | None) -> Path:
+        """Give the folder of the data set, `given` or where it was last; raises DefectlocError where it is gone."""
+        root = Path(self.record["root"] if given is None else given).expanduser()
+        if not root.is_dir():
+            where = "say where it is now with root=FOLDER" if given is None else "give another with root=FOLDER"
+            raise DefectlocError(f"the data of run={self.folder} is not in {root}; {where}.")
+        return root
+
     @property
     def image_size(self) -> int:
         """Give the side of the network's input in pixels."""
@@ -125,19 +124,29 @@ class Run:
     def catalog(self) -> pd.DataFrame:
         """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""
         if "catalog" not in self._read:
-            text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
-            self._read["catalog"] = _read_csv(self.folder / CATALOG, text, ["path", "split", "label", "height"])
+            self._read["catalog"] = read_catalog(self.folder)
         return self._read["catalog"]
 
     def images(self) -> pd.DataFrame:
         """Give the validation and test images: the columns of `predictions.csv`, `mask_path`, `height`, `width`."""
         if "images" not in self._read:
-            text = {"path": str, "defect_type": str}
-            predictions = _read_csv(self.folder / PREDICTIONS, text, ["path", "split", "label", "log_odds"])
-            predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+            predictions = read_predictions(self.folder)
+            if any("predictions" in product.note for product in self.products("cam")) and not self._predictions_fit():
+                raise DefectlocError(
+                    f"{self.folder / PREDICTIONS} was changed since; start the same 'defectloc train' again."
+                )
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
-            self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            try:
+                predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
+                self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
+            except ValueError as error:
+                what = " ".join(str(error).split())
+                raise DefectlocError(f"{self.folder / PREDICTIONS} does not fit {CATALOG} ({what}).") from error
         return self._read["images"]
+
+    def _predictions_fit(self) -> bool:
+        found = digest(self.folder / PREDICTIONS)
+        return any(product.note.get("predictions") == found for product in self.products("cam"))
 
     def products(self, kind: str) -> list[Product]:
         """List the whole map products of one kind."""
@@ -151,7 +160,7 @@ class Run:
         if kind == "cam":
             self.require_class_network()
         found = {product.name: product for product in self.products(kind)}
-        last = ((read_json(self.folder / METRICS) or {}).get("maps") or {}).get(kind)
+        last = self._asked_last("maps").get(kind)
         if last in found:
             return found[last]
         if not found:
@@ -176,7 +185,11 @@ class Run:
         """Give the folder of the localization that `train` was last asked for; None before the first."""
         name = (read_json(self.folder / METRICS) or {}).get("localization")
         folder = self.folder / LOCALIZATION / str(name)
-        return folder if name and (folder / METRICS).is_file() else None
+        return folder if name and whole_metrics(folder) is not None else None
+
+    def _asked_last(self, key: str) -> dict[str, Any]:
+        found = (read_json(self.folder / METRICS) or {}).get(key)
+        return found if isinstance(found, dict) else {}
 
     def decision(self) -> Decision | None:
         """Read how the run was last told to decide."""
@@ -208,14 +221,15 @@ class Run:
             raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
 
 
-def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
-        if missing := [name for name in columns if name not in table]:
-            raise ValueError(f"no column {missing[0]}")
-        return table
-    except (OSError, ValueError) as error:
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+def whole_metrics(folder: Path) -> dict[str, Any] | None:
+    """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
+    metrics = read_json(folder / METRICS)
+    return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
+
+
+def changed_file(folder: Path, digests: dict[str, str]) -> str:
+    """Name the first file that is not as it was written, of digests for which `are_as_written` is false."""
+    return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
 
 
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,14 +32,6 @@ def open_run(settings: ExplainSettings) -> Run:
     run = Run.open(settings.run)
     run.require_class_network()
     return run
-
-
-def root_of(run: Run, settings: ExplainSettings) -> Path:
-    """Give the folder that a run's paths are relative to; raises DefectlocError where it is gone."""
-    root = Path(run.record["root"] if settings.root is None else settings.root).expanduser()
-    if not root.is_dir():
-        raise DefectlocError(f"the data of run={run.folder} is not in {root} any more; say where with root=FOLDER.")
-    return root
 
 
 def prepared_device(settings: ExplainSettings) -> str:
@@ -74,7 +65,7 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
 
 def _background(run: Run, settings: ExplainSettings) -> torch.Tensor:
     """Read a random choice of good training images `(B, 3, S, S)`."""
-    root = root_of(run, settings)
+    root = run.data_root(settings.root)
     good = rows_of(run.catalog(), "train").query("label == 0")["path"].to_numpy()
     chosen = np.random.default_rng(settings.seed).permutation(len(good))[: settings.attribution.background]
     return torch.stack([resize(read_image(root / good[i]), run.image_size) for i in sorted(chosen)])

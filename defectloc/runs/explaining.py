@@ -36,7 +36,6 @@ from defectloc.runs.explained_run import (
     model_of_run,
     open_run,
     prepared_device,
-    root_of,
     verdict,
 )
 from defectloc.runs.predictor import Predictor
@@ -95,7 +94,7 @@ def _given_run(settings: ExplainSettings) -> _Given:
         # Says what is missing, before anything is loaded.
         finished.product(settings.method)
     if settings.images is None:
-        base, images = root_of(finished, settings), rows_of(finished.images(), "test")
+        base, images = finished.data_root(settings.root), rows_of(finished.images(), "test")
     else:
         base, images = images_of(settings.images)
     images = select(images, settings.select, settings.n, settings.seed)

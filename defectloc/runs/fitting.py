@@ -13,10 +13,12 @@ import pandas as pd
 from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
+from defectloc.errors import DefectlocError
+from defectloc.files import are_as_written, digest
 from defectloc.model import weights
-from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
-from defectloc.runs import directory, products
+from defectloc.runs import directory, products, tables
 from defectloc.runs.fold import Fold, say_source
 from defectloc.runs.products import Product
 
@@ -31,6 +33,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     labels, given = list(train["label"]), settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
+    # Before the fit, which what is no image at all would otherwise end.
+    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     history: list[dict[str, float | int | None]] = []
     seconds = {"features": 0.0, "fit": 0.0}
     if fold.has_class_network:
@@ -39,12 +43,11 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         why = "training.epochs=0" if any(labels) else "no defective training image"
         print(f"{why}: no class network is fitted", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
-    directory.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
-    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
-    heights, widths = zip(*sizes, strict=True)
-    directory.write_csv(folder / directory.CATALOG, fold.catalog.assign(height=heights, width=widths))
-    directory.write_json(
-        folder / directory.RECORD,
+    tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
+    _write_catalog(fold, folder, sizes)
+    written = (directory.CHECKPOINT, tables.CATALOG, directory.HISTORY)
+    directory.write_record(
+        folder,
         {
             "format": directory.FORMAT,
             "fingerprint": folder.name.partition("-")[2],
@@ -61,9 +64,38 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "epochs": len(history),
             "seconds": seconds,
             "versions": {name: version(name) for name in PACKAGES},
+            "files": {name: digest(folder / name) for name in written},
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def balanced_weights(labels: list[int]) -> list[float]:
+    """Weigh each class by n / (2 n_class), as scikit-learn's 'balanced'."""
+    defective = sum(labels)
+    return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
+
+
+def _write_catalog(fold: Fold, folder: Path, sizes: list[tuple[int, int]]) -> None:
+    """Write `catalog.csv` with the size of each image, (height, width)."""
+    heights, widths = zip(*sizes, strict=True)
+    tables.write_csv(folder / tables.CATALOG, fold.catalog.assign(height=heights, width=widths))
+
+
+def refresh_catalog(fold: Fold, folder: Path) -> None:
+    """Write the catalog of a finished fit again where it was changed, or where it names other masks than now.
+
+    Masks are no part of a fit: they may be added, renamed or taken away after it.
+    """
+    record = directory.read_record(folder)
+    assert record is not None
+    if are_as_written(folder, {tables.CATALOG: record["files"].get(tables.CATALOG, "")}):
+        before = tables.read_catalog(folder)
+        if list(before["mask_path"]) == list(fold.catalog["mask_path"].fillna("")):
+            return
+    _write_catalog(fold, folder, [image_size(fold.root / path) for path in fold.catalog["path"]])
+    files = record["files"] | {tables.CATALOG: digest(folder / tables.CATALOG)}
+    directory.write_record(folder, record | {"files": files})
 
 
 def _fit_network(
@@ -79,6 +111,13 @@ def _fit_network(
     data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
     say_source(fold)
     fit(module, data, unfinished, fold.device, fold.precision)
+    if not all(bool(value.isfinite().all()) for value in module.classifier.state_dict().values()):
+        # What has diverged would be resumed by the same command.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise DefectlocError(
+            "the fit has diverged: some weights are no finite numbers; lower training.learning_rate="
+            f"{training.learning_rate:g}."
+        )
     fitted = time.perf_counter()
     return module.history, {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)}
 
@@ -89,13 +128,13 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     The log-odds are the means of the maps. Without a class network there are no maps, and the log-odds are not known.
     """
     images = fold.held_out
-    table, predictions = images[["path", "split", "label", "defect_type"]], folder / directory.PREDICTIONS
+    table, predictions = images[["path", "split", "label", "defect_type"]], folder / tables.PREDICTIONS
     if not fold.has_class_network:
-        if not predictions.is_file():
-            directory.write_csv(predictions, table.assign(log_odds=np.nan))
+        if not _are_readable(folder):
+            tables.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
-    if product.is_whole and predictions.is_file():
+    if product.is_whole and predictions.is_file() and product.note.get("predictions") == digest(predictions):
         return product
     started = time.perf_counter()
     classifier = weights.restore(folder / directory.CHECKPOINT).to(fold.device)
@@ -107,8 +146,18 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
         found = [class_maps_of_images(classifier, inputs, fold.precision) for inputs, _ in batches]
     maps = np.concatenate(found)
     log_odds = maps.astype(np.float64).mean((1, 2))
-    directory.write_csv(predictions, table.assign(log_odds=log_odds))
+    tables.write_csv(predictions, table.assign(log_odds=log_odds))
     with product.making() as note:
         products.write_maps(product.folder / products.MAPS, list(images["path"]), maps, classifier.grid)
+        note["predictions"] = digest(predictions)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
+
+
+def _are_readable(folder: Path) -> bool:
+    """Tell whether the predictions of a run are there; what cannot be read counts as missing."""
+    try:
+        tables.read_predictions(folder)
+    except DefectlocError:
+        return False
+    return True

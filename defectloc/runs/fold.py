@@ -29,6 +29,8 @@ from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
 
 Features = dict[Level, np.ndarray]
+# Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
+FEATURES_VERSION = 1
 
 
 @dataclass
@@ -103,6 +105,7 @@ class Fold:
     def _filled_store(self, view: str) -> FeatureStore:
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
+            "version": FEATURES_VERSION,
             "image_size": settings.data.image_size,
             "preprocessing": classifier.preprocessing,
             "backbone": classifier.backbone,
@@ -172,6 +175,8 @@ def prepare(settings: TrainSettings) -> Fold:
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" else "float32"
     fold = Fold(settings, root, catalog, digests, classifier, digest, device, precision)
+    if IMAGE in fold.bank_levels:
+        raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
     if IMAGE in fold.bank_levels:
         raise DefectlocError(f"memory.levels has '{IMAGE}', which is no stage of {classifier.backbone}.")

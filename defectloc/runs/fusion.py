@@ -20,8 +20,9 @@ from defectloc.model.memory_bank import Arrays, MemoryBank
 from defectloc.model.patch_head import PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
-from defectloc.runs import directory, products
+from defectloc.runs import directory, products, tables
 from defectloc.runs.bank import load_bank
+from defectloc.runs.directory import Run
 from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
 from defectloc.runs.shortcut_check import shortcut_table
@@ -45,7 +46,7 @@ class Fusion:
         return self.combination.apply(self.head.log_odds(self.bank.standardized(levels)), distances)
 
 
-def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product | None) -> Product:
+def fusion_maps(fold: Fold, run: Run, bank_product: Product, cam_product: Product | None) -> Product:
     """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
     With a class network, `shortcut.csv` beside the maps is its shortcut check (see `shortcut_table`).
@@ -56,26 +57,29 @@ def fusion_maps(fold: Fold, bank_product: Product, cam_product: Product | None) 
     if product.is_whole:
         return product
     started = time.perf_counter()
-    distances = products.read_maps(bank_product)
+    distances = run.maps("memory", bank_product)
     good = fold.rows(splits.VALIDATION).query("label == 0")
     scale = GoodStatistics.from_maps(directory.stacked(distances, good))
     bank, levels = load_bank(bank_product.folder, fold.device)
     fusion = _fit(fold, bank, levels, scale, settings)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
-    of_held_out, fused = directory.stacked(distances, held_out), []
+    of_held_out = directory.stacked(distances, held_out)
+    fused: list[NDArray] = []
     with images_bar("fusion", len(held_out)) as advance:
         for batch in fold.features(held_out, levels):
-            at = sum(map(len, fused))
+            at = sum(len(each) for each in fused)
             arrays = _arrays(batch, levels)
             fused.append(fusion.fuse(arrays, of_held_out[at : at + len(arrays[0])]))
             advance(len(arrays[0]))
-    shortcut = None if cam_product is None else shortcut_table(fold, products.read_maps(cam_product), distances, scale)
+    shortcut = None
+    if cam_product is not None:
+        shortcut = shortcut_table(fold, run.maps("cam", cam_product), distances, scale)
     with product.making() as note:
         fusion.head.save(product.folder / HEAD)
-        directory.write_json(product.folder / COMBINATION, fusion.combination.to_json())
+        tables.write_json(product.folder / COMBINATION, fusion.combination.to_json())
         if shortcut is not None:
-            directory.write_csv(product.folder / SHORTCUT, shortcut)
+            tables.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
         note["seconds"] = round(time.perf_counter() - started, 3)

@@ -10,9 +10,10 @@ import pandas as pd
 from defectloc.config import DecisionConfig, LocalizationConfig
 from defectloc.data.digests import Digests
 from defectloc.evaluation.image import image_scores
+from defectloc.files import digest_of
 from defectloc.localization.localizer import Localizer, ValidationMap
 from defectloc.localization.scores import top_k_mean
-from defectloc.runs import directory, scoring
+from defectloc.runs import scoring
 from defectloc.runs.directory import LOCALIZATION, Run, rows_of, stacked
 from defectloc.runs.maps import RunMaps, truth_digest
 from defectloc.runs.products import Product
@@ -62,7 +63,7 @@ class Localization:
             "maps": {kind: product.name for kind, product in self.products.items()},
             "truth": self.truth,
         }
-        return f"{self.localization.map}-{directory.digest_of(made_from)[:8]}"
+        return f"{self.localization.map}-{digest_of(made_from)[:8]}"
 
     @property
     def folder(self) -> Path:

@@ -10,18 +10,19 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.config import LocalizeSettings, Score
-from defectloc.errors import DefectlocError
 from defectloc.evaluation.image import image_scores
-from defectloc.files import lock, read_json, write_text
+from defectloc.files import digest, lock, read_json, sealed, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import scoring
-from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, write_csv, write_json
+from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
+from defectloc.runs.tables import write_csv, write_json
 
+FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
 PREDICTION_COLUMNS = [
     "path",
     "split",
@@ -41,7 +42,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
     Returns the content of `metrics.json`. What is chosen or calibrated is chosen on the validation split.
     """
     folder = setting.folder
-    finished = read_json(folder / METRICS)
+    finished = whole_metrics(folder)
     if finished is not None:
         return finished
     started = time.perf_counter()
@@ -79,6 +80,8 @@ def post_process(setting: Localization) -> dict[str, Any]:
     spent |= {"localize": round(localized - started, 3), "evaluate": round(time.perf_counter() - localized, 3)}
     metrics["seconds"] = {**run.record["seconds"], **spent}
     _write(setting, decision, localizer, decided, boxes)
+    metrics["files"] = {name: digest(folder / name) for name in FILES}
+    metrics = sealed(metrics)
     # Last, since it marks the folder as whole.
     write_json(folder / METRICS, metrics)
     return metrics
@@ -123,22 +126,26 @@ def _write(
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:
     """Draw the figures of one localization; returns the sheet of test images."""
     folder = setting.folder
-    decision = Decision.from_json(read_json(folder / "decision.json") or {})
     localizer = Localizer.from_json(read_json(folder / "localizer.json") or {})
-    return draw_run(setting.run, setting.maps, metrics, decision, localizer, folder)
+    return draw_run(setting.run, setting.maps, metrics, decision_of(setting), localizer, folder)
+
+
+def decision_of(setting: Localization) -> Decision:
+    """Read the decision of one localization, once it is made."""
+    return Decision.from_json(read_json(setting.folder / "decision.json") or {})
 
 
 def run(settings: LocalizeSettings) -> dict[str, Any]:
     """Post-process a finished run; returns its metrics."""
     finished = Run.open(settings.run)
-    root = None if settings.root is None else Path(settings.root).expanduser()
-    if root is not None and not root.is_dir():
-        raise DefectlocError(f"root={settings.root} does not exist.")
+    root = None
+    if settings.root is not None or settings.figures or finished.catalog()["mask_path"].any():
+        root = finished.data_root(settings.root)
     with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
+    print_metrics(metrics, decision_of(setting))
     print(setting.folder)
     if figure is not None:
         print(f"figure: {figure}")

@@ -10,8 +10,9 @@ import pandas as pd
 from defectloc.data.digests import Digests
 from defectloc.data.masks import read_defect_mask, read_mask
 from defectloc.errors import DefectlocError
+from defectloc.files import digest_of
 from defectloc.localization.maps import upsample
-from defectloc.runs.directory import Run, digest_of, rows_of
+from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product
 
 
@@ -88,8 +89,9 @@ def ignore_path(root: Path, ignore_mask: str | None) -> Path | None:
 def truth_digest(run: Run, root: Path, ignore_mask: str | None, digests: Digests) -> dict[str, str | None]:
     """Identify the ground truth by bytes: the masks of all images of the data set, and the ignore mask."""
     catalog = run.catalog()
-    named = [name for name in catalog["mask_path"] if name and (root / name).is_file()]
+    named = [(path, name) for path, name in zip(catalog["path"], catalog["mask_path"], strict=True) if name]
+    named = [(path, name) for path, name in named if (root / name).is_file()]
     ignored = ignore_path(root, ignore_mask)
-    contents = digests.of([root / name for name in named])
-    masks = digest_of(sorted(zip(named, contents, strict=True)))[:12] if named else None
+    contents = digests.of([root / name for _, name in named])
+    masks = digest_of([(path, each) for (path, _), each in zip(named, contents, strict=True)])[:12] if named else None
     return {"masks": masks, "ignore_mask": None if ignored is None else digests.of([ignored])[0][:12]}

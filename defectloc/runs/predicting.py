@@ -16,15 +16,18 @@ from defectloc.files import atomic, make_directory
 from defectloc.localization.boxes import COLUMNS, CORNERS, to_coco
 from defectloc.model import device as devices
 from defectloc.progress import images_bar
-from defectloc.runs.directory import Run, write_csv, write_json
+from defectloc.runs.directory import Run
 from defectloc.runs.predictor import Prediction, Predictor
+from defectloc.runs.tables import write_csv, write_json
+
+OVERLAYS = "overlays"
 
 
 def run(settings: PredictSettings) -> pd.DataFrame:
     """Predict all images of a file or folder; unreadable ones are named, skipped, and raise at the end."""
     finished = Run.open(settings.run)
-    base, paths = _images(settings.images)
     output = Path(settings.output).expanduser()
+    base, paths = _images(settings.images, output)
     make_directory(output)
     device = devices.choose(settings.device)
     devices.prepare(device, settings.threads)
@@ -39,7 +42,7 @@ def run(settings: PredictSettings) -> pd.DataFrame:
                 sizes[name] = (image.shape[0], image.shape[1])
                 if settings.overlays:
                     # The whole name stays, so that a.png and a.jpg do not meet.
-                    _write_overlay(output / "overlays" / f"{name}.png", predictor, image, found)
+                    _write_overlay(output / OVERLAYS / f"{name}.png", predictor, image, found)
             advance(len(names))
     columns = ["path", *COLUMNS]
     boxes = [table for table in tables if len(table)]
@@ -78,10 +81,12 @@ def _write_overlay(path: Path, predictor: Predictor, image: np.ndarray, found: P
         Image.fromarray(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)).save(temporary)
 
 
-def _images(images: str) -> tuple[Path, list[Path]]:
+def _images(images: str, output: Path) -> tuple[Path, list[Path]]:
+    """Find the images; the overlays of an earlier prediction are none, where the output lies among the images."""
     path = Path(images).expanduser()
     if path.is_dir():
-        found = find_images(path)
+        overlays = (output / OVERLAYS).resolve()
+        found = [each for each in find_images(path) if not each.resolve().is_relative_to(overlays)]
         if not found:
             raise DefectlocError(f"images={images} holds no images (PNG, JPEG, BMP or TIFF).")
         return path, found

@@ -4,7 +4,6 @@
 the product was made from and the SHA-256 of its files: what was changed since counts as missing.
 """
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from defectloc.errors import DefectlocError
-from defectloc.files import atomic, digest, make_directory, read_json, write_text
+from defectloc.files import are_as_written, atomic, digest, digest_of, make_directory, read_json, sealed, write_text
 from defectloc.localization.maps import Grid
 
 FOLDER, KEY, MAPS = "maps", "key.json", "maps.npz"
@@ -35,8 +34,7 @@ class Product:
     @property
     def name(self) -> str:
         """Give the folder's name, `<kind>-<hash8>`."""
-        content = json.dumps(self.made_from, sort_keys=True)
-        return f"{self.kind}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+        return f"{self.kind}-{digest_of(self.made_from)[:8]}"
 
     @property
     def folder(self) -> Path:
@@ -57,14 +55,8 @@ class Product:
         return self._whole_note() is not None
 
     def _whole_note(self) -> dict[str, Any] | None:
-        note = read_json(self.folder / KEY)
-        if note is None or note.get("made_from") != self.made_from or not isinstance(note.get("files"), dict):
-            return None
-        try:
-            sound = all(digest(self.folder / name) == wanted for name, wanted in note["files"].items())
-        except DefectlocError:
-            return None
-        return note if sound else None
+        note = read_note(self.folder)
+        return note if note is not None and note.get("made_from") == self.made_from else None
 
     @contextmanager
     def making(self) -> Iterator[dict[str, Any]]:
@@ -75,7 +67,13 @@ class Product:
         yield note
         files = {path.name: digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
         content = {"kind": self.kind, "made_from": self.made_from, "files": files, **note}
-        write_text(self.folder / KEY, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_text(self.folder / KEY, json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_note(folder: Path) -> dict[str, Any] | None:
+    """Read the key of a product's folder; None where it, or a file that it names, is not as it was written."""
+    note = read_json(folder / KEY)
+    return note if note is not None and are_as_written(folder, note.get("files")) else None
 
 
 def products_of(run: Path, kind: str) -> list[Product]:

@@ -13,13 +13,14 @@ from defectloc.evaluation.image import image_scores, intervals, scores_by_defect
 from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
-from defectloc.files import read_json
+from defectloc.files import digest_of, read_json, sealed
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.progress import images_bar
-from defectloc.runs.directory import digest_of, rows_of, write_json
+from defectloc.runs.directory import rows_of
 from defectloc.runs.maps import RunMaps
+from defectloc.runs.tables import write_json
 
 # Raised when the code changes what a score means.
 VERSION = 1
@@ -54,7 +55,7 @@ def map_scores(maps: RunMaps, truth: dict[str, str | None]) -> dict[str, Any]:
     if before is not None and before.get("made_from") == made_from and isinstance(before.get("scores"), dict):
         return before["scores"]
     scores = score_maps(_map_samples(maps))
-    write_json(kept, {"made_from": made_from, "scores": scores})
+    write_json(kept, sealed({"made_from": made_from, "scores": scores}))
     return scores
 
 

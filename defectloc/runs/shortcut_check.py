@@ -25,10 +25,11 @@ def shortcut_table(fold: Fold, class_maps: Maps, distances: Maps, scale: GoodSta
     normal = NormalFeatures.fit(inputs, len(good), fold.settings.seed, fold.device)
     anomaly = (directory.stacked(distances, held_out) - scale.mean) / scale.sd
     positive = directory.stacked(class_maps, held_out).clip(0)
-    log_odds, cells = [], []
+    log_odds: list[np.ndarray] = []
+    cells: list[np.ndarray] = []
     with images_bar("shortcut check", len(held_out)) as advance:
         for batch in fold.features(held_out, [classifier.level]):
-            at, features = sum(map(len, log_odds)), batch[classifier.level]
+            at, features = sum(len(each) for each in log_odds), batch[classifier.level]
             retained = normal.retained(classifier, features, anomaly[at : at + len(features)])
             log_odds.append(retained.log_odds)
             cells.append(retained.cells)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,29 @@ from yaml import YAMLError
 from defectloc.config import SummarizeSettings, directory
 from defectloc.errors import DefectlocError
 from defectloc.figures.curves import draw_thresholds
-from defectloc.files import write_text
+from defectloc.files import are_as_written, read_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
-from defectloc.runs.directory import FORMAT, RECORD, write_csv, write_json
+from defectloc.runs.directory import FORMAT, RECORD, changed_file
+from defectloc.runs.tables import write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError, OmegaConfBaseException)
+# Settings in the record of a run that are those of the localization which it was made for first.
+LATER = ("memory", "localization", "decision")
+LATER_OF_DATA = ("masks", "ignore_mask")
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    YAMLError,
+    OmegaConfBaseException,
+)
 BOX_COLUMNS = ["path", "x0", "y0", "x1", "y1", "score"]
 
 
@@ -54,10 +69,10 @@ def collect(outputs: Path) -> list[Result]:
     found = []
     for record_path in sorted(outputs.glob(f"*/fold*-*/{RECORD}")):
         try:
-            record = json.loads(record_path.read_text(encoding="utf-8"))
+            record = _whole(record_path)
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']}")
-            fit, fingerprint = dict(record["settings"]), str(record["fingerprint"])
+            fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
         except DAMAGED as error:
             _skip(record_path, error)
             continue
@@ -65,8 +80,7 @@ def collect(outputs: Path) -> list[Result]:
             try:
                 metrics = _metrics(path)
                 chosen: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-                # A run is asked for many localizations, of which its record has none.
-                values = flat(fit | dict(chosen))
+                values = flat(fit | _chosen(chosen))
                 values["localization.threshold"] = float(values["localization.threshold"])
                 found.append(Result(metrics, values, fingerprint, path.parent))
             except DAMAGED as error:
@@ -74,13 +88,35 @@ def collect(outputs: Path) -> list[Result]:
     return found
 
 
+def _fit_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a fit without those that later localizations of it may have otherwise."""
+    fit = {key: value for key, value in record["settings"].items() if key not in LATER}
+    return fit | {"data": {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}}
+
+
+def _chosen(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a localization from its `config.yaml`; of its maps those of the memory bank."""
+    settings = {key: value for key, value in content.items() if key != "maps"}
+    bank = (content.get("maps") or {}).get("memory") or {}
+    return settings | {"memory": {key: value for key, value in bank.items() if key != "version"}}
+
+
 def _metrics(path: Path) -> dict[str, Any]:
     """Read what `summary` cannot do without; raises one of `DAMAGED`."""
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = _whole(path)
+    if not are_as_written(path.parent, metrics.get("files", {})):
+        raise ValueError(f"{changed_file(path.parent, metrics['files'])} was changed since")
     metrics |= {name: int(metrics[name]) for name in ("fold", "n_test")}
     metrics["confusion"] = {name: int(metrics["confusion"][name]) for name in COUNTS}
     # The folder's name is the identity: a copy of the file elsewhere is another result.
     return metrics | {"subset": str(metrics["subset"]), "localization": path.parent.name}
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if found is None:
+        raise ValueError("damaged, or changed since")
+    return found
 
 
 def _skip(path: Path, error: BaseException) -> None:

@@ -1,23 +1,21 @@
 """One fold from data to scores: fit it or find it fitted, make its maps, post-process."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from defectloc.config import TrainSettings
 from defectloc.data.masks import read_defect_mask
-from defectloc.files import lock, read_json
-from defectloc.localization.decision import Decision
+from defectloc.files import lock
 from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_metrics
-from defectloc.runs import directory
+from defectloc.runs import directory, tables
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
-from defectloc.runs.fitting import class_maps, fit_fold
+from defectloc.runs.fitting import class_maps, fit_fold, refresh_catalog
 from defectloc.runs.fold import Fold, fingerprint, prepare
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
-from defectloc.runs.localizing import draw, post_process
+from defectloc.runs.localizing import decision_of, draw, post_process
 from defectloc.runs.products import Product
 
 
@@ -26,33 +24,35 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     fold = prepare(settings)
     folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
     with lock(folder / LOCK, f"the same fold ({folder})"):
-        if directory.read_record(folder) is None:
+        if not directory.is_fitted(folder):
             _check_masks(fold)
             fit_fold(fold, folder)
+        else:
+            refresh_catalog(fold, folder)
         directory.note_root(folder, fold.root)
-        products = _make_maps(fold, folder)
+        cam = class_maps(fold, folder)
         finished = Run.open(folder)
+        products = _make_maps(fold, finished, cam)
         setting = Localization(
             finished, settings.localization, settings.decision, fold.root, settings.data.ignore_mask, products
         )
         metrics = post_process(setting)
-        directory.write_json(folder / METRICS, metrics)
+        tables.write_json(folder / METRICS, metrics)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, Decision.from_json(read_json(setting.folder / "decision.json") or {}))
+    print_metrics(metrics, decision_of(setting))
     print(f"run: {folder}")
     if figure is not None:
         print(f"figure: {figure}")
     return metrics, finished
 
 
-def _make_maps(fold: Fold, folder: Path) -> dict[str, Product]:
-    """Make the maps that the settings ask for, unless they are there; returns them by kind."""
-    cam = class_maps(fold, folder)
+def _make_maps(fold: Fold, finished: Run, cam: Product | None) -> dict[str, Product]:
+    """Make the other maps that the settings ask for, unless they are there; returns all by kind."""
     products = {} if cam is None else {"cam": cam}
     if fold.needs_bank:
-        products["memory"] = bank_maps(fold, folder)
+        products["memory"] = bank_maps(fold, finished.folder)
     if fold.needs_fusion:
-        products["fusion"] = fusion_maps(fold, products["memory"], cam)
+        products["fusion"] = fusion_maps(fold, finished, products["memory"], cam)
     return products
 
 

@@ -113,3 +113,10 @@ def test_folders_without_maps_are_refused(tmp_path) -> None:
         (tmp_path / f"a{kind}").write_bytes(file_of(kind))
     with pytest.raises(DefectlocError, match="two maps named a"):
         find_maps(tmp_path)
+
+
+def test_an_archive_named_as_an_array_is_refused(tmp_path) -> None:
+    np.savez(tmp_path / "a.npz", np.zeros((2, 2)))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DefectlocError, match="it is an archive"):
+        read_map(tmp_path / "a.npy")

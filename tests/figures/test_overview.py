@@ -79,3 +79,12 @@ def test_a_figure_that_cannot_be_written_is_said(tmp_path, pills):
     (tmp_path / "file").write_text("")
     with pytest.raises(DefectlocError, match="cannot be written"):
         draw_overview(survey(catalog, root), root, catalog, tmp_path / "file" / "x.png")
+
+
+@pytest.mark.parametrize("size", [(4000, 2), (2, 4000)])
+def test_a_defective_image_as_narrow_as_a_line_is_drawn(tmp_path, pills, size):
+    root, catalog = pills
+    victim = catalog[catalog["label"] == 1].iloc[0]
+    Image.new("RGB", size, (90, 30, 30)).save(root / victim["path"])
+    draw_overview(survey(catalog, root), root, catalog, tmp_path / "overview.png")
+    assert (tmp_path / "overview.png").is_file()

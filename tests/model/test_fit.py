@@ -12,7 +12,7 @@ from defectloc.config import ModelConfig, TrainingConfig
 from defectloc.data.module import FeatureDataset, FoldData, loader
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.fit import DefectClassifier, balanced_weights, fit
+from defectloc.model.fit import LAST, DefectClassifier, fit
 from defectloc.model.trunk import Trunk
 
 N = 24
@@ -95,10 +95,6 @@ def test_losses_of_an_epoch_weigh_the_classes_where_each_batch_has_one(tmp_path)
     assert abs(losses[:8].mean() - losses[8:].mean()) > 0.1
     assert module.history[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
     assert module.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_balanced_weights_by_hand():
-    assert balanced_weights([0, 0, 0, 1]) == [4 / 6, 2.0]
 
 
 def test_steps_do_not_ask_the_device_for_numbers(monkeypatch):
@@ -285,3 +281,13 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert orders[0] == orders[1] != orders[2]
     assert [i for _, i in loaders[0].sampler] != [i for _, i in orders[0]]
     assert sorted(i for _, i in orders[0]) == list(range(16))
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a checkpoint"])
+def test_a_checkpoint_that_cannot_be_read_counts_as_missing(tmp_path, capsys, content):
+    """As after a power cut."""
+    expected = fitted(tmp_path / "whole", epochs=1)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / LAST).write_bytes(content)
+    assert_same(fitted(tmp_path / "cut", epochs=1), expected)
+    assert "starts again" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_equal_settings_of_other_files_have_labels_of_their_own(difference):
 
 def test_the_published_row_and_the_class_network_stand_beside():
     network = {"class_network": {"balanced_accuracy": 0.9, "auroc": 0.95}}
-    table = summary([result(subset="pill", **network), result()], {})
+    table = summary([result(subset="pill", settings={"data.name": "mvtec"}, **network), result()], {})
     assert list(table["published_balanced_accuracy"].dropna()) == [0.817]
     text = shown(table)
     assert list(text["published case study"]) == ["–", "0.817"]

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from defectloc.config import StoredDtype, TrainSettings
 from defectloc.localization.maps import Grid
+from defectloc.runs.bank import product_of
 from defectloc.runs.directory import Run
 from tests.conftest import MEMORY, last_localization
 
@@ -55,6 +58,17 @@ def test_prediction_gives_the_maps_of_the_run(folder, command):
     # Stored features are rounded to half precision, so a box may differ here and there.
     assert len(both) >= 0.8 * len(expected)
     np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=0.05)
+
+
+def test_the_type_of_what_is_stored_is_part_of_a_bank_whose_fit_streams():
+    """With a random augmentation the fit takes images, so that its fingerprint does not name the type."""
+    names = set()
+    for dtype in ("float16", "float32"):
+        settings = TrainSettings()
+        settings.features.dtype = StoredDtype(dtype)
+        fold = SimpleNamespace(settings=settings, cached=False, bank_levels=["conv4_3"])
+        names.add(product_of(fold, Path("run")).name)
+    assert len(names) == 2
 
 
 def test_streamed_as_stored(folder, command):

@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from defectloc.files import digest
+from defectloc.runs import directory
+
 METHODS = "[gradcam,rise,guided-backprop]"
 BUDGETS = [
     "compare=true",
@@ -68,6 +71,9 @@ def test_scores_of_a_comparison_are_those_of_the_runs_map(run, explain):
 def test_a_comparison_without_masks_leaves_their_scores_open(run, explain):
     catalog = pd.read_csv(run.folder / "catalog.csv", keep_default_na=False)
     catalog.assign(mask_path="").to_csv(run.folder / "catalog.csv", index=False)
+    # As `train` does where the data set has lost its masks.
+    files = run.record["files"] | {"catalog.csv": digest(run.folder / "catalog.csv")}
+    directory.write_record(run.folder, run.record | {"files": files})
     explain(*BUDGETS, "comparison.methods=[gradcam]")
     row = json.loads((run.folder / "explain" / "comparison.json").read_text())["rows"][0]
     for name in ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "box_f1_30"):

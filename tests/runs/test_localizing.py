@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from defectloc.errors import DefectlocError
-from defectloc.files import lock
 from defectloc.runs.directory import Run
 from tests.handmade import CASE_STUDY, cells, five_images, localized, post_process, square, write_run
 
@@ -198,59 +196,3 @@ def test_figures(run, command):
     folder = next((run.folder / "localization").iterdir())
     for path in (folder / "figures/test.png", folder / "figures/thresholds.png", run.folder / "figures/history.png"):
         assert path.stat().st_size > 1000
-
-
-def test_redrawn_masks_are_scored_anew(run, tmp_path):
-    first = post_process(run, {"threshold": 0.3})
-    Image.fromarray(np.full((10, 10), 255, np.uint8)).save(tmp_path / "data" / "masks" / "bad" / "0.png")
-    again = post_process(run, {"threshold": 0.3})
-    assert again["localization"] != first["localization"]
-    assert again["pixel_ap"] != first["pixel_ap"]
-    assert (localized(run, first) / "metrics.json").is_file()
-
-
-def test_another_ignore_mask_is_another_localization(run, tmp_path):
-    for name, mask in (("a.png", square(8, 8, 10, 10)), ("b.png", square(0, 0, 4, 4))):
-        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(tmp_path / name)
-    found = [post_process(run, ignore_mask=str(tmp_path / name) if name else None) for name in (None, "a.png", "b.png")]
-    assert len({metrics["localization"] for metrics in found}) == 3
-    assert len({metrics["pixel_ap"] for metrics in found}) == 3
-
-
-def test_ignore_mask_that_does_not_exist(run, command):
-    arguments = (f"run={run.folder}", *CASE_STUDY, "ignore_mask=nowhere.png")
-    assert "nowhere.png does not exist" in command("localize", *arguments).sentence
-
-
-def test_an_ignored_strip_does_not_split_a_defect(tmp_path):
-    images = five_images()
-    images[0]["mask"] = square(0, 0, 10, 4)
-    run = write_run(tmp_path, images)
-    Image.fromarray(np.where(square(4, 0, 6, 10), 255, 0).astype(np.uint8)).save(tmp_path / "strip.png")
-    metrics = post_process(run, ignore_mask=str(tmp_path / "strip.png"))
-    # One of bad/0, two of bad/1, and of bad/2 the square lies wholly in the strip.
-    assert metrics["n_true_boxes"] == 3
-
-
-def test_empty_mask_of_a_defective_image_is_refused_by_name(run, tmp_path):
-    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "data" / "masks" / "bad" / "1.png")
-    with pytest.raises(DefectlocError, match=r"bad/1\.png"):
-        post_process(run)
-
-
-def test_localize_waits_for_the_lock_of_the_run(run):
-    arguments = [sys.executable, "-m", "defectloc.localize", f"run={run.folder}", *CASE_STUDY]
-    with lock(run.folder / ".lock", "the test"):
-        job = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        assert any("waiting: another process is busy with the same run" in line for line in job.stderr)
-        assert not (run.folder / "localization").exists()
-    assert job.wait() == 0
-    job.stderr.close()
-
-
-def test_a_damaged_localization_is_made_again(run):
-    metrics = post_process(run)
-    path = localized(run, metrics) / "metrics.json"
-    path.write_text("")
-    assert post_process(run)["pixel_ap"] == metrics["pixel_ap"]
-    assert json.loads(path.read_text())["localization"] == metrics["localization"]

@@ -87,3 +87,11 @@ def test_bad_input(run, command, tmp_path, images, word):
     ).sentence
     assert word in sentence
     assert not (tmp_path / "o").exists()
+
+
+def test_overlays_among_the_images_are_not_predicted(run, command):
+    write_image(Path("photos/a.png"), seed=1)
+    for _ in range(2):
+        outcome = command("predict", f"run={run.folder}", "images=photos", "output=photos/new", "threads=1")
+        assert outcome.code == 0, outcome.err
+    assert list(pd.read_csv("photos/new/predictions.csv")["path"]) == ["a.png"]

@@ -14,7 +14,7 @@ from defectloc.runs.summarizing import collect, experiments, run
 FIT = {
     "experiment": None,
     "seed": 0,
-    "data": {"image_size": 224, "split": "kfold", "validation": 0.15},
+    "data": {"name": "mvtec", "image_size": 224, "split": "kfold", "validation": 0.15},
     "model": {"name": "vgg16", "weights": "imagenet"},
     "training": {"epochs": 10},
     "augmentation": {"name": "none"},
@@ -47,7 +47,7 @@ def write_result(outputs, name, *, subset="part", fold=0, fingerprint="abc", fit
     }
     (target / "metrics.json").write_text(json.dumps(metrics))
     localization = CASE_STUDY | {"map": "cam", "threshold": threshold, "max_boxes": None, "merge_distance": 0.0}
-    config = {"localization": localization, "memory": {"dims": dims}}
+    config = {"localization": localization, "maps": {"memory": {"version": 1, "dims": dims}}}
     config["decision"] = {"score": "class", "threshold": 0.5, "threshold_from": "fixed", "calibrate": False}
     (target / "config.yaml").write_text(json.dumps(config))
     names = [f"f{fold}/{n}.png" for n in (0, 1)]
@@ -102,6 +102,15 @@ def test_settings_of_the_memory_bank_are_not_averaged(tmp_path):
     assert not list(tmp_path.glob("part/*.png"))
 
 
+def test_a_label_shows_the_settings_of_the_localization_not_those_of_the_first_one_of_its_run(tmp_path):
+    """Another fit was first asked for other dimensions, masks and places."""
+    other = {"seed": 1, "memory": {"dims": 2}}
+    other["data"] = FIT["data"] | {"ignore_mask": "edge.png", "masks": "elsewhere"}
+    write_result(tmp_path, "memory-1", dims=128)
+    write_result(tmp_path, "memory-1", dims=128, fingerprint="def", fit=other)
+    assert [label.rpartition("single, ")[2] for label in summarized(tmp_path)["setting"]] == ["seed 0", "seed 1"]
+
+
 def test_a_sweep_is_of_one_setting(tmp_path):
     for dims in (64, 128):
         for threshold in (0.3, 0.6):
@@ -146,7 +155,10 @@ def test_an_experiment_with_another_value_is_not_called_so(tmp_path):
 def test_the_published_row_stands_beside(tmp_path):
     write_result(tmp_path, "cam-1", subset="pill")
     write_result(tmp_path, "cam-1")
+    # A data set of one's own with a category of that name.
+    write_result(tmp_path, "cam-1", subset="cable", fit={"data": FIT["data"] | {"name": "folder"}})
     table = summarized(tmp_path).set_index("subset")
+    assert pd.isna(table.loc["cable", "published_balanced_accuracy"])
     assert table.loc["pill", "published_balanced_accuracy"] == 0.817
     assert pd.isna(table.loc["part", "published_balanced_accuracy"])
 
@@ -195,3 +207,17 @@ def test_a_run_without_localizations_is_none(outputs):
 def test_nothing_there(tmp_path):
     with pytest.raises(DefectlocError, match="holds no finished run"):
         run(SummarizeSettings(outputs=str(tmp_path / "nowhere")))
+
+
+def test_deep_brackets_are_skipped_by_name(outputs, capsys):
+    path = outputs / "part" / "fold1-abc" / "localization" / "cam-0.3" / "metrics.json"
+    path.write_text("[" * 100_000)
+    assert list(summarized(outputs)["n_folds"]) == [1, 2]
+    assert f"skipped: {path}" in capsys.readouterr().err
+
+
+def test_a_localization_that_was_changed_is_skipped_by_name(outputs, capsys):
+    path = outputs / "part" / "fold1-abc" / "localization" / "cam-0.3" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {"config.yaml": "0" * 64}}))
+    assert list(summarized(outputs)["n_folds"]) == [1, 2]
+    assert f"skipped: {path} (config.yaml was changed since)" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""The description of a data set."""
+"""`defectloc overview`: tables and a figure of a data set."""
 
 from pathlib import Path
 
 from defectloc.config import DataConfig, DataSettings
-from defectloc.reporting.description import run
+from defectloc.overview import run
 from tests.conftest import write_image
 
 

@@ -1,0 +1,73 @@
+"""The fingerprint of a fold: all that changes a fit, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from defectloc import checks, config
+from defectloc.arguments import quote_paths
+from defectloc.runs.fold import fingerprint as fingerprint_of
+from defectloc.runs.fold import prepare
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module")
+def fingerprint(synthetic):
+    """The fingerprint of a fit with some overrides; the images lie where `synthetic` put them."""
+    config.register()
+
+    def of(*arguments: str, root: Path = synthetic) -> str:
+        overrides = [f"data.root={root}", "subset=pill", *SMALL, "model=densenet121", *arguments]
+        with initialize_config_dir(str(config.directory()), version_base="1.3"):
+            settings = checks.typed(compose("train", quote_paths(overrides)))
+        return fingerprint_of(prepare(settings))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def plain(fingerprint) -> str:
+    return fingerprint()
+
+
+def test_fingerprint_leaves_out_what_does_not_change_the_fit(fingerprint, plain, mvtec):
+    assert fingerprint("fold=3", "threads=2", "outputs=elsewhere", "features.batch_size=3") == plain
+    assert fingerprint("localization.threshold=0.3", "decision.threshold=0.2", "features.workers=1") == plain
+    assert fingerprint(root=mvtec) == plain
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "seed=1",
+        "n_folds=4",
+        "data.image_size=64",
+        "data.split_seed=1",
+        "data.validation=0.2",
+        "data.limit=50",
+        "data.split=official data.n_defective=8",
+        "model.preprocessing=oxford",
+        "model.trainable_from=head",
+        "model=resnet50",
+        "training.epochs=3",
+        "training.learning_rate=1e-3",
+        "training.class_weights=balanced",
+        "training.batch_size=5",
+        "augmentation=flips",
+        "features.dtype=float32",
+        "features.cache=false",
+    ],
+)
+def test_fingerprint_holds_what_changes_the_fit(fingerprint, plain, typed):
+    assert fingerprint(*typed.split()) != plain
+
+
+def test_fingerprint_sees_one_byte_and_one_label(fingerprint, mvtec):
+    plain = fingerprint(root=mvtec)
+    image = mvtec / "pill" / "train" / "good" / "000.png"
+    image.write_bytes(image.read_bytes() + b"\0")
+    changed = fingerprint(root=mvtec)
+    assert changed != plain
+    image.rename(mvtec / "pill" / "test" / "crack" / "zzz.png")
+    assert fingerprint(root=mvtec) not in (plain, changed)
