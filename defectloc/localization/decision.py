@@ -14,13 +14,14 @@ from defectloc.config import DecisionConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization import thresholds
 from defectloc.localization.calibration import Calibration, brier_score, expected_calibration_error, fit_platt
-from defectloc.localization.score_scale import OVERKILL, ScoreScale, by_good
+from defectloc.localization.score_weights import CLASS_ALONE, OVERKILL, ScoreWeights, by_good, by_labels
 
 GOOD, REVIEW, DEFECTIVE = "good", "review", "defective"
-# The column of images that each score is made of.
-INPUTS = {"class": "log_odds", "memory": "map_score", "fusion": "map_score"}
+SCORES = ("class", "memory", "fusion")
+# Of images: the top-k mean of the map, and what the class network says.
+MAP_SCORE, LOG_ODDS = "map_score", "log_odds"
 FOLDS = 5
-# Of fewer defective validation images a threshold by both classes is chance; that of a map is chosen by good ones.
+# Of fewer defective validation images weights and a threshold by both classes are chance; good images choose then.
 FEWEST = 5
 
 
@@ -43,7 +44,7 @@ class Decision:
     """
 
     score: str
-    scale: ScoreScale
+    weights: ScoreWeights
     calibration: Calibration
     prevalence: float | None
     threshold: Limit
@@ -52,17 +53,19 @@ class Decision:
     fallback: bool = False
 
     @classmethod
-    def fit(cls, validation: pd.DataFrame, config: DecisionConfig) -> "Decision":
-        """Fit scale, calibration and threshold to the validation split, each to the scores before it.
+    def fit(cls, validation: pd.DataFrame, config: DecisionConfig, class_left_out: str | None = None) -> "Decision":
+        """Fit weights, calibration and threshold to the validation split, each to the scores before it.
 
-        `validation` has `label` and the column of `INPUTS`; with score=class, a fixed threshold and no calibration
-        nothing is fitted and it may be empty. Calibration errors are cross-fitted, at the split's own prevalence.
-        Raises DefectlocError for NaN, infinities and values out of range.
+        `validation` has `label` and what the score is made of: `log_odds` of the class network, `map_score`, or, for
+        score=fusion, both; without a class network its log-odds are NaN. With score=class, a fixed threshold and no
+        calibration nothing is fitted and it may be empty. `class_left_out` is the sentence that says why score=fusion
+        takes nothing from the class network, where it must not. Calibration errors are cross-fitted, at the split's own
+        prevalence. Raises DefectlocError for NaN, infinities and values out of range.
         """
-        decision = cls._fit(validation, config)
+        decision = cls._fit(validation, config, class_left_out)
         if not config.calibrate or validation["label"].nunique() < 2:
             return decision
-        held_out = cls.cross_fit(validation, replace(config, prevalence=None))
+        held_out = cls.cross_fit(validation, replace(config, prevalence=None), class_left_out)
         labels, before, after = held_out["label"], expit(held_out["score"]), held_out["probability"]
         measured = replace(
             decision.calibration,
@@ -74,20 +77,18 @@ class Decision:
         return replace(decision, calibration=measured)
 
     @classmethod
-    def _fit(cls, validation: pd.DataFrame, config: DecisionConfig) -> "Decision":
+    def _fit(cls, validation: pd.DataFrame, config: DecisionConfig, class_left_out: str | None) -> "Decision":
         if config.prevalence is not None and not 0 < config.prevalence < 1:
             raise DefectlocError(f"decision.prevalence={config.prevalence} is a share: give a number between 0 and 1.")
-        scale = ScoreScale()
-        if config.score != "class":
-            scale = by_good(validation["label"], _input(validation, str(config.score)))
+        weights = _weights(validation, str(config.score), class_left_out)
         calibration = Calibration()
         if config.calibrate:
-            calibration = fit_platt(validation["label"], scale(_input(validation, str(config.score))))
+            calibration = fit_platt(validation["label"], _scores(weights, validation))
         fixed = Limit(calibration.score_at(config.threshold, config.prevalence), float(config.threshold))
-        common = (str(config.score), scale, calibration, config.prevalence)
+        common = (str(config.score), weights, calibration, config.prevalence)
         if config.threshold_from == "fixed":
             return cls(*common, fixed, fixed, "Fixed.")
-        scores = scale(_input(validation, str(config.score)))
+        scores = _scores(weights, validation)
         fallback = _is_by_good(validation["label"], config)
         try:
             chosen = _choose(validation["label"], scores, config)
@@ -102,7 +103,9 @@ class Decision:
         return cls(*common, threshold, defective_above, chosen.sentence, fallback)
 
     @classmethod
-    def cross_fit(cls, validation: pd.DataFrame, config: DecisionConfig, seed: int = 0) -> pd.DataFrame:
+    def cross_fit(
+        cls, validation: pd.DataFrame, config: DecisionConfig, class_left_out: str | None = None, seed: int = 0
+    ) -> pd.DataFrame:
         """Return `apply` of each validation image by a Decision that was fitted to the validation images without it.
 
         By five stratified folds, fewer where a class has fewer images; a class of one image is left out of the fold
@@ -110,7 +113,7 @@ class Decision:
         """
         labels = validation["label"].to_numpy().astype(int)
         if len(labels) == 0:
-            return cls._fit(validation, config).apply(validation)
+            return cls._fit(validation, config, class_left_out).apply(validation)
         rarest = int(np.bincount(labels, minlength=2).min())
         parts: Iterable[tuple[NDArray, NDArray]] = [(np.zeros(0, int), np.zeros(1, int))]
         if rarest >= 2:
@@ -119,7 +122,7 @@ class Decision:
             parts = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed).split(labels)
         judged, places = [], []
         for rest, held_out in parts:
-            decision = cls._fit(validation.iloc[rest], config)
+            decision = cls._fit(validation.iloc[rest], config, class_left_out)
             judged.append(decision.apply(validation.iloc[held_out]))
             places.append(held_out)
         return pd.concat(judged).iloc[np.argsort(np.concatenate(places))]
@@ -129,7 +132,7 @@ class Decision:
 
         Raises DefectlocError where a score is NaN or infinite, which would pass as good.
         """
-        scores = self.scale(_input(images, self.score))
+        scores = _scores(self.weights, images)
         if not np.isfinite(scores).all():
             raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
         between = np.where(scores > self.threshold.score, REVIEW, GOOD)
@@ -147,7 +150,7 @@ class Decision:
     @property
     def messages(self) -> list[str]:
         """What could not be fitted, as sentences to print."""
-        steps = ((self.scale.fallback, self.scale.sentence), (self.calibration.fallback, self.calibration.sentence))
+        steps = ((self.weights.fallback, self.weights.sentence), (self.calibration.fallback, self.calibration.sentence))
         return [sentence for fallback, sentence in (*steps, (self.fallback, self.threshold_from)) if fallback]
 
     def describe(self, probability: float, verdict: str | None = None) -> str:
@@ -177,7 +180,7 @@ class Decision:
         """Rebuild a Decision from `to_json`; raises DefectlocError for anything else."""
         try:
             parts = {
-                "scale": ScoreScale(**content["scale"]),
+                "weights": ScoreWeights(**content["weights"]),
                 "calibration": Calibration(**content["calibration"]),
                 "threshold": Limit(**content["threshold"]),
                 "defective_above": Limit(**content["defective_above"]),
@@ -187,10 +190,25 @@ class Decision:
             raise DefectlocError(f"This is no decision of a run ({error}): localise the run again.") from error
 
 
-def _input(images: pd.DataFrame, score: str) -> NDArray[np.float64]:
-    if score not in INPUTS:
-        raise DefectlocError(f"decision.score={score} is unknown: choose one of {', '.join(INPUTS)}.")
-    return images[INPUTS[score]].to_numpy(dtype=np.float64)
+def _weights(validation: pd.DataFrame, score: str, class_left_out: str | None) -> ScoreWeights:
+    if score not in SCORES:
+        raise DefectlocError(f"decision.score={score} is unknown: choose one of {', '.join(SCORES)}.")
+    if score == "class":
+        return CLASS_ALONE
+    labels, map_score = validation["label"], validation[MAP_SCORE]
+    if score == "memory" or validation[LOG_ODDS].isna().all():
+        return by_good(labels, map_score)
+    if class_left_out is not None:
+        alone = by_good(labels, map_score)
+        return replace(alone, sentence=f"{class_left_out} {alone.sentence}", fallback=True)
+    n_defective = int(labels.sum())
+    if n_defective < FEWEST or n_defective == len(labels):
+        return by_good(labels, map_score)
+    return by_labels(labels, map_score, validation[LOG_ODDS])
+
+
+def _scores(weights: ScoreWeights, images: pd.DataFrame) -> NDArray[np.float64]:
+    return weights(images.get(MAP_SCORE), images.get(LOG_ODDS))
 
 
 def _is_by_good(labels: pd.Series, config: DecisionConfig) -> bool:

@@ -178,8 +178,6 @@ def prepare(settings: TrainSettings) -> Fold:
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
-    if IMAGE in fold.bank_levels:
-        raise DefectlocError(f"memory.levels has '{IMAGE}', which is no stage of {classifier.backbone}.")
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(

@@ -25,7 +25,7 @@ from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
 from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
-from defectloc.runs.shortcut_check import shortcut_table
+from defectloc.runs.shortcut_check import ShortcutCheck
 from defectloc.runs.shortcut_table import SHORTCUT
 
 HEAD, COMBINATION = "patch_head.npz", "combination.json"
@@ -61,7 +61,7 @@ def fusion_maps(fold: Fold, run: Run, bank_product: Product, cam_product: Produc
     good = fold.rows(splits.VALIDATION).query("label == 0")
     scale = GoodStatistics.from_maps(directory.stacked(distances, good))
     bank, levels = load_bank(bank_product.folder, fold.device)
-    fusion = _fit(fold, bank, levels, scale, settings)
+    fusion, training_distances = _fit(fold, bank, levels, scale, settings)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
     of_held_out = directory.stacked(distances, held_out)
@@ -72,9 +72,14 @@ def fusion_maps(fold: Fold, run: Run, bank_product: Product, cam_product: Produc
             arrays = _arrays(batch, levels)
             fused.append(fusion.fuse(arrays, of_held_out[at : at + len(arrays[0])]))
             advance(len(arrays[0]))
-    shortcut = None
+    shortcut, counts = None, (0, 0)
     if cam_product is not None:
-        shortcut = shortcut_table(fold, run.maps("cam", cam_product), distances, scale)
+        check = ShortcutCheck(fold, run.maps("cam", cam_product), scale)
+        shortcut = check.table(distances)
+        if training_distances is not None:
+            train = fold.rows(splits.TRAIN)
+            of_defective = training_distances[train["label"].to_numpy() == 1]
+            counts = check.training_counts(train.query("label == 1"), of_defective)
     with product.making() as note:
         fusion.head.save(product.folder / HEAD)
         tables.write_json(product.folder / COMBINATION, fusion.combination.to_json())
@@ -82,6 +87,7 @@ def fusion_maps(fold: Fold, run: Run, bank_product: Product, cam_product: Produc
             tables.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
+        note["training_counts"] = list(counts)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
 
@@ -94,8 +100,13 @@ def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
     return Fusion(bank, PatchHead.load(folder / HEAD, str(bank.device)), Combination.from_json(combination))
 
 
-def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics, settings: Settings) -> Fusion:
-    """Fit the patch head on the training images, and choose the combination on each of them left out in turn."""
+def _fit(
+    fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics, settings: Settings
+) -> tuple[Fusion, NDArray | None]:
+    """Fit the patch head on the training images, and choose the combination on each of them left out in turn.
+
+    Returns the training images' distances `(N, h, w)` to the bank without their fold as well.
+    """
     train = fold.rows(splits.TRAIN)
     labels, groups = train["label"].to_numpy(), train["group"]
     folds = inner_folds(labels, fold.settings.seed, groups.to_numpy() if groups.notna().all() else None)
@@ -112,10 +123,10 @@ def _fit(fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistic
     print(f"patch head: learning from {len(train)} images", file=sys.stderr)
     head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, settings, unusual)
     if head.n_members == 1 or distances is None:
-        return Fusion(bank, head, Combination.fit((scale.mean, scale.sd)))
+        return Fusion(bank, head, Combination.fit((scale.mean, scale.sd))), distances
     batches = _batches(np.arange(len(train)), size)
     log_odds = np.concatenate([head.held_out_log_odds(patches(some), folds[some]) for some in batches])
-    return Fusion(bank, head, Combination.fit((scale.mean, scale.sd), labels, folds, log_odds, distances))
+    return Fusion(bank, head, Combination.fit((scale.mean, scale.sd), labels, folds, log_odds, distances)), distances
 
 
 def _held_out_distances(

@@ -10,6 +10,7 @@ import pandas as pd
 from defectloc.config import DecisionConfig, LocalizationConfig
 from defectloc.data.digests import Digests
 from defectloc.evaluation.image import image_scores
+from defectloc.evaluation.shortcut import is_suspicious
 from defectloc.files import digest_of
 from defectloc.localization.localizer import Localizer, ValidationMap
 from defectloc.localization.scores import top_k_mean
@@ -104,6 +105,27 @@ class Localization:
         validation = rows_of(self.run.images(), "validation")
         score = top_k_mean(stacked(self.run.maps("memory", self.products["memory"]), validation))
         return image_scores(validation["label"], score, None)["auroc"]
+
+    def class_left_out(self) -> str | None:
+        """Say why the decision takes nothing from the class network, by the shortcut check; None where it may.
+
+        Training images count beside those of the validation split: they are many more, but a little in the network's
+        favour, since it was fitted on them.
+        """
+        if self.decision.score != "fusion" or not self.run.has_class_network:
+            return None
+        product = self.products["fusion"]
+        validation = rows_of(self.run.images(), "validation").merge(read_shortcut_table(product), on="path")
+        found = validation[(validation["label"] == 1) & (validation["log_odds"] > 0)]
+        n_found, n_retained = product.note.get("training_counts", (0, 0))
+        n_found, n_retained = n_found + len(found), n_retained + int((found["retained_log_odds"] > 0).sum())
+        share = n_retained / n_found if n_found else None
+        if not is_suspicious({"n_found": n_found, "retained_share": share}, self.bank_auroc()):
+            return None
+        return (
+            f"The class network is left out of the decision: of {n_found} training and validation images that it "
+            f"predicts defective, {share:.0%} are retained under counterfactual replacement of what is not anomalous."
+        )
 
     def shortcut(self) -> dict[str, Any] | None:
         """Score what the class decision rests on; None without a class network, and where no fusion was made."""

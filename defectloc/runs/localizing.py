@@ -49,7 +49,8 @@ def post_process(setting: Localization) -> dict[str, Any]:
     run, maps = setting.run, setting.maps
     images = setting.images()
     validation = rows_of(images, "validation")
-    decision = Decision.fit(validation, setting.decision)
+    class_left_out = setting.class_left_out()
+    decision = Decision.fit(validation, setting.decision, class_left_out)
     localizer = setting.localizer()
     for sentence in [*decision.messages, *localizer.messages]:
         print(f"note: {sentence}", file=sys.stderr)
@@ -70,7 +71,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
         "class_network": _class_network(setting),
         "shortcut": setting.shortcut(),
         "calibration": asdict(decision.calibration),
-        "validation": _validation_scores(setting, validation, localizer),
+        "validation": _validation_scores(setting, validation, localizer, class_left_out),
         "epochs": run.record["epochs"],
         "localization": folder.name,
         "maps": {kind: product.name for kind, product in setting.products.items()},
@@ -93,9 +94,11 @@ def _class_network(setting: Localization) -> dict[str, Any] | None:
     return scoring.class_network_scores(setting.run.images(), replace(setting.decision, score=Score["class"]))
 
 
-def _validation_scores(setting: Localization, validation: pd.DataFrame, localizer: Localizer) -> dict[str, Any]:
+def _validation_scores(
+    setting: Localization, validation: pd.DataFrame, localizer: Localizer, class_left_out: str | None
+) -> dict[str, Any]:
     """Score the validation split by the same setting, decisions cross-fitted: what a setting may be chosen by."""
-    held_out = Decision.cross_fit(validation, setting.decision)
+    held_out = Decision.cross_fit(validation, setting.decision, class_left_out)
     image = image_scores(held_out["label"], held_out["score"], held_out["predicted"])
     _, box = scoring.boxes_and_scores(setting.maps, held_out, localizer)
     return {name: image[name] for name in ("balanced_accuracy", "auroc")} | {

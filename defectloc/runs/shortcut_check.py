@@ -1,42 +1,64 @@
 """The shortcut check: what a run's class network retains of its log-odds on anomalous cells alone."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from defectloc.data import splits
 from defectloc.localization.normalization import GoodStatistics
 from defectloc.model import weights
-from defectloc.model.counterfactual import NormalFeatures
+from defectloc.model.classifier import Classifier
+from defectloc.model.counterfactual import NormalFeatures, Retained
+from defectloc.model.predict import class_maps_of_features
 from defectloc.progress import images_bar
 from defectloc.runs import directory
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Maps
 
 
-def shortcut_table(fold: Fold, class_maps: Maps, distances: Maps, scale: GoodStatistics) -> pd.DataFrame:
-    """Measure what the held-out images' class log-odds retain under counterfactual replacement by normal features.
+class ShortcutCheck:
+    """A fold's class network, and normal features to replace with what is not anomalous."""
 
-    Gives `path, retained_log_odds, retained_area, retained_evidence`. `scale` is that of the distances on good
-    validation images.
-    """
-    classifier = weights.restore(class_maps.product.run / directory.CHECKPOINT).to(fold.device)
-    good, held_out = fold.rows(splits.TRAIN).query("label == 0"), fold.held_out
-    inputs = (batch[classifier.level] for batch in fold.features(good, [classifier.level]))
-    normal = NormalFeatures.fit(inputs, len(good), fold.settings.seed, fold.device)
-    anomaly = (directory.stacked(distances, held_out) - scale.mean) / scale.sd
-    positive = directory.stacked(class_maps, held_out).clip(0)
-    log_odds: list[np.ndarray] = []
-    cells: list[np.ndarray] = []
-    with images_bar("shortcut check", len(held_out)) as advance:
-        for batch in fold.features(held_out, [classifier.level]):
-            at, features = sum(len(each) for each in log_odds), batch[classifier.level]
-            retained = normal.retained(classifier, features, anomaly[at : at + len(features)])
-            log_odds.append(retained.log_odds)
-            cells.append(retained.cells)
-            advance(len(features))
-    retained_cells = np.concatenate(cells)
-    return held_out[["path"]].assign(
-        retained_log_odds=np.concatenate(log_odds),
-        retained_area=retained_cells.mean((1, 2)),
-        retained_evidence=(positive * retained_cells).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
-    )
+    def __init__(self, fold: Fold, class_maps: Maps, scale: GoodStatistics) -> None:
+        """`scale` is that of the memory bank's distances on good validation images."""
+        self._fold, self._class_maps, self._scale = fold, class_maps, scale
+        self._classifier: Classifier = weights.restore(class_maps.product.run / directory.CHECKPOINT).to(fold.device)
+        good, level = fold.rows(splits.TRAIN).query("label == 0"), self._classifier.level
+        inputs = (batch[level] for batch in fold.features(good, [level]))
+        self._normal = NormalFeatures.fit(inputs, len(good), fold.settings.seed, fold.device)
+
+    def table(self, distances: Maps) -> pd.DataFrame:
+        """Give `path, retained_log_odds, retained_area, retained_evidence` of the held-out images."""
+        held_out = self._fold.held_out
+        positive = directory.stacked(self._class_maps, held_out).clip(0)
+        found = [each for _, each in self._retained(held_out, directory.stacked(distances, held_out))]
+        cells = np.concatenate([each.cells for each in found])
+        return held_out[["path"]].assign(
+            retained_log_odds=np.concatenate([each.log_odds for each in found]),
+            retained_area=cells.mean((1, 2)),
+            retained_evidence=(positive * cells).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
+        )
+
+    def training_counts(self, defective: pd.DataFrame, distances: NDArray) -> tuple[int, int]:
+        """Count the training images `(N,)` that the network predicts defective, and those that are retained as such.
+
+        `distances` `(N, h, w)` are to the memory bank.
+        """
+        predicted = retained = 0
+        for features, found in self._retained(defective, distances):
+            before = class_maps_of_features(self._classifier, features).mean((1, 2)) > 0
+            predicted += int(before.sum())
+            retained += int((found.log_odds[before] > 0).sum())
+        return predicted, retained
+
+    def _retained(self, images: pd.DataFrame, distances: NDArray) -> Iterator[tuple[NDArray, Retained]]:
+        level, at = self._classifier.level, 0
+        anomaly = (distances - self._scale.mean) / self._scale.sd
+        with images_bar("shortcut check", len(images)) as advance:
+            for batch in self._fold.features(images, [level]):
+                features = batch[level]
+                yield features, self._normal.retained(self._classifier, features, anomaly[at : at + len(features)])
+                at += len(features)
+                advance(len(features))

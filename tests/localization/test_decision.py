@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from defectloc.config import DecisionConfig
 from defectloc.errors import DefectlocError
@@ -221,6 +221,36 @@ def test_limits_and_class_scores_are_chosen_by_the_few_defects_that_there_are() 
     assert Decision.fit(parts(60, 25, seed=8), config(score="fusion", calibrate=True)).messages == []
 
 
+def two_scores(seed: int) -> pd.DataFrame:
+    """Images whose two scores tell the classes independently of each other."""
+    first, second = parts(60, 25, seed), parts(60, 25, seed + 100)
+    return first.assign(map_score=second["map_score"])
+
+
+def test_map_and_class_network_together_tell_more_than_each_alone() -> None:
+    def auroc(score: str) -> float:
+        decisions = [Decision.cross_fit(two_scores(seed), config(score=score)) for seed in range(10)]
+        return float(np.mean([roc_auc_score(each["label"], each["score"]) for each in decisions]))
+
+    assert auroc("fusion") > max(auroc("class"), auroc("memory")) + 0.02
+
+
+def test_a_class_network_that_is_left_out_changes_nothing() -> None:
+    images = two_scores(0)
+    decision = Decision.fit(images, config(score="fusion"), class_left_out="It judges by the light.")
+    assert decision.messages[0].startswith("It judges by the light.")
+    other = images.assign(log_odds=-images["log_odds"])
+    for column in ("score", "predicted"):
+        assert decision.apply(other)[column].tolist() == decision.apply(images)[column].tolist()
+
+
+def test_without_a_class_network_the_map_decides() -> None:
+    images = two_scores(0).assign(log_odds=np.nan)
+    found = Decision.fit(images, config(score="fusion")).apply(images)
+    expected = Decision.fit(images, config(score="memory")).apply(images)
+    assert found["score"].tolist() == expected["score"].tolist()
+
+
 def test_describe_never_contradicts_its_number() -> None:
     plain = Decision.fit(pd.DataFrame(), config(threshold_from="fixed"))
     assert plain.describe(0.405) == "good, p = 0.405"
@@ -245,7 +275,7 @@ def test_json_brings_back_the_same_decision(score: str) -> None:
         pd.testing.assert_frame_equal(again.apply(images), decision.apply(images))
 
 
-@pytest.mark.parametrize("content", [{}, [], {"scale": {}}, {"score": "class", "unknown": 1}])
+@pytest.mark.parametrize("content", [{}, [], {"weights": {}}, {"score": "class", "unknown": 1}])
 def test_json_of_something_else_is_refused(content: Any) -> None:
     with pytest.raises(DefectlocError, match="no decision"):
         Decision.from_json(content)
