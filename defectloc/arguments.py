@@ -20,6 +20,7 @@ PATH_KEYS = frozenset(
         "data.masks",
         "data.table",
         "data.ignore_mask",
+        "data.annotations",
         "data.group",
         "model.weights",
         # of the feature store: hexadecimal, of which the grammar would take 12e4 for a number

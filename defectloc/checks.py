@@ -121,6 +121,8 @@ def _check_data(data: DataConfig) -> None:
         raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
     if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):
         raise DefectlocError(f"data.ignore_mask={data.ignore_mask} does not exist.")
+    if data.annotations is not None and not Path(data.annotations).expanduser().is_file():
+        raise DefectlocError(f"data.annotations={data.annotations} does not exist.")
 
 
 def _found(name: str, root: str | None) -> bool:
@@ -145,6 +147,9 @@ def _check_train(settings: TrainSettings) -> None:
     for key in ("dims", "budget_mb"):
         positive(f"memory.{key}", getattr(settings.memory, key))
     positive("patch_head.steps", settings.patch_head.steps)
+    masks = settings.supervision.masks
+    if masks != "all" and (not isinstance(masks, int) or isinstance(masks, bool) or masks < 0):
+        raise DefectlocError(f"supervision.masks={masks} must be 'all' or a number, 0 or more.")
     training = settings.training
     if training.keep == "validation" and settings.data.validation == 0:
         raise DefectlocError("training.keep=validation needs a validation split; set data.validation above 0.")

@@ -190,6 +190,7 @@ class DataConfig:
     group: str | None = _key(None, "column, or regular expression on the path: photographs of one part share a fold")
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
+    annotations: str | None = _key(None, "COCO or Label Studio file: boxes and outlines that teach the patch head")
     good: str | None = _key(None, "folder of good images", "folder")
     defective: str | None = _key(None, "folder of defective images", "folder")
     masks: str | None = _key(None, "folder of ground-truth masks", "folder")
@@ -270,6 +271,13 @@ class PatchHeadConfig:
 
 
 @dataclass
+class SupervisionConfig:
+    """What the patch head is told beside the labels of images."""
+
+    masks: Any = _key(0, "number of defective training images whose masks teach it, drawn by seed; all: every one")
+
+
+@dataclass
 class LocalizationConfig:
     """From a map to boxes."""
 
@@ -327,6 +335,7 @@ class TrainSettings(Settings):
     features: FeaturesConfig = _group(FeaturesConfig)
     memory: MemoryConfig = _group(MemoryConfig)
     patch_head: PatchHeadConfig = _group(PatchHeadConfig)
+    supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
 

@@ -22,6 +22,8 @@ class KeptPatches:
 
     # Distances `(n, P)` in standard deviations, where they label the patches.
     unusual: torch.Tensor | None = None
+    # Labels `(n, P)` that a person has given, -2 where none.
+    known: torch.Tensor | None = None
 
     def draw(self, values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Draw images for each member, with replacement, into `values` `(M, count, P, C)`; any where it has none.
@@ -46,6 +48,7 @@ def read(
     device: str,
     budget: int,
     unusual: NDArray | None,
+    known: NDArray[np.int8] | None = None,
 ) -> tuple[KeptPatches, KeptPatches | None]:
     """Read good and defective images (None without one) as far as the `budget` in bytes holds (see `train`)."""
     rng = np.random.default_rng(seed)
@@ -60,7 +63,8 @@ def read(
         for start in range(0, len(numbers), READ):
             store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
         distances = None if unusual is None else torch.from_numpy(unusual[numbers]).float().flatten(1).to(device)
-        kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), distances))
+        given = None if known is None else torch.from_numpy(known[numbers]).flatten(1).to(device)
+        kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), distances, given))
     return kept[0], kept[1] if n_defective else None
 
 

@@ -73,11 +73,13 @@ def train(
     device: str,
     settings: Settings,
     unusual: NDArray | None = None,
+    known: NDArray[np.int8] | None = None,
 ) -> Weights:
     """Fit M networks on images `(N,)`, of which `members` `(M, N)` says which each may learn from.
 
     `unusual` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
-    they are not used. `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
+    they are not used. `known` `(N, h, w)` are labels by a person (see `PatchHead.fit`), which go before all others.
+    `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
     holds fewer, good and defective images are drawn, at least half of the budget being for the good ones where there
     are so many. Every sum is over the members, which share nothing but the drawing of random numbers.
     """
@@ -85,7 +87,7 @@ def train(
     reliability = 0.0 if unusual is None else bank_reliability(unusual, truth)
     if reliability <= RELIABLE:
         unusual = None
-    good, defective = read(patches, truth, members, seed, device, settings.budget, unusual)
+    good, defective = read(patches, truth, members, seed, device, settings.budget, unusual, known)
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
@@ -97,6 +99,8 @@ def train(
         elif defective is not None and defective.unusual is not None:
             labels = _labels_by_bank(defective.unusual, len(members))
             label_weight = reliability
+        if defective is not None and defective.known is not None:
+            labels = _with_known(labels, defective.known, len(members))
         for _ in range(max(1, settings.steps // settings.rounds)):
             optimizer.zero_grad(set_to_none=True)
             _loss(weights, good, defective, values, labels, label_weight, settings, generator).backward()
@@ -145,6 +149,13 @@ def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:
         is_defect = is_defect & (defective.unusual > LEAST_UNUSUAL)
         is_good = is_good & (defective.unusual <= USUAL)
     return is_defect.to(torch.int8) - (~is_defect & ~is_good).to(torch.int8)
+
+
+def _with_known(labels: torch.Tensor | None, known: torch.Tensor, n_members: int) -> torch.Tensor:
+    """Put the labels `(n, P)` that a person has given before those of each member, `(M, n, P)` (see `_labels`)."""
+    if labels is None:
+        labels = torch.full((n_members, *known.shape), -1, dtype=torch.int8, device=known.device)
+    return torch.where(known > -2, known, labels)
 
 
 def _of(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
 from defectloc.runs.shortcut_check import ShortcutCheck
 from defectloc.runs.shortcut_table import SHORTCUT
+from defectloc.runs.supervision import Supervision
 
 HEAD, COMBINATION = "patch_head.npz", "combination.json"
 # Raised when the code changes what a fusion gives.
@@ -46,22 +47,24 @@ class Fusion:
         return self.combination.apply(self.head.log_odds(self.bank.standardized(levels)), distances)
 
 
-def fusion_maps(fold: Fold, run: Run, bank_product: Product, cam_product: Product | None) -> Product:
+def fusion_maps(
+    fold: Fold, run: Run, bank_product: Product, cam_product: Product | None, supervision: Supervision
+) -> Product:
     """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
     With a class network, `shortcut.csv` beside the maps is its shortcut check (see `shortcut_table`).
     """
     settings = Settings(steps=fold.settings.patch_head.steps)
-    made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings)}
+    made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
     product = Product(bank_product.run, "fusion", made_from)
     if product.is_whole:
         return product
     started = time.perf_counter()
     distances = run.maps("memory", bank_product)
-    good = fold.rows(splits.VALIDATION).query("label == 0")
-    scale = GoodStatistics.from_maps(directory.stacked(distances, good))
+    of_good = directory.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
+    scale = GoodStatistics.from_maps(of_good)
     bank, levels = load_bank(bank_product.folder, fold.device)
-    fusion, training_distances = _fit(fold, bank, levels, scale, settings)
+    fusion, training_distances = _fit(fold, bank, levels, scale, settings, supervision, of_good.shape[1:])
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
     of_held_out = directory.stacked(distances, held_out)
@@ -101,7 +104,13 @@ def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
 
 
 def _fit(
-    fold: Fold, bank: MemoryBank, levels: list[Level], scale: GoodStatistics, settings: Settings
+    fold: Fold,
+    bank: MemoryBank,
+    levels: list[Level],
+    scale: GoodStatistics,
+    settings: Settings,
+    supervision: Supervision,
+    shape: tuple[int, int],
 ) -> tuple[Fusion, NDArray | None]:
     """Fit the patch head on the training images, and choose the combination on each of them left out in turn.
 
@@ -121,7 +130,8 @@ def _fit(
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
     unusual = None if distances is None else (distances - scale.mean) / scale.sd
     print(f"patch head: learning from {len(train)} images", file=sys.stderr)
-    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, settings, unusual)
+    known = supervision.known(list(train["path"]), shape)
+    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, settings, unusual, known)
     if head.n_members == 1 or distances is None:
         return Fusion(bank, head, Combination.fit((scale.mean, scale.sd))), distances
     batches = _batches(np.arange(len(train)), size)

@@ -17,6 +17,7 @@ from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
 from defectloc.runs.localizing import decision_of, draw, post_process
 from defectloc.runs.products import Product
+from defectloc.runs.supervision import Supervision, supervision_of
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
@@ -24,6 +25,8 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     fold = prepare(settings)
     folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
     with lock(folder / LOCK, f"the same fold ({folder})"):
+        # Before the fit, which a wrong annotation would otherwise end.
+        supervision = supervision_of(fold)
         if not directory.is_fitted(folder):
             _check_masks(fold)
             fit_fold(fold, folder)
@@ -32,7 +35,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         directory.note_root(folder, fold.root)
         cam = class_maps(fold, folder)
         finished = Run.open(folder)
-        products = _make_maps(fold, finished, cam)
+        products = _make_maps(fold, finished, cam, supervision)
         setting = Localization(
             finished, settings.localization, settings.decision, fold.root, settings.data.ignore_mask, products
         )
@@ -46,13 +49,13 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     return metrics, finished
 
 
-def _make_maps(fold: Fold, finished: Run, cam: Product | None) -> dict[str, Product]:
+def _make_maps(fold: Fold, finished: Run, cam: Product | None, supervision: Supervision) -> dict[str, Product]:
     """Make the other maps that the settings ask for, unless they are there; returns all by kind."""
     products = {} if cam is None else {"cam": cam}
     if fold.needs_bank:
         products["memory"] = bank_maps(fold, finished.folder)
     if fold.needs_fusion:
-        products["fusion"] = fusion_maps(fold, finished, products["memory"], cam)
+        products["fusion"] = fusion_maps(fold, finished, products["memory"], cam, supervision)
     return products
 
 

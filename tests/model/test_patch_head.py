@@ -37,6 +37,23 @@ def test_labels_of_images_find_the_patch():
     assert (found[5:].reshape(5, -1).argmax(1) == SIDE + 2).all()
 
 
+def test_labels_by_a_person_tell_a_defect_from_what_comes_with_it():
+    values = bags(GOOD, BAD)
+    # Beside each defect something else that no good image has.
+    values[GOOD:, 3, 0, 1] += 6
+    folds = inner_folds(LABELS, 0)
+    known = np.full((GOOD + BAD, SIDE, SIDE), -2, np.int8)
+    known[GOOD : GOOD + 4] = 0
+    known[GOOD : GOOD + 4, 1, 2] = 1
+    gaps = []
+    for given in (None, known):
+        head = PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, 0, settings=SHORT, known=given)
+        found = head.log_odds(values[GOOD + 4 :])
+        assert (found[:, 1, 2] > 0).all()
+        gaps.append((found[:, 1, 2] - found[:, 3, 0]).mean())
+    assert gaps[1] > gaps[0] + 2
+
+
 def test_equal_seeds_give_equal_heads():
     first, second, other = fitted(3), fitted(3), fitted(4)
     for name, value in first.weights.items():

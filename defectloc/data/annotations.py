@@ -1,0 +1,224 @@
+"""Boxes and outlines that a person has drawn on images, as annotation tools write them.
+
+Read are COCO data sets (`images`, `annotations` with `bbox` and, where given, polygons in `segmentation`), and Label
+Studio's JSON export (`rectanglelabels`, `polygonlabels`; places in percent of the image).
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectloc.errors import DefectlocError
+
+# Pixels by which rounding may put a corner beyond the image's edge.
+SLACK = 1.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """A defect in pixels of its image: the corners `(n, 2)` x, y of a polygon, or of a box, whose two they are."""
+
+    corners: NDArray[np.float64]
+    is_box: bool
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What is drawn on an image of `size` (height, width)."""
+
+    size: tuple[int, int]
+    regions: tuple[Region, ...]
+
+    def cells(self, shape: tuple[int, int]) -> NDArray[np.int8]:
+        """Mark the cells of a grid `shape` (h, w): 1 a defect, 0 none, -1 beside one, -2 in a box.
+
+        A box holds its defect and more, so that it says where none is, and not which of its cells are it.
+        """
+        outlines = _shares(self.size, shape, [each.corners for each in self.regions if not each.is_box])
+        marked = marked_cells(outlines)
+        for region in self.regions:
+            if not region.is_box:
+                continue
+            (x0, y0), (x1, y1) = region.corners.clip(0)
+            rows = _span(y0, y1, self.size[0], shape[0])
+            columns = _span(x0, x1, self.size[1], shape[1])
+            inside = marked[rows, columns]
+            inside[inside != 1] = -2
+        return marked
+
+
+def marked_cells(shares: NDArray[np.floating]) -> NDArray[np.int8]:
+    """Mark cells `(h, w)` by the share of each that is a defect: 1 a defect, 0 none, -1 beside one.
+
+    A defect smaller than a cell marks the cells that hold most of it.
+    """
+    least = min(0.25, 0.5 * float(shares.max()))
+    marked = np.where((shares > 0) & (shares >= least), 1, 0).astype(np.int8)
+    around = cv2.dilate((shares > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    marked[around & (marked == 0)] = -1
+    return marked
+
+
+def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the share of each cell of a grid `shape` (h, w) that a mask `(H, W)` covers."""
+    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _span(low: float, high: float, pixels: int, cells: int) -> slice:
+    return slice(math.floor(low * cells / pixels), max(math.ceil(high * cells / pixels), 1))
+
+
+def _shares(size: tuple[int, int], shape: tuple[int, int], polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    mask = np.zeros(size, np.uint8)
+    for corners in polygons:
+        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
+    return cell_shares(mask > 0, shape)
+
+
+def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:
+    """Read what a COCO or Label Studio file says of a data set's `images`, by their paths.
+
+    A file's name for an image is its path, or the end of one path only. Images without any region are left out. Raises
+    DefectlocError, naming the first, for an image that is not there, a region beyond its image, and a file of another
+    tool.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"data.annotations={path} cannot be read as JSON ({error}).") from error
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        found = _coco(content, path)
+    elif isinstance(content, list) and all(isinstance(task, dict) and "data" in task for task in content):
+        found = _label_studio(content, path)
+    else:
+        raise DefectlocError(f"data.annotations={path} is neither a COCO data set nor a Label Studio export.")
+    path_of, annotated = _finder(images, path), {}
+    for name, each in found:
+        if not each.regions:
+            continue
+        image = path_of(name)
+        if image in annotated:
+            raise DefectlocError(f"data.annotations={path} names {image} twice; keep one.")
+        for region in each.regions:
+            _check(region, each.size, name, path)
+        annotated[image] = each
+    if not annotated:
+        raise DefectlocError(f"data.annotations={path} holds no box and no outline.")
+    return annotated
+
+
+def _finder(images: list[str], path: Path) -> Callable[[str], str]:
+    by_name = defaultdict(list)
+    for image in images:
+        by_name[PurePosixPath(image).name].append(image)
+
+    def find(name: str) -> str:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        candidates = by_name.get(parts[-1] if parts else "", [])
+        exact = [each for each in candidates if each == name]
+        # The longest common end decides, since tools prefix paths of their own.
+        common = [_common_end(PurePosixPath(each).parts, parts) for each in candidates]
+        best = exact or [each for each, n in zip(candidates, common, strict=True) if n == max(common)]
+        if len(best) != 1:
+            what = "is not in the data set" if not best else f"may be {best[0]} or {best[1]}"
+            raise DefectlocError(f"data.annotations={path}: the image {name} {what}.")
+        return best[0]
+
+    return find
+
+
+def _common_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    n = 0
+    while n < min(len(first), len(second)) and first[-1 - n] == second[-1 - n]:
+        n += 1
+    return n
+
+
+def _check(region: Region, size: tuple[int, int], name: str, path: Path) -> None:
+    corners, (height, width) = region.corners, size
+    fits = corners.ndim == 2 and np.isfinite(corners).all() and corners.min() >= -SLACK
+    if not fits or (corners.max(0) > np.array([width, height]) + SLACK).any():
+        raise DefectlocError(
+            f"data.annotations={path}: a region lies beyond the image {name} of {width} x {height} px."
+        )
+    if (np.ptp(corners, axis=0) <= 0).any():
+        raise DefectlocError(f"data.annotations={path}: a region of the image {name} has no area.")
+
+
+def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[str, Annotated]]:
+    try:
+        images = {each["id"]: each for each in content["images"]}
+        regions: dict[Any, list[Region]] = {number: [] for number in images}
+        for each in content.get("annotations", []):
+            if each["image_id"] not in regions:
+                raise DefectlocError(f"data.annotations={path}: no image has the number {each['image_id']}.")
+            regions[each["image_id"]] += _coco_regions(each, path)
+        for number, image in images.items():
+            size = int(image["height"]), int(image["width"])
+            yield str(image["file_name"]), Annotated(size, tuple(regions[number]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DefectlocError(f"data.annotations={path} is no COCO data set ({error!r}).") from error
+
+
+def _coco_regions(annotation: dict[str, Any], path: Path) -> list[Region]:
+    x, y, width, height = (float(value) for value in annotation["bbox"])
+    box = Region(np.array([[x, y], [x + width, y + height]]), is_box=True)
+    outlines = annotation.get("segmentation") or []
+    if isinstance(outlines, dict):
+        raise DefectlocError(f"data.annotations={path}: run-length masks are not read; export polygons or boxes.")
+    polygons = [Region(np.array(each, dtype=np.float64).reshape(-1, 2), is_box=False) for each in outlines]
+    # Our own boxes, and those of many tools, repeat their four corners as a polygon.
+    if not polygons or all(_is_rectangle(each.corners) for each in polygons):
+        return [box]
+    return polygons
+
+
+def _is_rectangle(corners: NDArray[np.float64]) -> bool:
+    return len(corners) in (4, 5) and len(np.unique(corners[:, 0])) == 2 and len(np.unique(corners[:, 1])) == 2
+
+
+def _label_studio(content: list[dict[str, Any]], path: Path) -> Iterator[tuple[str, Annotated]]:
+    try:
+        for task in content:
+            name = _image_of(task["data"], path)
+            results = [
+                result
+                for annotation in task.get("annotations", [])
+                if not annotation.get("was_cancelled")
+                for result in annotation["result"]
+                if result.get("type") in ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
+            ]
+            if results:
+                size = int(results[0]["original_height"]), int(results[0]["original_width"])
+                yield name, Annotated(size, tuple(_label_studio_region(each, size, name, path) for each in results))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DefectlocError(f"data.annotations={path} is no Label Studio export ({error!r}).") from error
+
+
+def _label_studio_region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path) -> Region:
+    value, scale = result["value"], np.array([size[1], size[0]]) / 100
+    if value.get("rotation"):
+        raise DefectlocError(f"data.annotations={path}: a box of the image {name} is rotated; draw it upright.")
+    if "points" in value:
+        return Region(np.array(value["points"], dtype=np.float64) * scale, is_box=False)
+    x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+    return Region(np.array([[x, y], [x + width, y + height]]) * scale, is_box=True)
+
+
+def _image_of(data: dict[str, Any], path: Path) -> str:
+    """Give the name of a task's image: the file of a local address, or the path of any other."""
+    named = [value for key, value in data.items() if isinstance(value, str) and (key == "image" or "/" in value)]
+    if not named:
+        raise DefectlocError(f"data.annotations={path}: a task names no image.")
+    address = urlparse(named[0])
+    local = parse_qs(address.query).get("d")
+    return local[0] if local else unquote(address.path)

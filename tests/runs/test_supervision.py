@@ -1,0 +1,75 @@
+"""Masks and annotations that teach the patch head."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from defectloc.runs.directory import Run
+from tests.conftest import FUSION
+
+
+def maps_of(folder: Path) -> np.ndarray:
+    return np.stack(list(Run.open(folder).maps("fusion").cells.values()))
+
+
+def test_masks_make_another_fusion_beside_the_first(fused, command):
+    before = maps_of(fused)
+    outcome = command("train", *FUSION, "supervision.masks=all")
+    assert outcome.code == 0, outcome.err
+    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
+    assert not np.array_equal(maps_of(fused), before)
+
+
+def test_more_masks_than_there_are_is_told_before_the_fit(command):
+    sentence = command("train", *FUSION, "supervision.masks=999").sentence
+    assert "supervision.masks=999, but only" in sentence
+    assert not list(Path("outputs").glob("pill/fold0-*/run.json"))
+
+
+@pytest.mark.parametrize("value", ["-1", "some", "1.5", "true"])
+def test_what_is_no_number_of_masks_is_refused(command, value):
+    assert "supervision.masks" in command("train", *FUSION, f"supervision.masks={value}").sentence
+
+
+def annotation(fused: Path, split: str, label: int) -> dict:
+    catalog = pd.read_csv(fused / "catalog.csv", keep_default_na=False)
+    row = catalog[(catalog["split"] == split) & (catalog["label"] == label)].iloc[0]
+    return {
+        "images": [{"id": 1, "file_name": row["path"], "width": int(row["width"]), "height": int(row["height"])}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}],
+    }
+
+
+def test_annotations_of_training_images_make_another_fusion(fused, command):
+    Path("boxes.json").write_text(json.dumps(annotation(fused, "train", 1)))
+    before = maps_of(fused)
+    assert command("train", *FUSION, "data.annotations=boxes.json").code == 0
+    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
+    assert not np.array_equal(maps_of(fused), before)
+
+
+def test_annotations_of_held_out_images_teach_nothing(fused, command):
+    Path("boxes.json").write_text(json.dumps(annotation(fused, "test", 1)))
+    assert command("train", *FUSION, "data.annotations=boxes.json").code == 0
+    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 1
+
+
+def test_a_defect_on_a_good_image_is_refused(fused, command):
+    content = annotation(fused, "train", 0)
+    Path("boxes.json").write_text(json.dumps(content))
+    sentence = command("train", *FUSION, "data.annotations=boxes.json").sentence
+    assert f"marks a defect in {content['images'][0]['file_name']}, which is a good image" in sentence
+
+
+def test_annotations_of_another_size_are_refused(fused, command):
+    content = annotation(fused, "train", 1)
+    content["images"][0]["width"] += 10
+    Path("boxes.json").write_text(json.dumps(content))
+    assert "px; it is" in command("train", *FUSION, "data.annotations=boxes.json").sentence
+
+
+def test_a_missing_file_is_told_at_once(command):
+    assert command("train", *FUSION, "data.annotations=none.json").sentence.startswith("data.annotations=none.json")
