@@ -35,11 +35,12 @@ def test_what_is_no_number_of_masks_is_refused(command, value):
 
 
 def annotation(fused: Path, split: str, label: int) -> dict:
+    """Draw a box on every image of a split."""
     catalog = pd.read_csv(fused / "catalog.csv", keep_default_na=False)
-    row = catalog[(catalog["split"] == split) & (catalog["label"] == label)].iloc[0]
+    rows = list(catalog[(catalog["split"] == split) & (catalog["label"] == label)].itertuples())
     return {
-        "images": [{"id": 1, "file_name": row["path"], "width": int(row["width"]), "height": int(row["height"])}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}],
+        "images": [{"id": k, "file_name": r.path, "width": r.width, "height": r.height} for k, r in enumerate(rows)],
+        "annotations": [{"id": k, "image_id": k, "category_id": 1, "bbox": [1, 1, 5, 5]} for k in range(len(rows))],
     }
 
 
