@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defectloc.data import synthetic as synthetic_images
 from defectloc.data.synthetic import generate
 from defectloc.runs.directory import Run
 
@@ -86,6 +87,22 @@ def _own_folder(tmp_path, monkeypatch):
     """Give each test a working directory of its own; `outputs` lies there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MVTEC_ROOT", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _generated_once(tmp_path_factory):
+    """Copy the images of a synthetic set that another test has generated already: most tests begin with one."""
+    kept, original = tmp_path_factory.mktemp("generated"), synthetic_images._generate_all
+
+    def generate_or_copy(folder: Path, subset: str, **numbers: int) -> None:
+        before = kept / "-".join([subset, *(str(numbers[name]) for name in sorted(numbers))])
+        if not before.is_dir():
+            original(before, subset, **numbers)
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+
+    synthetic_images._generate_all = generate_or_copy
+    yield
+    synthetic_images._generate_all = original
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Studio's JSON export (`rectanglelabels`, `polygonlabels`; places in percent of t
 """
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,25 +38,27 @@ class Annotated:
     regions: tuple[Region, ...]
 
     def cells(self, shape: tuple[int, int]) -> NDArray[np.int8]:
-        """Mark the cells of a grid `shape` (h, w): 1 a defect, 0 none, -1 beside one, -2 in a box.
+        """Mark the cells of a grid `shape` (h, w): 1 a defect, 0 none, -1 neither.
 
-        A box holds its defect and more, so that it says where none is, and not which of its cells are it.
+        A box holds its defect and more: its middle, an ellipse of half its sides, is marked, and the rest neither.
         """
-        outlines = _shares(self.size, shape, [each.corners for each in self.regions if not each.is_box])
-        marked = marked_cells(outlines)
+        outlines, boxes = np.zeros(self.size, np.uint8), np.zeros(self.size, np.uint8)
         for region in self.regions:
-            if not region.is_box:
-                continue
-            (x0, y0), (x1, y1) = region.corners.clip(0)
-            rows = _span(y0, y1, self.size[0], shape[0])
-            columns = _span(x0, x1, self.size[1], shape[1])
-            inside = marked[rows, columns]
-            inside[inside != 1] = -2
+            corners = np.round(region.corners).astype(np.int32)
+            if region.is_box:
+                (x0, y0), (x1, y1) = corners
+                cv2.rectangle(boxes, (int(x0), int(y0)), (int(x1) - 1, int(y1) - 1), 1, -1)
+                middle, axes = ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 4, (y1 - y0) // 4)
+                cv2.ellipse(outlines, [int(v) for v in middle], [int(v) for v in axes], 0, 0, 360, 1, -1)
+            else:
+                cv2.fillPoly(outlines, [corners], 1)
+        marked = marked_cells(cell_shares(outlines > 0, shape))
+        marked[(cell_shares(boxes > 0, shape) > 0) & (marked == 0)] = -1
         return marked
 
 
 def marked_cells(shares: NDArray[np.floating]) -> NDArray[np.int8]:
-    """Mark cells `(h, w)` by the share of each that is a defect: 1 a defect, 0 none, -1 beside one.
+    """Mark cells `(h, w)` by the share of each, 0 to 1, that is a defect: 1 a defect, 0 none, -1 beside one.
 
     A defect smaller than a cell marks the cells that hold most of it.
     """
@@ -71,17 +72,6 @@ def marked_cells(shares: NDArray[np.floating]) -> NDArray[np.int8]:
 def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the share of each cell of a grid `shape` (h, w) that a mask `(H, W)` covers."""
     return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _span(low: float, high: float, pixels: int, cells: int) -> slice:
-    return slice(math.floor(low * cells / pixels), max(math.ceil(high * cells / pixels), 1))
-
-
-def _shares(size: tuple[int, int], shape: tuple[int, int], polygons: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    mask = np.zeros(size, np.uint8)
-    for corners in polygons:
-        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
-    return cell_shares(mask > 0, shape)
 
 
 def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:

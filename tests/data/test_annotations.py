@@ -112,9 +112,20 @@ def test_a_defect_smaller_than_a_cell_marks_its_cell() -> None:
     assert marked[1, 1] == 1
 
 
-def test_a_box_says_where_no_defect_is() -> None:
-    box = Annotated((40, 80), (Region(np.array([[20.0, 10], [39, 20]]), is_box=True),))
-    assert box.cells((4, 4)).tolist() == [[0] * 4, [0, -2, 0, 0], [0] * 4, [0] * 4]
+def test_the_middle_of_a_box_is_a_defect_and_its_rim_may_be() -> None:
+    box = Annotated((120, 240), (Region(np.array([[60.0, 30], [140, 90]]), is_box=True),))
+    marked = box.cells((12, 12))
+    assert marked[6, 5] == 1
+    assert (marked[5:7, 4:6] == 1).all()
+    assert marked[3, 3] == marked[8, 6] == -1
+    outside = np.ones((12, 12), bool)
+    outside[2:10, 2:8] = False
+    assert (marked[outside] == 0).all()
+
+
+def test_a_box_of_a_pixel_marks_its_cell() -> None:
+    box = Annotated((40, 80), (Region(np.array([[20.0, 10], [21, 11]]), is_box=True),))
+    assert np.argwhere(box.cells((4, 4)) == 1).tolist() == [[1, 1]]
 
 
 def test_an_outline_goes_before_a_box_around_it() -> None:
@@ -122,4 +133,4 @@ def test_an_outline_goes_before_a_box_around_it() -> None:
     both = Annotated((40, 80), (outline, Region(np.array([[0.0, 0], [80, 40]]), is_box=True)))
     marked = both.cells((4, 4))
     assert marked[1, 1] == 1
-    assert (marked[marked != 1] == -2).all()
+    assert (marked[marked != 1] == -1).all()

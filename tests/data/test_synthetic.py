@@ -11,7 +11,14 @@ from defectloc.errors import DefectlocError
 
 KINDS = [(subset, kind) for subset, (_, kinds) in synthetic.PARTS.items() for kind in kinds]
 SHORTCUTS = [(subset, kind) for subset in synthetic.SHORTCUTS for kind in synthetic.SUBSETS[subset][1]]
+# Not the one that copies what was generated before (tests/conftest.py).
+GENERATE_ALL = synthetic._generate_all
 FEW = {"n_good": 2, "n_test_good": 1, "n_per_type": 1, "size": 64}
+
+
+@pytest.fixture(autouse=True)
+def _generated_anew(monkeypatch):
+    monkeypatch.setattr(synthetic, "_generate_all", GENERATE_ALL)
 
 
 def read(path):
