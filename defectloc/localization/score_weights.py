@@ -23,12 +23,13 @@ class ScoreWeights:
     fallback: bool = False
 
     def __call__(self, map_score: ArrayLike | None, log_odds: ArrayLike | None) -> NDArray[np.float64]:
-        """Return the scores `(N,)` of images with these values `(N,)`; one of weight 0 may be None."""
-        total: NDArray[np.float64] | float = self.bias
+        """Return the scores `(N,)` of images with these values `(N,)`; one that counts nothing may be None."""
+        given = [np.asarray(values, dtype=np.float64) for values in (map_score, log_odds) if values is not None]
+        total = np.full(given[0].shape, self.bias)
         for weight, values in ((self.of_map, map_score), (self.of_class, log_odds)):
             if weight != 0:
-                total = total + weight * np.asarray(values, dtype=np.float64)
-        return np.atleast_1d(np.asarray(total, dtype=np.float64))
+                total += weight * np.asarray(values, dtype=np.float64)
+        return total
 
 
 CLASS_ALONE = ScoreWeights(0.0, 1.0, 0.0, "The class network's log-odds.")

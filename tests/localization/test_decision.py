@@ -141,7 +141,7 @@ def test_cross_fitted_balanced_accuracy_of_noise_is_one_half(score: str) -> None
         ):
             scores.append(balanced_accuracy_score(found["label"], found["predicted"]))
     assert np.mean(cross_fitted) == pytest.approx(0.5, abs=0.02)
-    assert np.mean(own) > 0.54
+    assert np.mean(own) > np.mean(cross_fitted) + 0.02
 
 
 def test_cross_fit_keeps_the_rows_and_their_order() -> None:

@@ -23,6 +23,10 @@ def test_a_score_is_a_weighted_sum():
     np.testing.assert_array_equal(ScoreWeights(2.0, 3.0, 1.0, "")([1.0, 0.0], [1.0, -1.0]), [6, -2])
 
 
+def test_scores_that_count_nothing_leave_the_bias():
+    np.testing.assert_array_equal(ScoreWeights(0.0, 0.0, 2.0, "")([1.0, 5.0, 3.0], None), [2, 2, 2])
+
+
 def test_labels_weigh_both_scores():
     weights = by_labels(LABELS, MAP_SCORE, LOG_ODDS)
     assert min(weights.of_map, weights.of_class) > 0
