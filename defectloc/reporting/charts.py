@@ -10,7 +10,7 @@ import pandas as pd
 
 # In units of the view box.
 WIDTH, HEIGHT = 320, 250
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 44, 18, 10, 42
 PERCENT_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -128,7 +128,6 @@ def _cards(content: Content, types: Sequence[Mapping[str, Any]], points: Mapping
     for picture in content.photographs:
         row: Any = rows.loc[picture.path]
         label, outcome = int(row["label"]), OUTCOMES[int(row["label"]), int(row["predicted"])]
-        more = f", {len(picture.boxes)} shown" if picture.n_boxes > len(picture.boxes) else ""
         cards.append(
             {
                 **vars(picture),
@@ -143,11 +142,18 @@ def _cards(content: Content, types: Sequence[Mapping[str, Any]], points: Mapping
                 "shown": told_apart(float(row["probability"]), [limit.probability for limit in limits]),
                 "percent": f"{100 * row['probability']:.2f}",
                 "n_limits": int(n_limits_below(limits, [row["score"]])[0]),
-                "boxes_text": f"{picture.n_boxes} box{'' if picture.n_boxes == 1 else 'es'}{more}",
+                "boxes_text": _boxes_text(picture),
                 "peak": f"{picture.peak:.3g}",
             }
         )
     return cards
+
+
+def _boxes_text(picture: Photograph) -> str:
+    if not picture.n_boxes:
+        return run_words.NOTHING_ABOVE
+    more = f", {len(picture.boxes)} shown" if picture.n_boxes > len(picture.boxes) else ""
+    return f"{picture.n_boxes} box{'' if picture.n_boxes == 1 else 'es'}{more}"
 
 
 def _charts(content: Content) -> list[charts.Chart]:

@@ -10,11 +10,18 @@ from defectloc.reporting.tables import TITLES
 OWN = "(the run's own)"
 NOT_MEASURED = "–"
 NO_BOXES = "no boxes: passed as good"
+NOTHING_ABOVE = "no boxes: the heat map is nowhere above its own threshold"
 INTERVALS = (
     "The 95 % intervals say how far these rates may be off because only so many photographs were tested, given this "
     "one fit; another fold or seed varies beyond them."
 )
 CURVES = "How well the scores rank the test photographs, how often the probabilities are right, and how the fit went."
+MAPS = {
+    "cam": "the class network",
+    "class": "the class network",
+    "memory": "memory bank",
+    "fusion": "memory bank and patch head together",
+}
 NO_HISTORY = "No class network was fitted, so there are no training curves."
 CALIBRATION = (
     "Calibration: the share of defective test photographs among those of similar probability, with 95 % intervals; on "
@@ -54,10 +61,13 @@ def introduction(
     metrics: Mapping[str, Any], class_counts: Mapping[str, tuple[int, int]], settings: Mapping[str, Any]
 ) -> list[str]:
     """Say what was trained on what, and what the numbers are of."""
+    of_map, of_decision = (MAPS.get(str(settings.get(k)), "–") for k in ("localization.map", "decision.score"))
+    how = f"heat map by {of_map}, decision by {of_decision}"
+    if of_map == of_decision:
+        how = f"heat map and decision by {of_map}"
     network = f"{settings.get('model.name')}, {settings.get('data.image_size')} px"
     fitted = (
-        f"A model ({network}; map and decision by {settings.get('localization.map')} and "
-        f"{settings.get('decision.score')}) learned from {_split('train', class_counts)} of "
+        f"A model ({network}; {how}) learned from {_split('train', class_counts)} of "
         f"“{metrics['subset']}” ({settings.get('data.name')}), each labelled only as good or defective."
     )
     chosen = ""
