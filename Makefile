@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 test: lint
 	$(RUN) pytest -m "not slow" --numprocesses 2 --dist loadfile
 
-test-slow: $(VENV)/.cluster
+test-slow: $(VENV)/.cluster $(VENV)/.browser
 	$(RUN) pytest -m slow
 
 test-all:
@@ -44,6 +44,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.created
 $(VENV)/.cluster: $(VENV)/.dev
 	@if $(INSTALL) --quiet --editable '.[cluster]'; then touch $@; else \
 		echo "The extra 'cluster' could not be installed; its tests are skipped." >&2; fi
+
+$(VENV)/.browser: $(VENV)/.dev
+	@if $(INSTALL) --quiet --editable '.[browser]'; then touch $@; else \
+		echo "The extra 'browser' could not be installed; its tests are skipped." >&2; fi
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "'$(PYTHON)' is not \

@@ -327,7 +327,7 @@ class TrainSettings(Settings):
     threads: int | None = _key(None, "processor threads; null: all")
     device: Device = _key(Device.auto, "one job uses one device")
     experiment: str | None = _key(None, "name of the preset")
-    figures: bool = _key(True, "draw the figures of the run")
+    figures: bool = _key(True, "draw the figures of the run and write its report")
     data: DataConfig = _group(DataConfig)
     model: ModelConfig = _group(ModelConfig)
     training: TrainingConfig = _group(TrainingConfig)
@@ -381,6 +381,15 @@ class SummarizeSettings(Settings):
     """`python -m defectloc.summarize`."""
 
     output: str | None = _key(None, "folder for the tables; null: the folder `outputs`")
+
+
+@dataclass
+class ReportSettings(Settings):
+    """`python -m defectloc.report`."""
+
+    run: str | None = _key(None, "run directory; null: an index over all runs below `outputs`")
+    root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
+    ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: that of the fit")
 
 
 @dataclass
@@ -499,6 +508,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
+    "report": ReportSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,

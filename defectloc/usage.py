@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "new images by a finished run",
     "explain": "maps by other methods; compare them",
     "summarize": "all runs: mean and sd over folds",
+    "report": "a run as one HTML page, or an index over all runs",
     "overview": "describe a data set before training",
     "cache": "what the feature store holds; prune",
     "benchmark": "speed, side by side",

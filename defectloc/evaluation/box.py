@@ -109,6 +109,17 @@ class BoxScores:
             for number in sizes[matched]:
                 counts.by_size[SIZES[number]] += 1
 
+    def __add__(self, other: "BoxScores") -> "BoxScores":
+        """Return the scores of the images of both, which share none; without recall by size."""
+        both = BoxScores()
+        both._seen, both._sized = self._seen | other._seen, False
+        for name in ("_n_true", "_n_predicted", "_n_defective", "_n_good", "_false_on_good"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        for level, counts in both._counts.items():
+            counts.found = self._counts[level].found + other._counts[level].found
+            counts.images_right = self._counts[level].images_right + other._counts[level].images_right
+        return both
+
     def compute(self) -> dict[str, Any]:
         """Return the scores at IoU 0.3 and 0.5 (`_30`, `_50`), each in [0, 1].
 

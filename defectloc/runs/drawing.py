@@ -66,11 +66,8 @@ def draw_run(
     history = run.folder / "figures" / "history.png"
     if run.has_class_network and not history.is_file():
         draw_history(pd.read_csv(run.folder / HISTORY), history)
-    if metrics.get("shortcut"):
-        path = run.maps("fusion").folder / "shortcut.png"
-        if not path.is_file():
-            _draw_shortcut(run, maps.root, metrics, path)
-    test = _test_images(maps, folder)
+    shortcut_figure(run, maps.root, metrics)
+    test = tested_images(maps, folder)
     truths = _truths(maps, test)
     if maps.n_masks:
         curve = threshold_curve(maps, test, {path: truth.boxes for path, truth in truths.items()}, localizer)
@@ -83,7 +80,7 @@ def draw_run(
     return figures / "test.png"
 
 
-def _test_images(maps: RunMaps, folder: Path) -> pd.DataFrame:
+def tested_images(maps: RunMaps, folder: Path) -> pd.DataFrame:
     """Give the rows of the test images with their `score, probability, predicted, verdict` of this localization."""
     text = {"path": str, "split": str, "defect_type": str}
     decided = pd.read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
@@ -164,15 +161,25 @@ def _draw_sheet(
             suffix = f"; {order}{more}" if len(rows) > 1 else ""
             panels = list(pool.map(panel, rows.head(SHEET_IMAGES).itertuples()))
             groups.append(sheet.Group(heading + suffix, panels, empty))
-    sheet.draw_sheet(groups, _scale(maps, test), UNITS[maps.kind], title, path)
+    sheet.draw_sheet(groups, color_scale(maps, test), UNITS[maps.kind], title, path)
 
 
-def _scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:
+def color_scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:
     """Give the values of no colour, 0 or what half of the good images' pixels reach, and of full colour: one in 200."""
     every = np.stack([maps.map(row, COARSE) for row in test.itertuples()])
     good = every[(test["label"] == 0).to_numpy()]
     low = max(0.0, float(np.quantile(good if len(good) else every, 0.5)))
     return low, max(float(np.quantile(every, 0.995)), low + 1e-6)
+
+
+def shortcut_figure(run: Run, root: Path, metrics: dict[str, Any]) -> Path | None:
+    """Draw the worst cases of the shortcut check unless they are drawn; None where there is nothing to show."""
+    if not metrics.get("shortcut"):
+        return None
+    path = run.maps("fusion").folder / "shortcut.png"
+    if not path.is_file():
+        _draw_shortcut(run, root, metrics, path)
+    return path if path.is_file() else None
 
 
 def _draw_shortcut(run: Run, root: Path, metrics: dict[str, Any], path: Path) -> None:

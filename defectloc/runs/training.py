@@ -17,6 +17,7 @@ from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
 from defectloc.runs.localizing import decision_of, draw, post_process
 from defectloc.runs.products import Product
+from defectloc.runs.report import write_report
 from defectloc.runs.supervision import Supervision, supervision_of
 
 
@@ -42,10 +43,14 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         metrics = post_process(setting)
         tables.write_json(folder / METRICS, metrics)
         figure = draw(setting, metrics) if settings.figures else None
+        report = None
+        if settings.figures:
+            report = write_report(finished, fold.root, settings.data.ignore_mask, again=False)
     print_metrics(metrics, decision_of(setting))
     print(f"run: {folder}")
     if figure is not None:
         print(f"figure: {figure}")
+        print(f"report: {report}")
     return metrics, finished
 
 

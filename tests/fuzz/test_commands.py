@@ -277,6 +277,7 @@ BASES = {
     "evaluate": FOREIGN,
     "predict": ["run=RUN", "images=set/good", "output=new", *FAST],
     "summarize": [],
+    "report": ["run=RUN"],
     "overview": [*TABLE, "subset=part"],
     "cache": [],
     "explain": ["run=RUN", *FEW_EXPLAINED],

@@ -46,6 +46,9 @@ def test_holds_the_package_and_its_configuration_and_nothing_else(wheel):
     conf = {f"defectloc/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert "defectloc/conf/train.yaml" in conf
     assert {name for name in names if name.endswith(".yaml")} == conf
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "defectloc/reporting/templates").iterdir()}
+    assert "defectloc/reporting/templates/run.html" in templates
+    assert templates <= set(names)
     assert {name for name in names if not name.startswith("defectloc/")} == set()
     assert not [name for name in names if {"tests", "__pycache__"} & set(Path(name).parts)]
 

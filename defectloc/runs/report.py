@@ -1,0 +1,141 @@
+"""The report of a run: `report.html` of the localization that `train` was last asked for."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+from PIL import Image
+
+from defectloc.data.digests import Digests
+from defectloc.errors import DefectlocError
+from defectloc.evaluation.operating_points import limits_of, scores_at
+from defectloc.figures.embedded import picture_uri
+from defectloc.files import write_text
+from defectloc.localization.decision import Decision
+from defectloc.localization.localizer import Localizer
+from defectloc.reporting.labels import IGNORED, flat
+from defectloc.reporting.page import key_of
+from defectloc.reporting.run_page import Content, render_run
+from defectloc.runs.directory import HISTORY, Run, whole_metrics
+from defectloc.runs.drawing import UNITS, color_scale, shortcut_figure, tested_images
+from defectloc.runs.maps import RunMaps, truth_digest
+from defectloc.runs.report_photographs import most_wrong_first, photographs
+
+REPORT = "report.html"
+# Raised when the code changes what a report holds.
+VERSION = 1
+# Settings of a fit that say nothing about the result, besides those that no summary names.
+LEFT_OUT = IGNORED | {f"data.{key}" for key in ("good", "defective", "masks", "table", "ignore_mask")}
+
+
+def report_key(localization: str) -> str:
+    """Tell what a report was made from: the name of a localization holds its settings, maps and ground truth."""
+    return f"{localization} v{VERSION}"
+
+
+def write_report(run: Run, root: Path, ignore_mask: str | None, *, again: bool = True) -> Path:
+    """Write the report of a run's last localization; with `again=False` not where it is there already.
+
+    Raises DefectlocError where the run has no scores yet, and where masks or photographs are gone or were changed.
+    """
+    folder, path = run.last_localization(), run.folder / REPORT
+    metrics = None if folder is None else whole_metrics(folder)
+    decision, localizer, config = run.decision(), run.localizer(), run.localization_config()
+    if folder is None or metrics is None or decision is None or localizer is None or config is None:
+        raise DefectlocError(f"run={run.folder} has no scores yet; start the same 'defectloc train' again.")
+    key = report_key(folder.name)
+    if not again and key_of(path) == key:
+        return path
+    chosen: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    if ignore_mask is None and chosen["truth"]["ignore_mask"] is not None:
+        ignore_mask = run.record["settings"]["data"].get("ignore_mask")
+    _check_truth(run, root, ignore_mask, chosen["truth"])
+    maps = RunMaps(run, str(config.map), root, ignore_mask)
+    write_text(path, render_run(_content(run, maps, key, folder, metrics, decision, localizer, chosen)))
+    return path
+
+
+def _content(
+    run: Run,
+    maps: RunMaps,
+    key: str,
+    folder: Path,
+    metrics: dict[str, Any],
+    decision: Decision,
+    localizer: Localizer,
+    chosen: Mapping[str, Any],
+) -> Content:
+    test = most_wrong_first(tested_images(maps, folder), decision)
+    scale = color_scale(maps, test)
+    boxed, pictures = photographs(maps, test, localizer, scale)
+    figure = shortcut_figure(run, maps.root, metrics)
+    return Content(
+        key=key,
+        metrics=metrics,
+        decision=decision,
+        test=test,
+        at_limits=scores_at(limits_of(decision)[0], test, boxed),
+        photographs=pictures,
+        class_counts=_class_counts(run.catalog()),
+        history=_history(run.folder / HISTORY),
+        scale=scale,
+        unit=UNITS[maps.kind],
+        settings=_settings(run, chosen),
+        shortcut_picture=None if figure is None else _picture(figure),
+    )
+
+
+def _check_truth(run: Run, root: Path, ignore_mask: str | None, wanted: Mapping[str, Any]) -> None:
+    """Refuse another ground truth than that of the scores, to which the boxes would not fit."""
+    found = truth_digest(run, root, ignore_mask, Digests(run.folder.parent.parent / ".digests"))
+    if found["ignore_mask"] != wanted["ignore_mask"]:
+        raise DefectlocError(
+            f"the scores of run={run.folder} were made with {'an' if wanted['ignore_mask'] else 'no'} ignore mask, not "
+            "with the one that is given; give the same with ignore_mask=, or start 'defectloc train' with the other."
+        )
+    if found["masks"] != wanted["masks"]:
+        raise DefectlocError(
+            f"the masks in {root} are not those that run={run.folder} was scored by; start the same 'defectloc train' "
+            "again."
+        )
+
+
+def _class_counts(catalog: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Count (good, defective) images by split."""
+    return {
+        str(split): (int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum()))
+        for split, rows in catalog.groupby("split")
+    }
+
+
+def _history(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        # Without a class network.
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+
+
+def _settings(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of the fit with those of this localization, without what names folders of a machine."""
+    merged = flat(run.record["settings"]) | flat({key: chosen[key] for key in ("localization", "decision")})
+    return {key: _typed(value) for key, value in merged.items() if key not in LEFT_OUT and value is not None}
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(str(each) for each in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _picture(path: Path) -> str | None:
+    try:
+        with Image.open(path) as picture:
+            return picture_uri(picture)
+    except (OSError, ValueError, SyntaxError):
+        # A figure that was cut short is worth no more than none.
+        return None
