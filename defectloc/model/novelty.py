@@ -1,65 +1,77 @@
-"""How far a photograph is from all that a memory bank was made of: another part, another camera, a covered lens.
+"""How far a photograph is from all that a memory bank's run was trained on: another part or camera, a covered lens.
 
-A defect is local; what is unlike the training photographs is so almost everywhere. Two measures see it. The *shift* is
-the root mean square, over the channels, of the image's mean patch in standard deviations of good training images; it
-also sees a plain black picture, whose patches may all lie in the bank of a part on a black ground. The *remoteness* is
-the distance to the bank that most patches exceed (a low quantile of the map); it also sees what only on average looks
-like the parts.
+A defect is local; what is unlike the training photographs is so almost everywhere. So each photograph is described by
+its mean patch alone, and its novelty is the distance to the nearest training photograph, good or defective.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
-from defectloc.model.memory_bank import Arrays, MemoryBank
 
-# Share of the patches at or below the remoteness.
-QUANTILE = 0.25
-# In standard deviations of patches: a channel whose mean varies less among good images would weigh rounding.
-SMALLEST_SD = 0.05
-# Robust standard deviations of known images, on a logarithmic scale, between their median and the limit; and the least
-# of such a standard deviation, since few images may happen to be alike.
-WIDTH, LEAST_SPREAD = 6.0, 0.1
-# What reads a file's arrays back.
-NAMES = ("bank_mean", "bank_sd", "mean", "sd", "limits")
+# Levels of a trunk `(n, C_i, h_i, w_i)`.
+Arrays = Sequence[np.ndarray]
+
+# Median distances of validation images: beyond so many an image is unlike the training photographs.
+LIMIT = 1.5
+# Share of a channel's mean below which values differ on a linear scale, above it on a logarithmic one; and the least
+# such mean, for channels that are silent on good parts.
+LINEAR, SMALLEST = 0.01, 1e-3
+# A channel that hardly varies among good images must not decide: its standard deviation is raised to this share of the
+# median one, and no channel counts for more than so many standard deviations, which a defect may well reach in some.
+LEAST_SD, MOST_SDS = 0.1, 10.0
+# Training photographs that are kept, evenly chosen; they take 6 MB.
+MOST_KEPT = 2048
+NAMES = ("unit", "mean", "sd", "known", "limit")
 
 
 class Novelty:
-    """Both measures of an image as shares of their limits, of which the larger counts: above 1 it is unlike them."""
+    """Distances of mean patches to the nearest training photograph, as shares of a limit: above 1 one is unlike them.
 
-    def __init__(self, bank_mean: NDArray, bank_sd: NDArray, mean: NDArray, sd: NDArray, limits: NDArray) -> None:
-        """Of C channels: mean and sd of good training patches, and of the means of good training images; two limits."""
-        self.bank_mean, self.bank_sd, self.mean, self.sd, self.limits = bank_mean, bank_sd, mean, sd, limits
+    Channels are compared on a logarithmic scale, since light and contrast multiply them, and in standard deviations of
+    good training images.
+    """
+
+    def __init__(self, unit: NDArray, mean: NDArray, sd: NDArray, known: NDArray, limit: NDArray) -> None:
+        """`unit`, `mean` and `sd` `(C,)` of the channels' scale, `known` `(N, C)` on that scale, and the limit `()`."""
+        self.unit, self.mean, self.sd, self.known, self.limit = unit, mean, sd, known, limit
 
     @classmethod
-    def fit(cls, bank: MemoryBank, good: NDArray, known: NDArray, distances: NDArray) -> "Novelty":
-        """Take the moments of good training images and set the limits by known images that the bank was not made of.
+    def fit(cls, good: NDArray, training: NDArray, validation: NDArray) -> "Novelty":
+        """Keep the training photographs, and set the limit at `LIMIT` median distances of the validation split.
 
-        `good` `(M, C)` are `mean_patches` of good training images; `known` `(N, C)` and `distances` `(N, h, w)` those
-        of the validation split, good or defective. The limit of a measure lies `WIDTH` robust standard deviations above
-        the median of their logarithms.
+        All are `mean_patches` `(n, C)`: of good training images, of all training images, and of validation images.
         """
-        bank_mean, bank_sd = (values.cpu().numpy().astype(np.float64) for values in (bank.mean, bank.sd))
-        standardized = (good - bank_mean) / bank_sd
-        sd = np.maximum(standardized.std(0), SMALLEST_SD)
-        novelty = cls(bank_mean, bank_sd, standardized.mean(0), sd, np.ones(2))
-        measures = novelty.measures(known, distances)
-        return cls(bank_mean, bank_sd, novelty.mean, sd, np.array([_limit(each) for each in measures.T]))
+        unit = LINEAR * np.maximum(np.abs(good).mean(0), SMALLEST)
+        scaled = np.arcsinh(good / unit)
+        sd = scaled.std(0)
+        sd = np.maximum(sd, max(LEAST_SD * float(np.median(sd)), 1e-6))
+        empty, one = np.zeros((0, good.shape[1]), np.float32), np.ones(())
+        scale = cls(unit, scaled.mean(0), sd, empty, one)
+        kept = np.unique(np.linspace(0, len(training) - 1, min(len(training), MOST_KEPT)).round().astype(np.intp))
+        novelty = cls(unit, scale.mean, sd, scale.scaled(training[kept]), one)
+        # A single training photograph may be the validation split's as well.
+        limit = max(LIMIT * float(np.median(novelty.of_means(validation))), 1e-6)
+        return cls(unit, scale.mean, sd, novelty.known, np.array(limit))
 
-    def measures(self, means: NDArray, distances: NDArray) -> NDArray[np.float64]:
-        """Give shift and remoteness `(N, 2)` of images by their `mean_patches` `(N, C)` and distances `(N, h, w)`."""
-        deviations = ((means - self.bank_mean) / self.bank_sd - self.mean) / self.sd
-        shift = np.sqrt(np.square(deviations).mean(1))
-        remoteness = np.quantile(distances.reshape(len(distances), -1), QUANTILE, axis=1)
-        return np.stack([shift, remoteness], 1)
+    def scaled(self, means: NDArray) -> NDArray[np.float32]:
+        """Give mean patches `(n, C)` on the scale on which they are compared."""
+        deviations = (np.arcsinh(means / self.unit) - self.mean) / self.sd
+        return np.clip(deviations, -MOST_SDS, MOST_SDS).astype(np.float32)
 
-    def __call__(self, levels: Arrays, distances: NDArray) -> NDArray[np.float64]:
-        """Give the novelty `(N,)` of images by the bank's levels `(N, C_i, h_i, w_i)` and distances `(N, h, w)`."""
-        return (self.measures(mean_patches(levels), distances) / self.limits).max(1)
+    def of_means(self, means: NDArray) -> NDArray[np.float64]:
+        """Give the novelty `(n,)` of images by their mean patches `(n, C)`."""
+        found = [np.sqrt(np.square(self.known - each).mean(1, dtype=np.float64).min()) for each in self.scaled(means)]
+        return np.array(found) / self.limit
+
+    def __call__(self, levels: Arrays) -> NDArray[np.float64]:
+        """Give the novelty `(n,)` of images by the memory bank's levels `(n, C_i, h_i, w_i)`."""
+        return self.of_means(mean_patches(levels))
 
     def save(self, path: Path) -> None:
         """Write the arrays without pickle."""
@@ -73,16 +85,9 @@ class Novelty:
             with np.load(path, allow_pickle=False) as content:
                 return cls(*(content[name] for name in NAMES))
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DefectlocError(f"{path} cannot be read as limits of a memory bank; fit it again.") from error
+            raise DefectlocError(f"{path} cannot be read as training photographs; fit the bank again.") from error
 
 
 def mean_patches(levels: Arrays) -> NDArray[np.float64]:
-    """Give the mean over each image `(N, C)` of levels `(N, C_i, h_i, w_i)`, side by side."""
+    """Give the mean over each image `(n, C)` of levels `(n, C_i, h_i, w_i)`, side by side."""
     return np.concatenate([level.mean((2, 3), dtype=np.float64) for level in levels], 1)
-
-
-def _limit(values: ArrayLike) -> float:
-    logarithms = np.log(np.maximum(np.asarray(values), 1e-12))
-    middle = np.median(logarithms)
-    spread = 1.4826 * np.median(np.abs(logarithms - middle))
-    return float(np.exp(middle + WIDTH * max(spread, LEAST_SPREAD)))

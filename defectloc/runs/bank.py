@@ -67,7 +67,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
             means.append(mean_patches(arrays))
             advance(len(found[-1]))
     maps = np.concatenate(found)
-    novelty = _novelty(fold, bank, levels, np.concatenate(means), maps)
+    novelty = _novelty(fold, levels, np.concatenate(means))
     with product.making() as note:
         bank.save(product.folder / BANK)
         if novelty is not None:
@@ -77,17 +77,15 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
     return product
 
 
-def _novelty(fold: Fold, bank: MemoryBank, levels: list[Level], means: np.ndarray, maps: np.ndarray) -> Novelty | None:
-    """Learn what is unlike the training photographs by the validation split, None where there is none.
-
-    `means` and `maps` are those of the held-out images.
-    """
+def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | None:
+    """Learn what is unlike the training photographs; None without a validation split. `means`: of held-out images."""
     validation = (fold.held_out["split"] == splits.VALIDATION).to_numpy()
     if not validation.any():
         return None
-    good = fold.rows(splits.TRAIN).query("label == 0")
-    of_good = [mean_patches([batch[level] for level in levels]) for batch in fold.features(good, levels)]
-    return Novelty.fit(bank, np.concatenate(of_good), means[validation], maps[validation])
+    train = fold.rows(splits.TRAIN)
+    batches = fold.features(train, levels)
+    training = np.concatenate([mean_patches([batch[level] for level in levels]) for batch in batches])
+    return Novelty.fit(training[(train["label"] == 0).to_numpy()], training, means[validation])
 
 
 def load_novelty(folder: Path) -> Novelty | None:

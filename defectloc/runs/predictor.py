@@ -154,7 +154,7 @@ class Predictor:
         if self._bank is not None:
             maps["memory"] = self._bank.distances(levels)
         if self._novelty is not None:
-            table["novelty"] = self._novelty(levels, maps["memory"])
+            table["novelty"] = self._novelty(levels)
         if self._fusion is not None:
             maps["fusion"] = self._fusion.fuse(levels, maps["memory"])
         if self.decision.score in maps:

@@ -30,7 +30,7 @@ def test_maps_boxes_and_store(folder):
     assert NOVELTY in maps.product.note["files"]
     novelty = load_novelty(maps.folder)
     assert novelty is not None
-    assert (novelty.limits > 0).all()
+    assert novelty.limit > 0
     predicted = pd.read_csv(folder / "predictions.csv")
     assert list(maps.cells) == list(predicted["path"])
     assert maps.grid == Grid(8.0, 3.5)

@@ -254,7 +254,7 @@ def test_strict_ends_at_the_first_unreadable_image(predict, photos):
 
 
 def test_unlike_the_training_photographs(fused, command, photos, monkeypatch):
-    monkeypatch.setattr(Novelty, "__call__", lambda self, levels, maps: np.array([0.5, 2.0, 0.9, 1.1, 1.0]))
+    monkeypatch.setattr(Novelty, "__call__", lambda self, levels: np.array([0.5, 2.0, 0.9, 1.1, 1.0]))
     outcome = command("predict", f"run={fused}", f"images={photos}", "output=new", "threads=1", "format=jsonl")
     assert outcome.code == 0, outcome.err
     rows = [json.loads(line) for line in Path("new/predictions.jsonl").read_text().splitlines()]
