@@ -17,12 +17,16 @@ from defectloc.config import (
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
+    PredictSettings,
     Score,
     TrainSettings,
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
 from defectloc.ranges import MOST_THREADS, check_numbers, is_positive, positive
+
+# A day: longer than a camera writes a file.
+MOST_SECONDS = 86400
 
 
 def typed(config: DictConfig) -> Any:
@@ -42,6 +46,8 @@ def typed(config: DictConfig) -> Any:
         _check_localization(settings.localization, settings.decision)
     if isinstance(settings, ExplainSettings):
         _check_explain(settings)
+    if isinstance(settings, PredictSettings) and not 0 <= settings.settle <= MOST_SECONDS:
+        raise DefectlocError(f"settle={settings.settle} must lie in [0, {MOST_SECONDS}]: seconds.")
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization)

@@ -155,6 +155,14 @@ class DecisionThreshold(StrEnum):
     validation = "validation"
 
 
+class ResultFormat(StrEnum):
+    """Files in which predictions are written."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    coco = "coco"
+
+
 class LimeHide(StrEnum):
     """What replaces a hidden superpixel."""
 
@@ -368,8 +376,13 @@ class PredictSettings(Settings):
     """`python -m defectloc.predict`."""
 
     run: str = _key(MISSING, "run directory")
-    images: str = _key(MISSING, "an image or a folder of images")
+    images: str = _key(MISSING, "an image, a folder, a pattern such as photos/**/*.png, or a list of paths (.txt)")
     output: str = _key(MISSING, "folder for tables and overlays")
+    format: ResultFormat = _key(ResultFormat.csv, "tables, JSON lines, or JSON lines and COCO results")
+    strict: bool = _key(False, "end at the first image that cannot be read, instead of leaving it out")
+    resume: bool = _key(False, "go on with what the output holds: images in it are not predicted again")
+    watch: bool = _key(False, "follow a folder into which a camera drops files, until stopped")
+    settle: float = _key(1.0, "with watch: seconds for which a file must not have changed before it is read")
     threads: int | None = _key(None, "processor threads; null: all")
     device: Device = _key(Device.auto, "one job uses one device")
     batch_size: int = _key(8, "images at once")

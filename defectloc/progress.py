@@ -18,8 +18,8 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def images_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar over `total` images with rate and time left; give a function that advances it by n."""
+def images_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar over `total` images (None: unknown) with rate and time left; give a function that advances it by n."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(description, total=total)

@@ -64,7 +64,7 @@ def note_prediction(bench: Benchmark) -> None:
     paths = [bench.fold.root / path for path in bench.fold.rows(splits.TEST)["path"].head(N_PREDICTED)]
 
     def predict(some: list[Path]) -> None:
-        predictor.predict_arrays([read_image(path) for path in some])
+        predictor.predict([read_image(path) for path in some])
 
     latency = median_seconds(lambda: predict(paths[:1]), 3 * bench.what.steps)
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
@@ -119,7 +119,7 @@ def _fitted_for(bench: Benchmark, kind: MapKind, size: int) -> Run:
 
 def _predict(predictor: Predictor, images: list[np.ndarray]) -> None:
     for start in range(0, len(images), BATCH):
-        predictor.predict_arrays(images[start : start + BATCH])
+        predictor.predict(images[start : start + BATCH])
 
 
 def note_memory(bench: Benchmark) -> None:

@@ -3,9 +3,12 @@
 Pillow decodes, not OpenCV: OpenCV hands back half-decoded pixels for a truncated file without an error.
 """
 
+import heapq
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,43 +18,68 @@ from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+# Of a folder; a million photographs may lie in one.
+NAMES_AT_ONCE = 2**16
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262
 
 
-def is_image_name(path: Path) -> bool:
+def is_image_name(path: PurePath) -> bool:
     """Tell by its name whether a file counts as an image; hidden files never do."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def find_images(folder: Path) -> list[Path]:
-    """List the image files below a folder, sorted, so that the order is the same on every machine.
+    """List the image files below a folder as `walk` gives them."""
+    return [folder / name for name in walk(folder)]
 
-    Hidden files and folders are left out; links to folders are followed, each folder once on the way down.
+
+def walk(folder: Path, left_out: Path | None = None) -> Iterator[str]:
+    """Give the names of the image files below a folder, relative to it, sorted by their parts on every machine alike.
+
+    Hidden files and folders are left out, and the folder `left_out`; links to folders are followed, each folder once
+    on the way down. However many files a folder has, few names are held at once. Raises DefectlocError for a folder
+    that cannot be read.
     """
-    found: list[Path] = []
-    _walk(folder, frozenset(), found)
-    return sorted(found)
+    yield from _walk(str(folder), "", frozenset(() if left_out is None else [os.path.realpath(left_out)]))
 
 
-def _walk(folder: Path, above: frozenset[str], found: list[Path]) -> None:
-    """Add the images below a folder; `above` are the real paths of the folders it lies in, against links in circles."""
-    real = os.path.realpath(folder)
-    if real in above:
+def _walk(folder: str, prefix: str, shut: frozenset[str]) -> Iterator[str]:
+    """Walk below a folder; `shut` are the real paths not to enter, also of the folders above, against links in circles.
+
+    Names are taken in pieces, the smallest first: it costs a look into the folder per piece, not memory.
+    """
+    real, after = os.path.realpath(folder), ""
+    if real in shut:
         return
+    while True:
+        piece = _entries_after(folder, after)
+        for name, is_folder in piece:
+            if is_folder:
+                yield from _walk(os.path.join(folder, name), f"{prefix}{name}/", shut | {real})
+            else:
+                yield prefix + name
+        if len(piece) < NAMES_AT_ONCE:
+            return
+        after = piece[-1][0]
+
+
+def _entries_after(folder: str, after: str) -> list[tuple[str, bool]]:
+    """List the first entries of a folder after a name, sorted: visible folders (True) and image files (False)."""
     try:
         with os.scandir(folder) as entries:
-            names = [(entry.name, entry.is_dir()) for entry in entries]
+            later = ((entry.name, entry.is_dir()) for entry in entries if entry.name > after and _counts(entry))
+            return heapq.nsmallest(NAMES_AT_ONCE, later)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
     except (OSError, ValueError) as error:
         raise DefectlocError(f"the folder {folder} cannot be read ({error}).") from error
-    for name, is_folder in names:
-        path = folder / name
-        if is_folder and not name.startswith("."):
-            _walk(path, above | {real}, found)
-        elif not is_folder and is_image_name(path) and path.is_file():
-            found.append(path)
+
+
+def _counts(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir():
+        return not entry.name.startswith(".")
+    return is_image_name(Path(entry.name)) and entry.is_file()
 
 
 def decode(path: Path) -> tuple[Image.Image, str]:
@@ -102,15 +130,7 @@ def read_image(path: Path) -> np.ndarray:
     """
     image, _ = decode(path)
     if image.mode.startswith("I"):
-        deep = deep_values(image, path)
-        if 0 < deep.max() < 4096:
-            say_once(
-                "few bits",
-                f"{path} has 16 bits, but no value above {deep.max()} of 65535, so that it becomes nearly black with "
-                f"{(deep.max() + 128) // 257 + 1} grey levels; stretch such images to the whole range.",
-            )
-        grey = ((deep + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.repeat(_eight_bits(deep_values(image, path), path)[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise DefectlocError(f"{path} holds floating-point numbers; convert it to 8 or 16 bits.")
     if image.has_transparency_data:
@@ -118,6 +138,34 @@ def read_image(path: Path) -> np.ndarray:
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, picture).convert("RGB"))
     return np.array(image.convert("RGB"))
+
+
+def rgb_of_array(values: Any) -> np.ndarray:
+    """Give a photograph `(H, W)` grey or `(H, W, 3)` RGB, uint8 or uint16, as `read_image` gives a file: 8-bit RGB.
+
+    Raises DefectlocError for other shapes and types, whose colours or range would have to be guessed.
+    """
+    array = np.asarray(values)
+    is_photograph = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype not in (np.uint8, np.uint16) or not is_photograph or not array.size:
+        raise DefectlocError(
+            f"an image of shape {array.shape} and type {array.dtype} cannot be predicted; give an array (H, W) or "
+            "(H, W, 3) of uint8 or uint16."
+        )
+    if array.dtype == np.uint16:
+        array = _eight_bits(array.astype(np.int64), "the array")
+    return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else np.ascontiguousarray(array)
+
+
+def _eight_bits(deep: np.ndarray, what: Path | str) -> np.ndarray:
+    """Divide values 0 to 65535 by 257; says once where there is little left of them."""
+    if 0 < deep.max() < 4096:
+        say_once(
+            "few bits",
+            f"{what} has 16 bits, but no value above {deep.max()} of 65535, so that it becomes nearly black with "
+            f"{(deep.max() + 128) // 257 + 1} grey levels; stretch such images to the whole range.",
+        )
+    return ((deep + 128) // 257).astype(np.uint8)
 
 
 def deep_values(image: Image.Image, path: Path) -> np.ndarray:

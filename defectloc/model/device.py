@@ -12,7 +12,7 @@ def choose(device: str) -> str:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return next(name for name, found in there.items() if found)
-    if not there[device]:
+    if not there.get(device, False):
         raise DefectlocError(
             f"device={device} is not there; this machine has {', '.join(n for n in there if there[n])}."
         )

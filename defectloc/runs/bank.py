@@ -11,16 +11,17 @@ from defectloc.data import splits
 from defectloc.errors import DefectlocError
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
+from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar
 from defectloc.runs import products
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
-BANK = "bank.npz"
+BANK, NOVELTY = "bank.npz", "novelty.npz"
 # With fewer good images a bank hardly covers how good parts vary.
 FEW_GOOD = 5
 # Raised when the code changes what a bank holds or measures.
-VERSION = 4
+VERSION = 5
 
 
 def product_of(fold: Fold, folder: Path) -> Product:
@@ -58,16 +59,38 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
         fold.settings.seed,
         fold.device,
     )
-    found = []
+    found, means = [], []
     with images_bar("memory bank", len(held_out)) as advance:
         for batch in fold.features(held_out, levels):
-            found.append(bank.distances([batch[level] for level in levels]))
+            arrays = [batch[level] for level in levels]
+            found.append(bank.distances(arrays))
+            means.append(mean_patches(arrays))
             advance(len(found[-1]))
+    maps = np.concatenate(found)
+    novelty = _novelty(fold, levels, np.concatenate(means))
     with product.making() as note:
         bank.save(product.folder / BANK)
-        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(found), bank.grid)
+        if novelty is not None:
+            novelty.save(product.folder / NOVELTY)
+        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), maps, bank.grid)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
+
+
+def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | None:
+    """Learn what is unlike the training photographs; None without a validation split. `means`: of held-out images."""
+    validation = (fold.held_out["split"] == splits.VALIDATION).to_numpy()
+    if not validation.any():
+        return None
+    train = fold.rows(splits.TRAIN)
+    batches = fold.features(train, levels)
+    training = np.concatenate([mean_patches([batch[level] for level in levels]) for batch in batches])
+    return Novelty.fit(training[(train["label"] == 0).to_numpy()], training, means[validation])
+
+
+def load_novelty(folder: Path) -> Novelty | None:
+    """Load the limits of novelty of a bank's folder; None for a bank that was made without a validation split."""
+    return Novelty.load(folder / NOVELTY) if (folder / NOVELTY).is_file() else None
 
 
 def load_bank(folder: Path, device: str) -> tuple[MemoryBank, list[Level]]:

@@ -105,7 +105,10 @@ class Verdict:
 
 def verdict(predictor: Predictor, image: np.ndarray) -> Verdict:
     """Judge an image `(H, W, 3)` as `defectloc predict` does, by the run's last decision."""
-    (found,) = predictor.predict_arrays([image])
-    prediction = ClassPrediction(np.array([1 - found.probability, found.probability]), int(found.predicted))
-    sentence = predictor.decision.describe(found.probability, found.verdict)
-    return Verdict(prediction, sentence, found.verdict == "review")
+    found = predictor.predict(image)
+    # By the score alone, also of an image that has no probability since it is unlike the training photographs.
+    probability = float(predictor.decision.probability(found.score))
+    prediction = ClassPrediction(np.array([1 - probability, probability]), found.predicted)
+    if found.unlike_training:
+        return Verdict(prediction, "unlike the training photographs", False)
+    return Verdict(prediction, predictor.decision.describe(probability, found.verdict), found.verdict == "review")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
+from PIL import Image
 
 from defectloc.config import LocalizeSettings, Score
+from defectloc.data.masks import read_mask
 from defectloc.evaluation.image import image_scores
-from defectloc.files import digest, lock, read_json, sealed, write_text
+from defectloc.files import atomic, digest, lock, read_json, sealed, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -20,6 +22,7 @@ from defectloc.runs import scoring
 from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
+from defectloc.runs.maps import IGNORE_MASK
 from defectloc.runs.tables import write_csv, write_json
 
 FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
@@ -81,7 +84,8 @@ def post_process(setting: Localization) -> dict[str, Any]:
     spent |= {"localize": round(localized - started, 3), "evaluate": round(time.perf_counter() - localized, 3)}
     metrics["seconds"] = {**run.record["seconds"], **spent}
     _write(setting, decision, localizer, decided, boxes)
-    metrics["files"] = {name: digest(folder / name) for name in FILES}
+    written = [*FILES, *([] if maps.ignore_path is None else [IGNORE_MASK])]
+    metrics["files"] = {name: digest(folder / name) for name in written}
     metrics = sealed(metrics)
     # Last, since it marks the folder as whole.
     write_json(folder / METRICS, metrics)
@@ -124,6 +128,9 @@ def _write(
     write_json(folder / "decision.json", decision.to_json())
     write_json(folder / "localizer.json", localizer.to_json())
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    if setting.maps.ignore_path is not None:
+        with atomic(folder / IGNORE_MASK) as temporary:
+            Image.fromarray(read_mask(setting.maps.ignore_path)).save(temporary)
 
 
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:

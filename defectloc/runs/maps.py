@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from defectloc.data.digests import Digests
 from defectloc.data.masks import read_defect_mask, read_mask
@@ -14,6 +15,9 @@ from defectloc.files import digest_of
 from defectloc.localization.maps import upsample
 from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product
+
+# Of a localization: a copy of the ignore mask, so that new images are predicted as those of the run were scored.
+IGNORE_MASK = "ignore_mask.png"
 
 
 class RunMaps:
@@ -84,6 +88,19 @@ def ignore_path(root: Path, ignore_mask: str | None) -> Path | None:
     if not path.is_file():
         raise DefectlocError(f"the ignore mask {ignore_mask} does not exist, also not below {root}.")
     return path
+
+
+def kept_ignore_mask(run: Run) -> Path | None:
+    """Find the ignore mask that the run was last post-processed with, as its localization keeps it; None for none.
+
+    Raises DefectlocError where it was not kept.
+    """
+    folder = run.last_localization()
+    if folder is None or not OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "truth.ignore_mask"):
+        return None
+    if not (folder / IGNORE_MASK).is_file():
+        raise DefectlocError(f"{folder} does not hold its ignore mask; start the same 'defectloc train' again.")
+    return folder / IGNORE_MASK
 
 
 def truth_digest(run: Run, root: Path, ignore_mask: str | None, digests: Digests) -> dict[str, str | None]:

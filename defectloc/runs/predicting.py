@@ -1,114 +1,181 @@
-"""New images by a finished run: tables, boxes and overlays."""
+"""New images by a finished run: one after the other into tables and overlays, in any number."""
 
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from PIL import Image
 
 from defectloc.config import PredictSettings
-from defectloc.data.images import find_images, is_image_name, read_image
+from defectloc.data.image_names import ImageNames, named_by, require_some
+from defectloc.data.watching import Watcher
 from defectloc.errors import DefectlocError
 from defectloc.figures.overlay import paint_boxes, paint_map
-from defectloc.files import atomic, make_directory
-from defectloc.localization.boxes import COLUMNS, CORNERS, to_coco
+from defectloc.files import atomic, lock
+from defectloc.localization.boxes import CORNERS
 from defectloc.model import device as devices
 from defectloc.progress import images_bar
-from defectloc.runs.directory import Run
-from defectloc.runs.predictor import Prediction, Predictor
-from defectloc.runs.tables import write_csv, write_json
+from defectloc.runs.directory import LOCK, Run
+from defectloc.runs.image_reading import Read, batches, read, read_ahead, watched
+from defectloc.runs.overlay_names import overlay_name
+from defectloc.runs.prediction import UNLIKE, Prediction
+from defectloc.runs.predictor import Predictor
+from defectloc.runs.results import FORMATS, Named, Results
+from defectloc.runs.stopping import stop_on_signal
 
 OVERLAYS = "overlays"
 
 
-def run(settings: PredictSettings) -> pd.DataFrame:
-    """Predict all images of a file or folder; unreadable ones are named, skipped, and raise at the end."""
+def run(settings: PredictSettings) -> Path:
+    """Predict images in their order; gives the table of them.
+
+    What cannot be read is named and left out, and raises at the end. A stop (SIGINT, SIGTERM) ends the batch at work;
+    of a watched folder that is the end, of others KeyboardInterrupt is raised, and `resume` goes on.
+    """
     finished = Run.open(settings.run)
     output = Path(settings.output).expanduser()
-    base, paths = _images(settings.images, output)
-    make_directory(output)
+    names = named_by(settings.images, output / OVERLAYS)
+    if settings.watch and not names.is_folder:
+        raise DefectlocError(f"watch=true follows a folder; images={settings.images} is none.")
+    if not settings.watch:
+        require_some(names, settings.images)
     device = devices.choose(settings.device)
     devices.prepare(device, settings.threads)
     predictor = Predictor(finished, device)
-    rows, tables, sizes = [], [], {}
-    unreadable: list[str] = []
-    with images_bar("predicting", len(paths)) as advance:
-        for names, images in _batches(base, paths, settings.batch_size, unreadable):
-            for name, image, found in zip(names, images, predictor.predict_arrays(images), strict=True):
-                rows.append({"path": name, **_row(found)})
-                tables.append(found.boxes.assign(path=name))
-                sizes[name] = (image.shape[0], image.shape[1])
-                if settings.overlays:
-                    # The whole name stays, so that a.png and a.jpg do not meet.
-                    _write_overlay(output / OVERLAYS / f"{name}.png", predictor, image, found)
-            advance(len(names))
-    columns = ["path", *COLUMNS]
-    boxes = [table for table in tables if len(table)]
-    found_boxes = pd.concat(boxes)[columns] if boxes else pd.DataFrame(columns=columns)
-    predictions = pd.DataFrame(rows)
-    write_csv(output / "predictions.csv", predictions)
-    write_csv(output / "boxes.csv", found_boxes)
-    write_json(output / "boxes.coco.json", to_coco(sizes, found_boxes, description="defectloc"))
-    n_bad = int(predictions["predicted"].sum()) if len(predictions) else 0
-    limit = predictor.decision.threshold.probability
-    print(
-        f"{len(predictions)} images: {n_bad} predicted defective (probability above {limit:.3f}), "
-        f"{len(predictions) - n_bad} good; {output / 'predictions.csv'}"
-    )
-    if unreadable:
-        raise DefectlocError(
-            f"{len(unreadable)} of {len(paths)} images could not be read and were skipped, the first: {unreadable[0]}"
+    identity = {"run": predictor.identity, "images": str(names.base.resolve()), "format": str(settings.format)}
+    with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
+        results = FORMATS[settings.format](output, identity, settings.resume)
+        work = _Work(settings, names, predictor, results, output / OVERLAYS, stop)
+        with results:
+            work.run()
+        if work.is_stopped and not settings.watch:
+            print(f"stopped after {results.n_images} images; resume=true goes on with the others", file=sys.stderr)
+            raise KeyboardInterrupt
+        results.finish()
+    work.report()
+    return results.path
+
+
+@dataclass
+class _Work:
+    """The way of all images from their names to the result."""
+
+    settings: PredictSettings
+    names: ImageNames
+    predictor: Predictor
+    results: Results
+    overlays: Path
+    stop: threading.Event
+    n_new: int = 0
+    n_unreadable: int = 0
+    first_unreadable: str = ""
+    first_unlike: str = ""
+    is_stopped: bool = False
+    seconds: float = 0.0
+    _at_work: set[str] = field(default_factory=set)
+    _watcher: Watcher | None = None
+
+    def run(self) -> None:
+        """Predict until there are no more images, or a stop is asked for."""
+        started, size = time.monotonic(), self.settings.batch_size
+        if self.settings.watch:
+            self._watcher = Watcher(self.names, self.settings.settle, self._is_done)
+            print(f"watching {self.names.base}; Ctrl-C ends it", file=sys.stderr, flush=True)
+            named, total = watched(self._watcher, size, self.stop), None
+        else:
+            named, total = batches(self._left(), size), self._total()
+        with images_bar("predicting", total) as advance:
+            for batch in read_ahead(named, partial(read, self.names)):
+                self._predict(batch)
+                advance(len(batch))
+                if self.stop.is_set():
+                    self.is_stopped = True
+                    break
+        self.seconds = time.monotonic() - started
+
+    def _is_done(self, name: str) -> bool:
+        return name in self.results.done or name in self._at_work
+
+    def _left(self) -> Iterator[str]:
+        """Give the names of what is not in the result; one that is listed twice is given once."""
+        for name in self.names:
+            if not self._is_done(name):
+                self._at_work.add(name)
+                yield name
+
+    def _total(self) -> int | None:
+        """Count the images for the progress bar, where there is one."""
+        return sum(1 for _ in self.names) - self.results.n_images if sys.stderr.isatty() else None
+
+    def _predict(self, batch: list[Read]) -> None:
+        whole = [each for each in batch if self._is_whole(each)]
+        read_images = [each for each in whole if each.image is not None]
+        images = [each.image for each in read_images if each.image is not None]
+        found = self.predictor.predict(images, self.settings.batch_size)
+        named: list[Named] = [(each.name, one) for each, one in zip(read_images, found, strict=True)]
+        if self.settings.overlays:
+            for each, (name, prediction) in zip(read_images, named, strict=True):
+                self._write_overlay(each, name, prediction)
+        self.results.add(named)
+        self.n_new += len(named)
+        for name, prediction in named:
+            if prediction.unlike_training and not self.first_unlike:
+                self.first_unlike = name
+        for each in whole:
+            if each.image is None:
+                self._refuse(each)
+        for each in batch:
+            self._at_work.discard(each.name)
+            if self._watcher is not None:
+                self._watcher.finish(each.name)
+
+    def _is_whole(self, each: Read) -> bool:
+        """Tell whether a file is what was read; where a camera still writes it, it is read again later."""
+        return self._watcher is None or self._watcher.is_unchanged(each.name)
+
+    def _refuse(self, each: Read) -> None:
+        if self.settings.strict:
+            raise DefectlocError(each.error)
+        again = "" if self._watcher is None else "; it is read again once it changes"
+        print(f"skipped: {each.error}{again}", file=sys.stderr, flush=True)
+        self.n_unreadable += 1
+        self.first_unreadable = self.first_unreadable or each.error
+        if self._watcher is not None:
+            self._watcher.refuse(each.name)
+
+    def _write_overlay(self, each: Read, name: str, found: Prediction) -> None:
+        assert each.image is not None
+        painted = paint_map(each.image, found.anomaly_map, self.predictor.scale)
+        with atomic(self.overlays / overlay_name(name), durable=False) as temporary:
+            Image.fromarray(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)).save(temporary)
+
+    def report(self) -> None:
+        """Print what was found; raises DefectlocError where images could not be read."""
+        results, limit = self.results, self.predictor.decision.threshold.probability
+        n_good = results.n_images - results.n_predicted - results.n_unlike
+        unlike = f", {results.n_unlike} {UNLIKE}" if results.n_unlike else ""
+        rate = f"{self.n_new / self.seconds:.1f}" if self.n_new and self.seconds else "0"
+        new = "" if self.n_new == results.n_images else f"{self.n_new} of them new, "
+        print(
+            f"{results.n_images} images: {results.n_predicted} predicted defective (probability above {limit:.3f}), "
+            f"{n_good} good{unlike}; {new}{rate} images/s; {results.path}"
         )
-    return predictions
-
-
-def _row(found: Prediction) -> dict[str, float | int | str]:
-    return {
-        "log_odds": found.log_odds,
-        "score": found.score,
-        "probability": found.probability,
-        "predicted": found.predicted,
-        "verdict": found.verdict,
-        "n_boxes": len(found.boxes),
-    }
-
-
-def _write_overlay(path: Path, predictor: Predictor, image: np.ndarray, found: Prediction) -> None:
-    painted = paint_map(image, predictor.native(found.map, image), predictor.scale)
-    with atomic(path) as temporary:
-        Image.fromarray(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)).save(temporary)
-
-
-def _images(images: str, output: Path) -> tuple[Path, list[Path]]:
-    """Find the images; the overlays of an earlier prediction are none, where the output lies among the images."""
-    path = Path(images).expanduser()
-    if path.is_dir():
-        overlays = (output / OVERLAYS).resolve()
-        found = [each for each in find_images(path) if not each.resolve().is_relative_to(overlays)]
-        if not found:
-            raise DefectlocError(f"images={images} holds no images (PNG, JPEG, BMP or TIFF).")
-        return path, found
-    if not path.is_file():
-        raise DefectlocError(f"images={images} does not exist.")
-    if not is_image_name(path):
-        raise DefectlocError(f"images={images} is not named as an image (PNG, JPEG, BMP or TIFF).")
-    return path.parent, [path]
-
-
-def _batches(
-    base: Path, paths: list[Path], size: int, unreadable: list[str]
-) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Read images in batches; what cannot be read is named and added to `unreadable`."""
-    for start in range(0, len(paths), size):
-        names, images = [], []
-        for path in paths[start : start + size]:
-            try:
-                images.append(read_image(path))
-                names.append(path.relative_to(base).as_posix())
-            except DefectlocError as error:
-                print(f"skipped: {error}", file=sys.stderr)
-                unreadable.append(str(error))
-        if images:
-            yield names, images
+        if results.n_unlike:
+            first = f", the first now: {self.first_unlike}" if self.first_unlike else ""
+            print(
+                f"note: {results.n_unlike} images are unlike the training photographs (unlike_training = 1{first}): "
+                "another part, another camera or light, or a covered lens? They have no probability and no boxes.",
+                file=sys.stderr,
+            )
+        if self._watcher is not None:
+            self.n_unreadable = self._watcher.n_refused
+        if self.n_unreadable:
+            n = self.n_new + self.n_unreadable
+            raise DefectlocError(
+                f"{self.n_unreadable} of {n} images could not be read and were skipped, the first: "
+                f"{self.first_unreadable}"
+            )

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from defectloc import notes
-from defectloc.data.images import find_images, image_size, read_image
+from defectloc.data.images import find_images, image_size, read_image, rgb_of_array
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
@@ -213,3 +213,19 @@ def test_flipped_bits_never_end_in_another_error(tmp_path, suffix):
         for read in (read_image, image_size, read_mask):
             with contextlib.suppress(DefectlocError):
                 read(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_arrays_become_what_files_are_read_as(tmp_path, dtype):
+    grey = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (5, 7), dtype=dtype)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    expected = read_image(tmp_path / "grey.png")
+    np.testing.assert_array_equal(rgb_of_array(grey), expected)
+    np.testing.assert_array_equal(rgb_of_array(np.repeat(grey[..., None], 3, axis=2)), expected)
+    np.testing.assert_array_equal(rgb_of_array(np.asfortranarray(grey)[:, ::-1]), expected[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (4, 4, 4), (0, 4), (4, 0, 3), (1, 4, 4, 3)])
+def test_arrays_of_other_shapes_are_refused(shape):
+    with pytest.raises(DefectlocError, match="give an array"):
+        rgb_of_array(np.zeros(shape, np.uint8))

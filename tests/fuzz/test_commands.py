@@ -306,7 +306,9 @@ def test_configuration_keys(world, commands, monkeypatch, name, chunk):
         key, _, value = case.partition("=")
         before, folders = lasting(), set(OUTPUTS.glob("part/fold*"))
         with monkeypatch.context() as patch:
-            if name in ("benchmark", "fetch") or (any(part in key for part in COSTLY) and _is_large(value)):
+            costly = any(part in key for part in COSTLY) and _is_large(value)
+            # What is watched is watched until somebody stops it.
+            if name in ("benchmark", "fetch") or key == "watch" or costly:
                 patch.setattr(checks, "typed", validated)
             outcome = commands.through_hydra(name, *base, case)
         if "_ValidError" in outcome.err:

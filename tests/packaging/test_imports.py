@@ -48,10 +48,20 @@ def place_of(name: str) -> str:
     return "base" if name in BASE else "commands"
 
 
+def for_types_only(tree: ast.AST) -> set[ast.AST]:
+    """The imports below `if TYPE_CHECKING:`, which no interpreter carries out."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    return {inner for block in blocks for inner in ast.walk(block)}
+
+
 def imports_of(tree: ast.AST) -> set[str]:
     """The modules of defectloc that a module imports, by dotted name."""
     found = set()
+    # The face of the library alone names the types of what it loads late.
+    left_out = for_types_only(tree) if tree is MODULES["__init__"] else set()
     for node in ast.walk(tree):
+        if node in left_out:
+            continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "defectloc":
             inner = node.module.removeprefix("defectloc").lstrip(".")
             for alias in node.names:

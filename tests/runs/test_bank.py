@@ -10,7 +10,7 @@ import pytest
 
 from defectloc.config import StoredDtype, TrainSettings
 from defectloc.localization.maps import Grid
-from defectloc.runs.bank import product_of
+from defectloc.runs.bank import NOVELTY, load_novelty, product_of
 from defectloc.runs.directory import Run
 from tests.conftest import MEMORY, last_localization
 
@@ -27,6 +27,10 @@ def test_maps_boxes_and_store(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["localization"].startswith("memory-")
     maps = Run.open(folder).maps("memory")
+    assert NOVELTY in maps.product.note["files"]
+    novelty = load_novelty(maps.folder)
+    assert novelty is not None
+    assert novelty.limit > 0
     predicted = pd.read_csv(folder / "predictions.csv")
     assert list(maps.cells) == list(predicted["path"])
     assert maps.grid == Grid(8.0, 3.5)

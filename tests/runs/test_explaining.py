@@ -1,6 +1,7 @@
 """`python -m defectloc.explain` by the real command line."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from defectloc.attribution import explainer
 from defectloc.data.images import read_image
 from defectloc.runs import explaining
 from defectloc.runs.directory import Run
+from defectloc.runs.explained_run import verdict
+from defectloc.runs.prediction import UNLIKE
 from defectloc.runs.predictor import Predictor
 from tests.conftest import FEW, files_below, write_image
 
@@ -223,3 +226,13 @@ def test_a_network_of_torchvision(command, tmp_path):
         assert (np.diff(file["probabilities"][:3]) <= 0).all()
         assert file["maps"].shape == (6, 7, 7)
     assert len(list((folder / "single").iterdir())) == 6
+
+
+def test_what_is_unlike_the_training_photographs_is_called_so():
+    found = SimpleNamespace(score=9.0, predicted=1, verdict=UNLIKE, unlike_training=True)
+    decision = SimpleNamespace(probability=lambda score: np.array(0.75))
+    predictor = SimpleNamespace(predict=lambda image: found, decision=decision)
+    judged = verdict(predictor, np.zeros((4, 4, 3), np.uint8))
+    assert judged.sentence == "unlike the training photographs"
+    assert judged.prediction.probabilities.tolist() == [0.25, 0.75]
+    assert not judged.is_review

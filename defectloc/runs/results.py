@@ -1,0 +1,224 @@
+"""The result files of `predict`, which grow image by image; those that are not finished have `partial` in their name.
+
+A prediction is in the result once its record in `predictions` is whole. Boxes are written before it, so that what a
+killed process has left of them is what has no record, at the end.
+"""
+
+import contextlib
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from defectloc.config import ResultFormat
+from defectloc.errors import DefectlocError
+from defectloc.files import read_json, refusal
+from defectloc.localization.boxes import COLUMNS as BOX_COLUMNS
+from defectloc.runs.coco_results import write_coco
+from defectloc.runs.journal import Journal, records
+from defectloc.runs.name_index import NameIndex
+from defectloc.runs.prediction import Prediction
+from defectloc.runs.result_rows import COLUMNS, box_rows, csv_text, json_object, row
+from defectloc.runs.tables import write_json
+
+IDENTITY = "predict.json"
+# A name of a file and its prediction.
+Named = tuple[str, Prediction]
+
+
+class Results(ABC):
+    """The result in a folder: a table of images, `done` by name, and how many are of which kind.
+
+    As a context it is open for more. Without `finish` the files stay partial, to be resumed.
+    """
+
+    main: str
+    others: Sequence[str] = ()
+
+    def __init__(self, output: Path, identity: dict[str, Any], resume: bool) -> None:
+        """`identity` is plain content that says what the result is of.
+
+        Raises DefectlocError where what is resumed is of something else, or not as it was written.
+        """
+        self.output, self.done = output, NameIndex()
+        self.n_images = self.n_predicted = self.n_unlike = 0
+        try:
+            written = self._taken_up(identity) if resume else None
+            if written is None:
+                self._partial(self.main).unlink(missing_ok=True)
+            self._journals = {name: Journal(self._partial(name), (written or {}).get(name, 0)) for name in self._names}
+        except OSError as error:
+            raise refusal(error, output) from error
+        if written is None:
+            self._begin()
+            # Once the older result is out of the way, so that it cannot pass as one of this identity.
+            write_json(output / IDENTITY, identity)
+
+    def __enter__(self) -> "Results":
+        """Give the result itself."""
+        return self
+
+    def __exit__(self, *of_error: Any) -> None:
+        """Bring all to the disk."""
+        with contextlib.ExitStack() as stack:
+            for journal in self._journals.values():
+                stack.push(journal)
+
+    @property
+    def path(self) -> Path:
+        """Give the finished table of images."""
+        return self.output / self.main
+
+    @property
+    def _names(self) -> list[str]:
+        """List the files in the order in which they are written."""
+        return [*self.others, self.main]
+
+    def _partial(self, name: str) -> Path:
+        path = self.output / name
+        return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+    def _taken_up(self, identity: dict[str, Any]) -> dict[str, int] | None:
+        """Read what is there, as `_read` does, and make partial files of it; None where there is nothing.
+
+        An unfinished result is newer than a finished one. What cannot be gone on with stays as it is.
+        """
+        partial = self._partial(self.main)
+        files = {self.main: partial if partial.exists() else self.path}
+        if not files[self.main].exists():
+            return None
+        for name in self.others:
+            # A process may have been killed between renaming these and renaming the table of images.
+            is_partial = partial.exists() and self._partial(name).exists()
+            files[name] = self._partial(name) if is_partial else self.output / name
+        found = read_json(self.output / IDENTITY)
+        if found is None or any(found.get(key) != value for key, value in identity.items()):
+            raise DefectlocError(
+                f"output={self.output} holds predictions of other images, another run or another of its settings; "
+                "choose another output, or resume=false to replace them."
+            )
+        try:
+            written = self._read(files)
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise DefectlocError(
+                f"the predictions in output={self.output} cannot be resumed ({error}); resume=false replaces them."
+            ) from error
+        if written is not None:
+            self._make_partial(files)
+        return written
+
+    def _make_partial(self, files: dict[str, Path]) -> None:
+        for name in self.others:
+            if files[name] != self._partial(name):
+                # What is left of another start must not be taken for its boxes.
+                self._partial(name).unlink(missing_ok=True)
+        for name, path in files.items():
+            path.replace(self._partial(name))
+
+    def add(self, batch: Iterable[Named]) -> None:
+        """Append predictions."""
+        named = list(batch)
+        self._write(named)
+        for name, found in named:
+            self._count(name, found.predicted == 1, found.unlike_training is True)
+
+    def _count(self, name: str, predicted: bool, unlike: bool) -> None:
+        if not self.done.add(name):
+            raise ValueError(f"{name} stands in it twice")
+        self.n_images += 1
+        # An image unlike all others is neither a good part nor a defective one.
+        self.n_predicted += predicted and not unlike
+        self.n_unlike += unlike
+
+    def finish(self) -> None:
+        """Give the files, closed before, their names, the table of images last."""
+        try:
+            for name in self._names:
+                self._partial(name).replace(self.output / name)
+        except OSError as error:
+            raise refusal(error, self.output) from error
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Write what stands before the first image."""
+
+    @abstractmethod
+    def _write(self, named: list[Named]) -> None:
+        """Append predictions, the table of images last."""
+
+    @abstractmethod
+    def _read(self, files: dict[str, Path]) -> dict[str, int] | None:
+        """Count the predictions in files by name; gives the bytes of each that are theirs, None without a head."""
+
+
+class CsvResults(Results):
+    """`predictions.csv`, a row per image, and `boxes.csv`, a row per box."""
+
+    main, others = "predictions.csv", ("boxes.csv",)
+
+    def _begin(self) -> None:
+        self._journals["boxes.csv"].write(csv_text([["path", *BOX_COLUMNS]]))
+        self._journals[self.main].write(csv_text([COLUMNS]))
+
+    def _write(self, named: list[Named]) -> None:
+        boxes = [[name, *box.values()] for name, found in named for box in box_rows(found)]
+        self._journals["boxes.csv"].write(csv_text(boxes))
+        self._journals[self.main].write(csv_text([row(name, found).values() for name, found in named]))
+
+    def _read(self, files: dict[str, Path]) -> dict[str, int] | None:
+        end, n_boxes = 0, 0
+        for number, (text, at) in enumerate(records(files[self.main], quoted=True)):
+            values = next(csv.reader(io.StringIO(text, newline="")))
+            if len(values) != len(COLUMNS) or (number == 0) != (values == COLUMNS):
+                raise ValueError(f"record {number} of {self.main} has other columns")
+            if number:
+                found = dict(zip(COLUMNS, values, strict=True))
+                self._count(found["path"], found["predicted"] == "1", found["unlike_training"] == "1")
+                n_boxes += int(found["n_boxes"])
+            end = at
+        if end == 0:
+            return None
+        ends = [at for _, (_, at) in zip(range(n_boxes + 1), records(files["boxes.csv"], True), strict=False)]
+        if len(ends) <= n_boxes:
+            raise ValueError("boxes.csv lacks some boxes")
+        return {self.main: end, "boxes.csv": ends[-1]}
+
+
+class JsonResults(Results):
+    """`predictions.jsonl`: a JSON object per line and image, its boxes inside."""
+
+    main = "predictions.jsonl"
+
+    def _begin(self) -> None:
+        pass
+
+    def _write(self, named: list[Named]) -> None:
+        lines = [json.dumps(json_object(name, found), ensure_ascii=False, allow_nan=False) for name, found in named]
+        self._journals[self.main].write("".join(f"{line}\n" for line in lines))
+
+    def _read(self, files: dict[str, Path]) -> dict[str, int] | None:
+        end = 0
+        for text, at in records(files[self.main], quoted=False):
+            found = json.loads(text)
+            self._count(found["path"], found["predicted"] == 1, found["unlike_training"] == 1)
+            end = at
+        return {self.main: end}
+
+
+class CocoResults(JsonResults):
+    """The same, and made of it at the end a list of COCO results with the images that it is of."""
+
+    def finish(self) -> None:
+        """Write the COCO files from the lines, then give these their name."""
+        write_coco(self._partial(self.main), self.output)
+        super().finish()
+
+
+FORMATS: dict[ResultFormat, type[Results]] = {
+    ResultFormat.csv: CsvResults,
+    ResultFormat.jsonl: JsonResults,
+    ResultFormat.coco: CocoResults,
+}
