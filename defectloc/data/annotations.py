@@ -71,7 +71,7 @@ def marked_cells(shares: NDArray[np.floating]) -> NDArray[np.int8]:
 
 def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the share of each cell of a grid `shape` (h, w) that a mask `(H, W)` covers."""
-    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
 def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:

@@ -59,6 +59,9 @@ def options():
                 # `explain` takes published networks, the others those to be fitted.
                 if group == "model" and (path.stem == "torchvision") != (command == "explain"):
                     continue
+                # `benchmark` measures the fit that this leaves out.
+                if command == "benchmark" and (group, path.stem) == ("training", "none"):
+                    continue
                 yield command, f"{group}={path.stem}"
 
 

@@ -148,7 +148,7 @@ def test_captions_are_the_verdicts_of_predict(command, fused, monkeypatch):
     predictor = Predictor(run, "cpu")
     threshold = predictor.decision.threshold.probability
     for image in images:
-        (expected,) = predictor.predict_arrays([read_image(Path(run.record["root"]) / image.path)])
+        (expected,) = predictor.predict([read_image(Path(run.record["root"]) / image.path)])
         assert image.verdict == predictor.decision.describe(expected.probability, expected.verdict)
         assert image.verdict.startswith(f"{expected.verdict}, p = ")
         assert ("threshold" in image.verdict) == (threshold != 0.5)

@@ -27,7 +27,7 @@ def test_without_a_labelled_defect_good_images_decide(alone):
     assert not list(alone.glob("maps/cam-*"))
     assert pd.read_csv(alone / "predictions.csv")["log_odds"].isna().all()
     decision = json.loads((last_localization(alone) / "decision.json").read_text())
-    assert "good validation images" in decision["scale"]["sentence"]
+    assert "good validation images" in decision["weights"]["sentence"]
     assert metrics["class_network"] is None
 
 
