@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(RUN) defectloc.train data=elpv subset=mono fold=0 data.limit=240
 
 test: lint
-	$(RUN) pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(RUN) pytest -m "not slow" --numprocesses 2 --dist worksteal
 
 test-slow: $(VENV)/.cluster $(VENV)/.browser
 	$(RUN) pytest -m slow

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from defectloc.data import synthetic as synthetic_images
@@ -131,10 +132,23 @@ def train(folder: Path, *arguments: str) -> Path:
     return folder / "outputs"
 
 
+def trained_once(tmp_path_factory, name: str, *arguments: str) -> Path:
+    """Give the outputs of a fit that all worker processes share; the first that asks makes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "whole").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            train(folder, *arguments)
+            (folder / "whole").touch()
+    return folder / "outputs"
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """The outputs of two finished folds with class activation maps."""
-    return train(tmp_path_factory.mktemp("finished"), "-m", *SYNTHETIC, "fold=0,1")
+    """The outputs of two finished folds with class activation maps; not to be changed."""
+    return trained_once(tmp_path_factory, "finished", "-m", *SYNTHETIC, "fold=0,1")
 
 
 def _copied(outputs: Path, folder: Path) -> Path:
@@ -146,7 +160,7 @@ def _copied(outputs: Path, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory) -> Path:
     """The outputs of a finished fold with all three maps; not to be changed."""
-    return train(tmp_path_factory.mktemp("fitted"), *FUSION)
+    return trained_once(tmp_path_factory, "fitted", *FUSION)
 
 
 @pytest.fixture
@@ -158,7 +172,7 @@ def fused(fitted, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def unlabelled(tmp_path_factory) -> Path:
     """The outputs of a run without any defective training image; not to be changed."""
-    return train(tmp_path_factory.mktemp("unlabelled"), *WITHOUT_DEFECTS)
+    return trained_once(tmp_path_factory, "unlabelled", *WITHOUT_DEFECTS)
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_two_ways_to_start_are_one(tmp_path):
     assert "fold: 3" in texts[0]
 
 
+@pytest.mark.slow
 def test_traceback_on_request(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "defectloc.train", "subset=pill", "data.root=nowhere"],

@@ -53,6 +53,7 @@ def test_stored_views_are_chosen_as_streamed_ones(synthetic):
             np.testing.assert_array_equal(dataset[epoch, index][0], streamed[epoch, index][0])
 
 
+@pytest.mark.slow
 def test_stored_fit_equals_a_streamed_one(command):
     assert "in 4 views" in command("train", *FLIPS).err
     images = {path.parent.name: 0 for path in Path("outputs/.features").glob("*/*.npy")}

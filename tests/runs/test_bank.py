@@ -75,6 +75,7 @@ def test_the_type_of_what_is_stored_is_part_of_a_bank_whose_fit_streams():
     assert len(names) == 2
 
 
+@pytest.mark.slow
 def test_streamed_as_stored(folder, command):
     stored = Run.open(folder).maps("memory").cells
     assert command("train", *MEMORY, "features.cache=false", "outputs=streamed").code == 0

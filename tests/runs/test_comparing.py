@@ -49,6 +49,7 @@ def test_compared_methods(run, explain):
     assert {p: p.stat().st_mtime_ns for p in (folder / "maps").rglob("*") if p.is_file()} == files
 
 
+@pytest.mark.slow
 def test_a_comparison_of_fewer_images_by_gradient_methods(run, explain):
     """What all methods are compared on is then what the others explain."""
     explain(*BUDGETS, "comparison.methods=[gradcam,rise]", "comparison.images=1")
@@ -82,6 +83,7 @@ def test_a_comparison_without_masks_leaves_their_scores_open(run, explain):
     assert "–" in (run.folder / "explain" / "comparison.md").read_text()
 
 
+@pytest.mark.slow
 def test_ignored_pixels_count_for_no_score_of_a_comparison(run, explain, tmp_path):
     mask = np.zeros((64, 64), np.uint8)
     mask[:, :32] = 255

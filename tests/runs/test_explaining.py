@@ -97,6 +97,7 @@ def test_a_break_keeps_what_is_finished(run, explain, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_pictures_of_other_targets_and_seeds_do_not_mix(run, explain):
     explain("method=gradcam", "n=2")
     explain("method=gradcam", "n=2", "target=good")

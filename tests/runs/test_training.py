@@ -156,6 +156,7 @@ def test_killed_fit_resumes_to_the_same_result(command, tmp_path):
     assert results(folder_of(Path("killed"))) == results(folder_of(Path("undisturbed")))
 
 
+@pytest.mark.slow
 def test_terminated_fit_does_not_look_like_success():
     arguments = [*SYNTHETIC, *SMALL_NET, "training.epochs=200"]
     child = subprocess.Popen([sys.executable, "-m", "defectloc.train", *arguments], stderr=subprocess.DEVNULL)
@@ -164,6 +165,7 @@ def test_terminated_fit_does_not_look_like_success():
     assert child.wait() == 143
 
 
+@pytest.mark.slow
 def test_fit_killed_before_its_results_were_written_is_taken_over(command, tmp_path):
     """The last epoch is there, the checkpoint or the record is not."""
     arguments = [*SYNTHETIC, *SMALL_NET, "training.epochs=2"]
@@ -181,6 +183,7 @@ def test_fit_killed_before_its_results_were_written_is_taken_over(command, tmp_p
     assert torch.equal(fitted["head.weight"], learnt["classifier.head.weight"])
 
 
+@pytest.mark.slow
 def test_two_jobs_with_the_same_configuration(finished, tmp_path):
     """Both find the fold busy and say so; then one fits and the other takes what it finds."""
     folder = tmp_path / "outputs" / "pill" / folder_of(finished).name
@@ -202,6 +205,7 @@ def test_two_jobs_with_the_same_configuration(finished, tmp_path):
     assert (folder / "model.ckpt").stat().st_mtime_ns == written.st_mtime_ns
 
 
+@pytest.mark.slow
 def test_streamed_fit_equals_a_stored_one(command):
     # Without batch statistics, which on maps of one cell amplify every rounding.
     assert command("train", *SYNTHETIC, "features.dtype=float32").code == 0
@@ -219,6 +223,7 @@ def test_batch_statistics_of_the_tail_are_learnt_and_those_of_the_trunk_are_not(
     assert state["layer3.0.bn1.running_mean"].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_fit_from_the_first_layer_on(command):
     """Nothing is frozen then, and what is stored are the images."""
     arguments = [*SYNTHETIC, "model.trainable_from=conv1_1", "training.epochs=1", "data.limit=20", "n_folds=2"]
