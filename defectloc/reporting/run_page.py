@@ -82,7 +82,7 @@ def render_run(content: Content) -> str:
         content.key,
         "run.js",
         title=f"{metrics['subset']}, fold {metrics['fold']}",
-        introduction=run_words.introduction(metrics, content.class_counts, content.settings),
+        introduction=run_words.introduction(metrics, content.class_counts, content.settings, content.decision),
         numbers=run_words.numbers(metrics, decision),
         intervals_note=run_words.INTERVALS,
         points=points,

@@ -58,13 +58,18 @@ MEANINGS = {
 
 
 def introduction(
-    metrics: Mapping[str, Any], class_counts: Mapping[str, tuple[int, int]], settings: Mapping[str, Any]
+    metrics: Mapping[str, Any],
+    class_counts: Mapping[str, tuple[int, int]],
+    settings: Mapping[str, Any],
+    decision: Decision,
 ) -> list[str]:
     """Say what was trained on what, and what the numbers are of."""
     of_map, of_decision = (MAPS.get(str(settings.get(k)), "–") for k in ("localization.map", "decision.score"))
     how = f"heat map by {of_map}, decision by {of_decision}"
     if of_map == of_decision:
         how = f"heat map and decision by {of_map}"
+        if decision.weights.of_map and decision.weights.of_class:
+            how = f"heat map by {of_map}, decision by that map and the class network"
     network = f"{settings.get('model.name')}, {settings.get('data.image_size')} px"
     fitted = (
         f"A model ({network}; {how}) learned from {_split('train', class_counts)} of "
