@@ -17,8 +17,9 @@ from defectloc.files import atomic
 # Levels of a trunk `(n, C_i, h_i, w_i)`.
 Arrays = Sequence[np.ndarray]
 
-# Median distances of validation images: beyond so many an image is unlike the training photographs.
-LIMIT = 1.5
+# Beyond so many median distances of validation images, and so many of their largest distance, an image is unlike the
+# training photographs. The second keeps sets whose photographs differ much from being marked.
+LIMIT, LIMIT_OF_LARGEST = 1.5, 1.1
 # Share of a channel's mean below which values differ on a linear scale, above it on a logarithmic one; and the least
 # such mean, for channels that are silent on good parts.
 LINEAR, SMALLEST = 0.01, 1e-3
@@ -43,7 +44,7 @@ class Novelty:
 
     @classmethod
     def fit(cls, good: NDArray, training: NDArray, validation: NDArray) -> "Novelty":
-        """Keep the training photographs, and set the limit at `LIMIT` median distances of the validation split.
+        """Keep the training photographs, and set the limit by the distances of the validation split.
 
         All are `mean_patches` `(n, C)`: of good training images, of all training images, and of validation images.
         """
@@ -55,8 +56,9 @@ class Novelty:
         scale = cls(unit, scaled.mean(0), sd, empty, one)
         kept = np.unique(np.linspace(0, len(training) - 1, min(len(training), MOST_KEPT)).round().astype(np.intp))
         novelty = cls(unit, scale.mean, sd, scale.scaled(training[kept]), one)
+        distances = novelty.of_means(validation)
         # A single training photograph may be the validation split's as well.
-        limit = max(LIMIT * float(np.median(novelty.of_means(validation))), 1e-6)
+        limit = max(LIMIT * float(np.median(distances)), LIMIT_OF_LARGEST * float(distances.max()), 1e-6)
         return cls(unit, scale.mean, sd, novelty.known, np.array(limit))
 
     def scaled(self, means: NDArray) -> NDArray[np.float32]:

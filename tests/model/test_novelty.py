@@ -85,3 +85,11 @@ def test_one_photograph_alone():
     means = mean_patches([images(1, 0)])
     novelty = Novelty.fit(means, means, means)
     assert np.isfinite(novelty.of_means(mean_patches([images(2, 1)]))).all()
+
+
+def test_no_validation_image_is_unlike():
+    rng = np.random.default_rng(0)
+    # A few photographs far from the others.
+    means = np.exp(rng.normal(size=(60, 32)) * rng.choice([0.1, 1.0], (60, 1), p=[0.8, 0.2]))
+    novelty = Novelty.fit(means[:40], means[:40], means[40:])
+    assert novelty.of_means(means[40:]).max() < 1
