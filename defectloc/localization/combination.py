@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 
 from defectloc.errors import DefectlocError
+from defectloc.localization.scores import top_k_mean
 
 # Weights of the log-odds and of the distances, in standard deviations of good patches, and how far each choice is from
 # the one that few defective images leave, in powers of two.
@@ -19,8 +20,6 @@ FEWEST = 5
 # What a power of two must gain in image AUROC, over the number of defective images that show it.
 PRIOR = 0.1
 TOO_LITTLE = "Patch head and memory bank count alike: there are too few defective images to choose by."
-# Patches whose mean is the score of an image.
-TOP = 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Combination:
             return cls(head, bank, mean, sd, TOO_LITTLE)
         gains = []
         for a, b, far in CHOICES:
-            scores = _scores(a * first + b * second)
+            scores = top_k_mean(a * first + b * second)
             within = [roc_auc_score(truth[part == fold], scores[part == fold]) for fold in usable]
             gains.append(float(np.mean(within)) - PRIOR * far / int(truth.sum()))
         head, bank, _ = CHOICES[int(np.argmax(gains))]
@@ -85,10 +84,6 @@ class Combination:
         """Return the combined maps `(N, h, w)` of a head's log-odds and a bank's distances, each `(N, h, w)`."""
         standardised = (_maps(distances) - self.mean) / self.sd
         return (self.head_weight * _maps(log_odds) + self.bank_weight * standardised).astype(np.float32)
-
-    def score(self, maps: NDArray) -> NDArray[np.float64]:
-        """Return the score `(N,)` of combined maps `(N, h, w)`: the mean of their `TOP` largest values."""
-        return _scores(_maps(maps))
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as plain values."""
@@ -109,7 +104,3 @@ def _maps(values: NDArray) -> NDArray[np.float64]:
     if maps.ndim != 3 or not np.isfinite(maps).all():
         raise DefectlocError(f"maps must be finite and of shape (N, h, w), not {maps.shape}.")
     return maps
-
-
-def _scores(maps: NDArray) -> NDArray[np.float64]:
-    return np.sort(maps.reshape(len(maps), -1), axis=1)[:, -TOP:].mean(1)

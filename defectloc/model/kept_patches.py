@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 # Standard deviations of good patches beyond which a feature says no more.
 CLAMP = 8.0
+# The label of a patch of which nothing is known.
+UNKNOWN = -2
 # Images at a time, where they are read or labelled.
 READ = 8
 
@@ -22,7 +24,7 @@ class KeptPatches:
 
     # Distances `(n, P)` in standard deviations, where they label the patches.
     unusual: torch.Tensor | None = None
-    # Labels `(n, P)` that a person has given, -2 where none.
+    # Labels `(n, P)` that a person has given, `UNKNOWN` where none.
     known: torch.Tensor | None = None
 
     def draw(self, values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from defectloc.model.kept_patches import READ, KeptPatches, read
+from defectloc.model.kept_patches import READ, UNKNOWN, KeptPatches, read
 
 # Of fewer defective images none can be left out.
 FEWEST_SPLIT = 2
@@ -155,7 +155,7 @@ def _with_known(labels: torch.Tensor | None, known: torch.Tensor, n_members: int
     """Put the labels `(n, P)` that a person has given before those of each member, `(M, n, P)` (see `_labels`)."""
     if labels is None:
         labels = torch.full((n_members, *known.shape), -1, dtype=torch.int8, device=known.device)
-    return torch.where(known > -2, known, labels)
+    return torch.where(known != UNKNOWN, known, labels)
 
 
 def _of(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -117,7 +117,7 @@ class Localization:
         product = self.products["fusion"]
         validation = rows_of(self.run.images(), "validation").merge(read_shortcut_table(product), on="path")
         found = validation[(validation["label"] == 1) & (validation["log_odds"] > 0)]
-        n_found, n_retained = product.note.get("training_counts", (0, 0))
+        n_found, n_retained = product.note["training_counts"]
         n_found, n_retained = n_found + len(found), n_retained + int((found["retained_log_odds"] > 0).sum())
         share = n_retained / n_found if n_found else None
         if not is_suspicious({"n_found": n_found, "retained_share": share}, self.bank_auroc()):

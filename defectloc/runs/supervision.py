@@ -13,10 +13,8 @@ from defectloc.data.images import image_size
 from defectloc.data.masks import read_defect_mask
 from defectloc.errors import DefectlocError
 from defectloc.files import digest, digest_of
+from defectloc.model.kept_patches import UNKNOWN
 from defectloc.runs.fold import Fold
-
-# A cell of which nothing is known.
-UNKNOWN = -2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 
 from defectloc.errors import DefectlocError
 from defectloc.localization.combination import Combination
+from defectloc.localization.scores import top_k_mean
 
 LABELS, FOLDS = np.tile([0, 0, 1, 1], 3), np.repeat([0, 1, 2], 4)
 
@@ -58,7 +59,7 @@ def test_the_map_is_the_weighted_sum_of_log_odds_and_standardised_distances():
     found = combination.apply(log_odds, distances)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, log_odds + 0.5 * (10 - 2) / 4)
-    assert combination.score(found).tolist() == [17.0 + 1.0]
+    assert top_k_mean(found).tolist() == [17.0 + 1.0]
 
 
 def test_equal_distances_on_good_images_do_not_divide_by_zero():
