@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from defectloc.errors import DefectlocError
 
+# Label Studio's kinds of region that are read, and those that would otherwise be lost without a word.
+READ = ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
+NOT_READ = ("brushlabels", "ellipselabels", "keypointlabels", "brush", "ellipse", "keypoint")
 # Pixels by which rounding may put a corner beyond the image's edge.
 SLACK = 1.0
 
@@ -135,7 +138,7 @@ def _common_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
 
 def _check(region: Region, size: tuple[int, int], name: str, path: Path) -> None:
     corners, (height, width) = region.corners, size
-    fits = corners.ndim == 2 and np.isfinite(corners).all() and corners.min() >= -SLACK
+    fits = corners.shape[1:] == (2,) and len(corners) > 1 and np.isfinite(corners).all() and corners.min() >= -SLACK
     if not fits or (corners.max(0) > np.array([width, height]) + SLACK).any():
         raise DefectlocError(
             f"data.annotations={path}: a region lies beyond the image {name} of {width} x {height} px."
@@ -155,7 +158,7 @@ def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[str, Annotated]
         for number, image in images.items():
             size = int(image["height"]), int(image["width"])
             yield str(image["file_name"]), Annotated(size, tuple(regions[number]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DefectlocError(f"data.annotations={path} is no COCO data set ({error!r}).") from error
 
 
@@ -185,13 +188,21 @@ def _label_studio(content: list[dict[str, Any]], path: Path) -> Iterator[tuple[s
                 for annotation in task.get("annotations", [])
                 if not annotation.get("was_cancelled")
                 for result in annotation["result"]
-                if result.get("type") in ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
+                if _is_region(result, name, path)
             ]
             if results:
                 size = int(results[0]["original_height"]), int(results[0]["original_width"])
                 yield name, Annotated(size, tuple(_label_studio_region(each, size, name, path) for each in results))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DefectlocError(f"data.annotations={path} is no Label Studio export ({error!r}).") from error
+
+
+def _is_region(result: dict[str, Any], name: str, path: Path) -> bool:
+    if result.get("type") in NOT_READ:
+        raise DefectlocError(
+            f"data.annotations={path}: '{result['type']}' of {name} is not read; draw boxes or polygons."
+        )
+    return result.get("type") in READ
 
 
 def _label_studio_region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path) -> Region:
