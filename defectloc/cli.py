@@ -6,22 +6,24 @@ import importlib
 import os
 import re
 import sys
-import time
+import traceback
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from defectloc import __version__, checks, config, usage
+from defectloc import __version__, checks, config, launchers, usage
 from defectloc.arguments import flags_first, quote_paths
-from defectloc.errors import DefectlocError
+from defectloc.errors import DefectlocError, InterruptedJobError, SweepError
+from defectloc.preemption import REQUEUE, Preempted, preemptible
 
 
 def main() -> None:
@@ -49,7 +51,8 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
     # Hydra then raises instead of printing, and the sentence is made here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register()
-    started = time.time()
+    # Hydra loads its plugins with the filters of that time, and puts them back.
+    warnings.filterwarnings("ignore", message=launchers.REPLACED)
     sys.argv = [sys.argv[0], *flags_first(quote_paths(sys.argv[1:]))]
     errors: list[Exception] = []
 
@@ -60,7 +63,13 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if not isinstance(task, str):
             return task(settings)
         module, _, function = task.partition(":")
-        return getattr(importlib.import_module(module), function)(settings)
+        # From here on, since it takes a while to load torch.
+        with preemptible() if name == "train" else nullcontext():
+            run = getattr(importlib.import_module(module), function)
+            if name == "train" and HydraConfig.get().mode == RunMode.MULTIRUN:
+                noted = importlib.import_module("defectloc.runs.finished").noted
+                return noted(Path(HydraConfig.get().runtime.output_dir), settings, run)
+            return run(settings)
 
     def job(composed: DictConfig) -> Any:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -70,14 +79,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
                 # Not raised here, since Hydra would print all overrides above the sentence.
                 errors.append(error)
                 return None
-        note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
-        note.unlink(missing_ok=True)
-        try:
-            return start(composed)
-        except Exception as error:
-            overrides = " ".join(HydraConfig.get().overrides.task)
-            note.write_text(f"{overrides}: {sentence(error) or repr(error)}\n", encoding="utf-8")
-            raise
+        return _job_of_sweep(composed, start)
 
     job.__module__ = f"defectloc.{name}"  # the name Hydra gives to the job
     application = hydra.main(version_base="1.3", config_path=str(config.directory()), config_name=name)(job)
@@ -86,21 +88,58 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
             usage.show(name, [argument for argument in sys.argv[1:] if not argument.startswith("-")])
             return
-        application()
+        with preemptible() if name == "train" else nullcontext():
+            application()
         if errors:
             raise errors[0]
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Preempted as stop:
+        print(stop, file=sys.stderr)
+        raise
+    except SweepError as failed:
+        _list(failed, wants_traceback)
     except Exception as error:
         text = sentence(error)
-        notes = _failures_since(started) if "-m" in sys.argv or "--multirun" in sys.argv else []
-        listed = f"{len(notes)} of the jobs failed:\n  " + "\n  ".join(notes)
-        if notes and (wants_traceback or text is None):
-            print(listed, file=sys.stderr)
         if wants_traceback or text is None:
             raise
-        fail(listed if notes else text)
+        fail(text)
+
+
+def _job_of_sweep(composed: DictConfig, start: Callable[[DictConfig], Any]) -> Any:
+    """Run one job, and leave its sentence in its folder if it fails."""
+    launcher = HydraConfig.get().launcher
+    note = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
+    note.unlink(missing_ok=True)
+    try:
+        if "threads" in composed and composed.threads is None:
+            composed.threads = launchers.threads_of_job(launcher)
+        return start(composed)
+    except Preempted as stop:
+        if launchers.is_in_turn(launcher) or launchers.is_process_of_its_own(launcher):
+            raise
+        # To end a process of a pool would end the sweep.
+        error: Exception = InterruptedJobError(str(stop))
+    except Exception as caught:
+        error = caught
+        if sentence(error) is None and not launchers.is_in_turn(launcher):
+            # It does not go from process to process.
+            traceback.print_exc()
+    overrides = " ".join(HydraConfig.get().overrides.task)
+    note.write_text(f"{overrides}: {sentence(error) or repr(error)}\n", encoding="utf-8")
+    raise error
+
+
+def _list(failed: SweepError, wants_traceback: bool) -> None:
+    """Name the jobs that failed, and leave with exit code 2, or 75 where all were only told to stop."""
+    lines = [f"{overrides}: {sentence(error) or repr(error)}" for overrides, error in failed.failures]
+    listed = f"{len(lines)} of the jobs failed:\n  " + "\n  ".join(lines)
+    for _, error in failed.failures:
+        if wants_traceback or sentence(error) is None:
+            print(listed, file=sys.stderr)
+            raise error
+    fail(listed, REQUEUE if all(isinstance(error, InterruptedJobError) for _, error in failed.failures) else 2)
 
 
 def _refuse_additions(name: str) -> None:
@@ -112,10 +151,10 @@ def _refuse_additions(name: str) -> None:
             raise DefectlocError(f"'{key}' is not a key of this command (--help lists them).{_close_key(key)}")
 
 
-def fail(text: str) -> None:
-    """Print `text` to standard error and leave with exit code 2."""
+def fail(text: str, code: int = 2) -> None:
+    """Print `text` to standard error and leave with an exit code."""
     print(f"error: {text}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def sentence(error: BaseException) -> str | None:
@@ -183,17 +222,6 @@ def _close_key(key: str) -> str:
     known = sorted({name for schema in config.SETTINGS.values() for name in config.leaves(schema)})
     close = difflib.get_close_matches(key, known, 1)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def _failures_since(started: float) -> list[str]:
-    sweeps = Path(_typed_outputs()) / ".sweeps"
-    notes = [p for p in sweeps.glob("*/error.txt") if p.stat().st_mtime >= started - 1]
-    return [p.read_text(encoding="utf-8").strip() for p in sorted(notes, key=lambda p: p.stat().st_mtime)]
-
-
-def _typed_outputs() -> str:
-    typed = [a for a in sys.argv if a.startswith("outputs=")]
-    return str(OverridesParser.create().parse_override(typed[-1]).value()) if typed else "outputs"
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
+from defectloc import preemption
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FoldData
 from defectloc.errors import DefectlocError
@@ -165,25 +167,17 @@ class DefectClassifier(pl.LightningModule):
         return total / weight
 
 
-class StartHead(pl.Callback):
-    """Starts the head as a logistic regression, unless the fit is resumed."""
+def _start(module: DefectClassifier, data: FoldData, device: str, precision: str) -> None:
+    """Start the head as a logistic regression, unless the fit is resumed."""
 
-    def __init__(self, data: FoldData, device: str, precision: str) -> None:
-        self._data, self._device, self._precision = data, device, precision
+    def features(inputs: torch.Tensor) -> torch.Tensor:
+        # In Lightning's own steps the trunk has this precision by itself.
+        with autocast(device, precision):
+            return module.features(inputs)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning's hook."""
-        assert isinstance(pl_module, DefectClassifier)
-        module = pl_module
-
-        def features(inputs: torch.Tensor) -> torch.Tensor:
-            # In Lightning's own steps the trunk has this precision by itself.
-            with autocast(self._device, self._precision):
-                return module.features(inputs)
-
-        if not module.history:
-            weights = [float(weight) for weight in module.get_buffer("class_weights")]
-            start_head(module.classifier, self._data.ordered_dataloader(), weights, features)
+    if not module.history:
+        weights = [float(weight) for weight in module.get_buffer("class_weights")]
+        start_head(module.classifier, data.ordered_dataloader(), weights, features)
 
 
 def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, precision: str) -> None:
@@ -196,12 +190,15 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
         return
     bar = sys.stdout.isatty()
     callbacks: list[pl.Callback] = [
-        ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
+        # Lightning's own handlers, in place by then, would stop within an epoch.
+        LambdaCallback(
+            on_train_start=lambda *_: preemption.listen(), on_train_epoch_start=lambda *_: preemption.obey()
+        ),
     ]
     if module.training_config.start == "logistic":
-        callbacks.append(StartHead(data, device, precision))
-    if bar:
-        callbacks.append(TQDMProgressBar())
+        callbacks.append(LambdaCallback(on_fit_start=lambda *_: _start(module, data, device, precision)))
+    callbacks += [TQDMProgressBar()] if bar else []
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -219,11 +216,16 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
             enable_progress_bar=bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            # Within a Slurm job Lightning would take its tasks for the processes of one fit, and requeue by itself.
+            plugins=[LightningEnvironment()],
         )
         # Lightning keeps the mode it finds, and what was only evaluated so far would not update its statistics.
         module.train()
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+            with preemption.at_epoch_end():
+                trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        except preemption.Preempted:
+            raise
         except SystemExit as stop:
             # Lightning leaves with 0 after a SIGTERM, which a scheduler reads as success.
             raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from stop

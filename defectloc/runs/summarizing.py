@@ -129,6 +129,8 @@ def experiments() -> dict[str, Settings]:
     found: dict[str, Settings] = {}
     for path in sorted((directory() / "experiment").glob("*.yaml")):
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        # How its jobs are started is no setting.
+        content.pop("hydra", None)
         groups = [item for item in content.pop("defaults", []) if isinstance(item, dict)]
         # `override /model: vgg16` in the list of defaults chooses what becomes `model.name`.
         names = {key.rpartition("/")[2] + ".name": value for item in groups for key, value in item.items()}

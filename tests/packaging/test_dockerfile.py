@@ -1,4 +1,4 @@
-"""The image cannot be built in the tests, so what can go wrong with it is looked for in its Dockerfile."""
+"""To build the image takes minutes (tests/cluster), so what can go wrong is looked for in its Dockerfile first."""
 
 import fnmatch
 import re
@@ -24,10 +24,10 @@ def test_hadolint_finds_nothing():
 
 
 def test_its_list_of_requirements_is_that_of_the_project(tmp_path):
-    command = next(line for line in instructions("RUN") if line.startswith("python -c"))
+    command = next(line for line in instructions("RUN") if line.startswith("python3 -c"))
     (tmp_path / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     # The system may have no command of that name.
-    command = command.replace("python", shlex.quote(sys.executable), 1)
+    command = command.replace("python3", shlex.quote(sys.executable), 1)
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["offline"]
@@ -45,6 +45,12 @@ def test_what_it_copies_exists_and_is_not_ignored():
 
 def test_the_code_comes_after_the_dependencies():
     assert DOCKERFILE.index("pip install --no-cache-dir --requirement") < DOCKERFILE.index("COPY defectloc")
+    last = DOCKERFILE.rpartition("FROM ")[2]
+    assert last.index("COPY --from=requirements") < last.index("COPY --from=package")
+
+
+def test_its_last_stage_runs_nothing_that_could_leave_a_cache():
+    assert "\nRUN " not in DOCKERFILE.rpartition("FROM ")[2]
 
 
 def test_it_runs_the_command_as_a_user_that_is_not_root():

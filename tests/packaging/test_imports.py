@@ -22,7 +22,7 @@ ORDER = [
     "commands",
     "benchmarks",
 ]
-BASE = {"__init__", "errors", "notes", "progress", "files", "config"}
+BASE = {"__init__", "errors", "notes", "progress", "files", "config", "preemption"}
 # Installed by extras, or slow to import and used by one function.
 OPTIONAL = {"albumentations", "captum", "onnx", "shap", "skimage"}
 LONGEST = 250
@@ -127,6 +127,7 @@ def test_commands_are_not_imported_by_each_other():
         "checks",
         "usage",
         "arguments",
+        "launchers",
         "__main__",
     }
     for name in doors:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from defectloc.files import lock
+from defectloc.preemption import REQUEUE
 from defectloc.runs import directory
 from defectloc.runs.directory import Run
 from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization, two_folders
@@ -162,7 +163,7 @@ def test_terminated_fit_does_not_look_like_success():
     child = subprocess.Popen([sys.executable, "-m", "defectloc.train", *arguments], stderr=subprocess.DEVNULL)
     wait_for("outputs/pill/*/.fit/last.ckpt", child)
     child.send_signal(signal.SIGTERM)
-    assert child.wait() == 143
+    assert child.wait() == REQUEUE
 
 
 @pytest.mark.slow

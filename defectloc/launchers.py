@@ -1,0 +1,32 @@
+"""What the jobs of a sweep are told by the launcher that starts them."""
+
+import os
+from typing import Any
+
+from omegaconf import DictConfig
+
+# What Hydra warns of: the launchers of conf/hydra/launcher have the names of those that the plugins bring, and are meant
+# to replace them.
+REPLACED = r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema"
+_IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def threads_of_job(launcher: DictConfig) -> int | None:
+    """Give a job's share of the processor, so that jobs beside one another do not fight; None: all of it."""
+    jobs: Any = launcher.get("n_jobs")
+    if jobs is not None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // jobs) if jobs > 0 else 1
+    remote = (launcher.get("ray") or {}).get("remote") or {}
+    cores_of_job = launcher.get("cpus_per_task") or remote.get("num_cpus")
+    return None if cores_of_job is None else max(1, int(cores_of_job))
+
+
+def is_process_of_its_own(launcher: DictConfig) -> bool:
+    """Tell whether a job may end its process without ending others: not in turn, nor in a pool of processes."""
+    return str(launcher.get("_target_")).endswith("SlurmLauncher")
+
+
+def is_in_turn(launcher: DictConfig) -> bool:
+    """Tell whether jobs run one after the other in the process of the sweep."""
+    return launcher.get("_target_") == _IN_THIS_PROCESS

@@ -1,0 +1,86 @@
+"""A sweep around any of Hydra's launchers: finished jobs are skipped, failed ones are listed at the end."""
+
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from defectloc.config import SummarizeSettings
+from defectloc.errors import DefectlocError, SweepError
+from defectloc.runs import summarizing
+from defectloc.runs.directory import LOCALIZATION, METRICS
+from defectloc.runs.finished import Identities, is_finished
+
+
+class Sweep(Launcher):
+    """Hands the jobs of a sweep to a launcher that is set up already."""
+
+    def __init__(
+        self, launcher: Launcher, context: HydraContext, config: DictConfig, typed: Callable[[DictConfig], Any]
+    ) -> None:
+        """`typed`: turns the composed configuration of a job into its settings."""
+        self._launcher, self._context, self._config, self._typed = launcher, context, config, typed
+        self._identities = Identities()
+        self._failures: list[tuple[str, Exception]] = []
+
+    def setup(self, **_: Any) -> None:
+        """Hydra's hook."""
+
+    @property
+    def _fits(self) -> bool:
+        """Tell whether the jobs are fits; those of other commands are short, and start again."""
+        return self._config.hydra.job.name == "train"
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Start what is not finished, again and again as long as a pool of processes breaks but gets on."""
+        returns: list[JobReturn] = [JobReturn(list(o), status=JobStatus.COMPLETED) for o in job_overrides]
+        waiting = self._unfinished(job_overrides, range(len(job_overrides)))
+        if len(waiting) < len(returns):
+            print(f"skipped: {len(returns) - len(waiting)} of {len(returns)} jobs are finished", file=sys.stderr)
+        while waiting:
+            try:
+                made = self._launcher.launch([job_overrides[number] for number in waiting], initial_job_idx)
+            # Each launcher has its own error for a process of its pool that died.
+            except Exception as error:
+                left = self._unfinished(job_overrides, waiting)
+                if len(left) == len(waiting):
+                    raise
+                print(f"note: {type(error).__name__}; {len(left)} jobs are started again", file=sys.stderr)
+                waiting = left
+                continue
+            for number, each in zip(waiting, made, strict=True):
+                if each.status == JobStatus.FAILED:
+                    self._failures.append((" ".join(filter_overrides(job_overrides[number])), each._return_value))
+                else:
+                    returns[number] = each
+            break
+        return returns
+
+    def end(self) -> None:
+        """Print the table of `summarize`; raises SweepError where jobs have failed."""
+        outputs = Path(str(self._config.outputs)).expanduser()
+        if self._fits and any(outputs.glob(f"*/fold*-*/{LOCALIZATION}/*/{METRICS}")):
+            summarizing.run(SummarizeSettings(outputs=str(outputs)))
+        if self._failures:
+            raise SweepError(self._failures)
+
+    def _unfinished(self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[int]:
+        return [number for number in numbers if not (self._fits and self._is_finished(job_overrides[number]))]
+
+    def _is_finished(self, overrides: Sequence[str]) -> bool:
+        composed = copy.deepcopy(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
+        folder = Path(str(composed.hydra.sweep.dir)) / str(composed.hydra.sweep.subdir)
+        with flag_override(composed, ["readonly", "struct"], [False, False]):
+            del composed["hydra"]
+        try:
+            return is_finished(folder, self._identities.of(self._typed(composed)))
+        # The job says it, when it is started.
+        except (DefectlocError, OmegaConfBaseException):
+            return False
