@@ -64,7 +64,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
             return task(settings)
         module, _, function = task.partition(":")
         # From here on, since it takes a while to load torch.
-        with preemptible() if name == "train" else nullcontext():
+        with preemptible() if name in ("train", "tune") else nullcontext():
             run = getattr(importlib.import_module(module), function)
             if name == "train" and HydraConfig.get().mode == RunMode.MULTIRUN:
                 noted = importlib.import_module("defectloc.runs.finished").noted
@@ -88,7 +88,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
             usage.show(name, [argument for argument in sys.argv[1:] if not argument.startswith("-")])
             return
-        with preemptible() if name == "train" else nullcontext():
+        with preemptible() if name in ("train", "tune") else nullcontext():
             application()
         if errors:
             raise errors[0]

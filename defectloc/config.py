@@ -196,6 +196,9 @@ class DataConfig:
     split_seed: int = _key(42, "seed of the splits")
     validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")
     group: str | None = _key(None, "column, or regular expression on the path: photographs of one part share a fold")
+    within_fold: list[int] = _key(
+        [], "[fold, n_folds]: only the training images of that fold, to be folded again; empty: all images"
+    )
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
     annotations: str | None = _key(None, "COCO or Label Studio file: boxes and outlines that teach the patch head")
@@ -346,6 +349,26 @@ class TrainSettings(Settings):
     supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
+
+
+@dataclass
+class SearchConfig:
+    """What `python -m defectloc.tune` searches; an empty list leaves the setting as it is."""
+
+    trials: int = _key(20, "settings to try, those of an earlier start counted")
+    folds: int = _key(3, "inner folds, of the training images of the fold")
+    metric: str = _key("balanced_accuracy", "score to maximise, a key of metrics.json: its mean over the inner folds")
+    learning_rate: list[float] = _key([1e-5, 1e-3], "training.learning_rate: lowest and highest, on a log scale")
+    trainable_from: list[str] = _key(["conv5_1", "conv5_2", "conv5_3"], "model.trainable_from: layers to try")
+    class_weights: list[Any] = _key([[1.0, 1.0], [1.0, 3.0], "balanced"], "training.class_weights: values to try")
+    patch_head_steps: list[int] = _key([100, 300, 1000], "patch_head.steps: values to try")
+
+
+@dataclass
+class TuneSettings(TrainSettings):
+    """`python -m defectloc.tune`."""
+
+    search: SearchConfig = _group(SearchConfig)
 
 
 @dataclass
@@ -517,6 +540,7 @@ class ExplainSettings(Settings):
 
 SETTINGS: dict[str, type[Settings]] = {
     "train": TrainSettings,
+    "tune": TuneSettings,
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,

@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-# What Hydra warns of: the launchers of conf/hydra/launcher have the names of those that the plugins bring, and are meant
-# to replace them.
+# What Hydra warns of: the launchers of conf/hydra/launcher have the names of those that the plugins bring, which they
+# are meant to replace.
 REPLACED = r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema"
 _IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 

@@ -13,6 +13,7 @@ from defectloc import config
 
 COMMANDS = {
     "train": "fit one fold, predict, localise, score",
+    "tune": "search settings on inner folds",
     "localize": "boxes and scores of a finished run with other settings",
     "evaluate": "the same scores for anybody's heat maps",
     "predict": "new images by a finished run",

@@ -26,32 +26,47 @@ def test_signal_ends_with_the_code_for_another_start(number):
 
 def test_signal_within_an_epoch_waits_for_its_end(capfd):
     done = []
-    with pytest.raises(Preempted), preemptible(), at_epoch_end():
-        send(signal.SIGTERM)
-        done.append("rest of the epoch")
-        preemption.obey()
-        done.append("next epoch")
+
+    def fit():
+        with preemptible(), at_epoch_end():
+            send(signal.SIGTERM)
+            done.append("rest of the epoch")
+            preemption.obey()
+            done.append("next epoch")
+
+    with pytest.raises(Preempted):
+        fit()
     assert done == ["rest of the epoch"]
     assert "SIGTERM: stopping at the end of this epoch" in capfd.readouterr().err
 
 
 def test_signal_in_the_last_epoch_is_obeyed_after_it():
     done = []
-    with pytest.raises(Preempted), preemptible():
-        with at_epoch_end():
-            send(signal.SIGTERM)
-            done.append("rest of the epoch")
-        done.append("what follows")
+
+    def run():
+        with preemptible():
+            with at_epoch_end():
+                send(signal.SIGTERM)
+                done.append("rest of the epoch")
+            done.append("what follows")
+
+    with pytest.raises(Preempted):
+        run()
     assert done == ["rest of the epoch"]
 
 
 def test_second_signal_does_not_wait():
     done = []
-    with pytest.raises(Preempted), preemptible(), at_epoch_end():
-        send(signal.SIGUSR2)
-        done.append("after the first")
-        send(signal.SIGTERM)
-        done.append("after the second")
+
+    def fit():
+        with preemptible(), at_epoch_end():
+            send(signal.SIGUSR2)
+            done.append("after the first")
+            send(signal.SIGTERM)
+            done.append("after the second")
+
+    with pytest.raises(Preempted):
+        fit()
     assert done == ["after the first"]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
-from defectloc.data import synthetic
+from defectloc.data import splits, synthetic
 from defectloc.data.digests import Digests
 from defectloc.data.images import find_images
 from defectloc.data.masks import MaskFiles
@@ -38,7 +38,7 @@ def load(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.Data
         catalog = _with_groups(catalog, data.group)
     if data.limit is not None:
         catalog = catalogs.sample(catalog, data.limit, data.split_seed)
-    return root, catalogs.join_copies(catalog, what)
+    return root, splits.within(catalogs.join_copies(catalog, what), data)
 
 
 def _existing_root(data: DataConfig) -> Path:

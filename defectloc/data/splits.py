@@ -34,6 +34,21 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
     return part
 
 
+def within(catalog: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
+    """Leave out the test images of the fold `data.within_fold`, so that what the others choose has not seen them.
+
+    Raises DefectlocError where it is no fold.
+    """
+    if not data.within_fold:
+        return catalog
+    if data.split != "kfold":
+        raise DefectlocError(f"data.within_fold needs data.split=kfold, not {data.split}.")
+    if len(data.within_fold) != 2 or data.within_fold[1] < 2 or not 0 <= data.within_fold[0] < data.within_fold[1]:
+        raise DefectlocError(f"data.within_fold={data.within_fold} must be [fold, n_folds], for example [0,5].")
+    fold, n_folds = data.within_fold
+    return catalog[~_kfold(catalog, n_folds, fold, data.split_seed)].reset_index(drop=True)
+
+
 def _kfold(catalog: pd.DataFrame, n_folds: int, fold: int, seed: int) -> np.ndarray:
     groups = catalog["group"]
     for label, name in ((0, "good"), (1, "defective")):
