@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALL := $(RUN) pip --disable-pip-version-check install
 
-.PHONY: demo test test-slow test-all lint format
+.PHONY: demo test test-slow test-cluster test-all lint format
 
 # A fit on real photographs with real weights: about five minutes on two cores, once everything is installed.
 demo: $(VENV)/.demo
@@ -15,6 +15,10 @@ test: lint
 
 test-slow: $(VENV)/.cluster $(VENV)/.browser
 	$(RUN) pytest -m slow
+
+# What needs a launcher's package, a Slurm or buildah is skipped with a reason where that is missing.
+test-cluster: $(VENV)/.cluster
+	$(RUN) pytest -m slow -rs tests/cluster
 
 test-all:
 	$(MAKE) test
@@ -42,8 +46,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.created
 
 # Optional: tests that need these packages are skipped without them. No stamp then, so that the next run tries again.
 $(VENV)/.cluster: $(VENV)/.dev
-	@if $(INSTALL) --quiet --editable '.[cluster]'; then touch $@; else \
-		echo "The extra 'cluster' could not be installed; its tests are skipped." >&2; fi
+	@if $(INSTALL) --quiet --editable '.[cluster,ray,tune]'; then touch $@; else \
+		echo "The extras 'cluster', 'ray' and 'tune' could not be installed; their tests are skipped." >&2; fi
 
 $(VENV)/.browser: $(VENV)/.dev
 	@if $(INSTALL) --quiet --editable '.[browser]'; then touch $@; else \

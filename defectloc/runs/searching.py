@@ -146,7 +146,8 @@ def _present(settings: TuneSettings) -> Values:
         if name == RANGE:
             present[SEARCHED[name]] = min(max(value, values[0]), values[1])
         elif value in values:
-            present[SEARCHED[name]] = json.dumps(value)
+            # As it is written among the values, of which [1, 3] and [1.0, 3.0] are equal.
+            present[SEARCHED[name]] = json.dumps(values[values.index(value)])
     return present
 
 

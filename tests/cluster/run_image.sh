@@ -12,8 +12,10 @@ user=${IMAGE_USER:-1000:1000}
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
 buildah=(buildah ${STORAGE_ROOT:+--root "$STORAGE_ROOT/root" --runroot "$STORAGE_ROOT/run"})
 
-container=$("${buildah[@]}" from --pull-never "$tag")
-trap '"${buildah[@]}" rm "$container" > /dev/null' EXIT
+# One container for all commands, which cannot change it: vfs copies the whole image for each. `buildah rm` removes it.
+container=run-$(tr -c '[:alnum:]\n' - <<< "$tag")
+"${buildah[@]}" inspect --type container "$container" > /dev/null 2>&1 ||
+    "${buildah[@]}" from --pull-never --name "$container" "$tag" > /dev/null
 root=$("${buildah[@]}" mount "$container")
 settings=$("${buildah[@]}" inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' "$tag")
 mapfile -t environment < <(grep = <<< "$settings")

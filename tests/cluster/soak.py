@@ -1,10 +1,10 @@
 """SIGKILL to a random job of a running sweep, again and again; after the restart everything must be there, once.
 
-    python -m tests.cluster.soak --rounds 20
+    python -m tests.cluster.soak --rounds 5 --kills 4
 
-Each round runs a sweep of four jobs, in turn or by joblib, kills one process that is at work at a random time, and
-starts the sweep again. It compares the metrics with those of an undisturbed sweep, and counts the epochs that were
-written: one that was written is never fitted again.
+Each round runs a sweep of four jobs, in turn or by joblib, kills one process that is at work at random progress, and
+starts the sweep again, as often as it is to be killed. It then compares the metrics with those of an undisturbed sweep,
+and counts the epochs and shards that were written: what was written once is never computed again.
 """
 
 import argparse
@@ -52,6 +52,10 @@ class Written(threading.Thread):
                     self._seen.add(version)
                     counter[str(path.relative_to(self.folder))] += 1
 
+    def progress(self) -> int:
+        finished = len(list(self.folder.glob("*/fold*/metrics.json")))
+        return sum(self.epochs.values()) + sum(self.shards.values()) + finished
+
     def end(self) -> None:
         self._ended.set()
         self.join()
@@ -73,31 +77,38 @@ def processes_at_work(parent: int) -> list[int]:
     return found[1:] or found
 
 
-def one_round(folder: Path, launcher: str, fit: list[str], draw: random.Random, seconds: float, expected: dict) -> dict:
-    """Kill one process of a sweep between its start and its usual end, start it again, and describe what was found."""
+def one_round(folder: Path, launcher: str, fit: list[str], kills: int, draw: random.Random, expected: dict) -> dict:
+    """Kill one process of a sweep at random progress, start it again, kill it again, and describe what was found."""
     command = command_line(folder, *fit, *LAUNCHERS[launcher])
     environment, out = os.environ | {"OMP_NUM_THREADS": "1"}, folder / "out"
     written = Written(out)
     written.start()
-    child = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(out.glob(".sweeps/*/")) and child.poll() is None:
-        time.sleep(0.02)
-    time.sleep(draw.uniform(0, seconds))
-    victim = None
-    if child.poll() is None:
-        victim = draw.choice(processes_at_work(child.pid))
-        os.kill(victim, signal.SIGKILL)
-    done_before = len(list(out.glob("*/fold*/metrics.json")))
-    # A pool of processes that lost one of them is started again by the sweep itself.
-    codes = [child.wait()]
-    while codes[-1] != 0 and len(codes) < 4:
-        again = sweep(folder, *fit, *LAUNCHERS[launcher])
-        codes.append(again.returncode)
+    killed: list[int] = []
+    # Epochs of all jobs, a shard of features for each subset, the metrics of each job.
+    targets = sorted(draw.sample(range(len(expected) * (EPOCHS + 1) + 1), kills))
+    codes: list[int] = []
+    while (not codes or codes[-1] != 0) and len(codes) <= kills + 3:
+        child = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while targets and child.poll() is None:
+            if written.progress() < targets[0] or not list(out.glob(".sweeps/multirun.yaml")):
+                time.sleep(0.02)
+                continue
+            targets.pop(0)
+            # What comes between two things that are written is as likely as they are.
+            time.sleep(draw.uniform(0, 3))
+            if child.poll() is None:
+                killed.append(written.progress())
+                os.kill(draw.choice(processes_at_work(child.pid)), signal.SIGKILL)
+                # A pool is started again by the sweep itself, which may then be killed again.
+                time.sleep(1)
+        codes.append(child.wait())
     written.end()
     return {
         "launcher": launcher,
-        "killed": victim is not None,
-        "finished_before": done_before,
+        "killed_at": killed,
+        "of": len(expected) * (EPOCHS + 1) + 2,
         "starts": len(codes),
         "ended": codes[-1] == 0,
         "equal": metrics(folder) == expected,
@@ -110,12 +121,13 @@ def one_round(folder: Path, launcher: str, fit: list[str], draw: random.Random, 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true")
     given = parser.parse_args()
     fit = [f"training.epochs={EPOCHS}", *([] if given.whole else SHORT)]
-    draw, wrong = random.Random(given.seed), 0
+    draw, kills, wrong = random.Random(given.seed), 0, 0
     with tempfile.TemporaryDirectory() as name:
         reference = Path(name) / "reference"
         reference.mkdir()
@@ -129,12 +141,13 @@ def main() -> int:
             folder = Path(name) / f"round{number}"
             folder.mkdir()
             launcher = list(LAUNCHERS)[number % len(LAUNCHERS)]
-            found = one_round(folder, launcher, fit, draw, 0.9 * seconds, expected)
+            found = one_round(folder, launcher, fit, given.kills, draw, expected)
+            kills += len(found["killed_at"])
             print(json.dumps({"round": number} | found), flush=True)
             sound = found["ended"] and found["equal"] and not found["left_over"]
             wrong += not (sound and found["most_epochs_of_a_fit"] <= EPOCHS and found["most_writes_of_a_shard"] <= 1)
             subprocess.run(["rm", "-rf", str(folder)], check=True)
-    print(f"{given.rounds} rounds, {wrong} of them with something lost, wrong or done twice", flush=True)
+    print(f"{given.rounds} rounds, {kills} kills, {wrong} rounds with something lost, wrong or done twice", flush=True)
     return int(wrong > 0)
 
 

@@ -13,7 +13,7 @@ import pytest
 from defectloc.data.synthetic import generate
 from tests.cluster.sweeps import FIT, metrics, sweep
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Several shards of 64 images.
 DATA = ["data=synthetic", "data.n_good=300", "data.n_test_good=20", "data.n_per_type=20", "data.synthetic_size=64"]
@@ -72,10 +72,9 @@ def test_four_processes_on_one_subset_one_of_them_killed_while_it_computes_the_f
     assert metrics(together) == metrics(alone)
 
 
-def test_soak_of_two_rounds():
-    """Twenty rounds are in docs/cluster.md."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.cluster.soak", "--rounds", "2"], capture_output=True, text=True, check=False
-    )
+def test_soak_of_one_round():
+    """More of them are in docs/cluster.md."""
+    command = [sys.executable, "-m", "tests.cluster.soak", "--rounds", "1", "--kills", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 rounds, 0 of them" in done.stdout
+    assert "1 rounds, 2 kills, 0 rounds with" in done.stdout

@@ -20,7 +20,7 @@ IN_SLURM = [
     "hydra.launcher.mem_gb=1",
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def needs(plugin: str) -> None:

@@ -273,6 +273,7 @@ class _ValidError(Exception):
 COSTLY = ("epochs", "n_good", "n_per_type", "synthetic_size", "attribution.", "comparison.", "benchmark.", "workers")
 BASES = {
     "train": CLASS_MAP,
+    "tune": CLASS_MAP,
     "localize": ["run=RUN", "localization.threshold=2"],
     "evaluate": FOREIGN,
     "predict": ["run=RUN", "images=set/good", "output=new", *FAST],
@@ -308,7 +309,7 @@ def test_configuration_keys(world, commands, monkeypatch, name, chunk):
         with monkeypatch.context() as patch:
             costly = any(part in key for part in COSTLY) and _is_large(value)
             # What is watched is watched until somebody stops it.
-            if name in ("benchmark", "fetch") or key == "watch" or costly:
+            if name in ("benchmark", "fetch", "tune") or key == "watch" or costly:
                 patch.setattr(checks, "typed", validated)
             outcome = commands.through_hydra(name, *base, case)
         if "_ValidError" in outcome.err:
