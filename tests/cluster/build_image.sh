@@ -3,7 +3,8 @@
 #   sudo tests/cluster/build_image.sh TAG [--build-arg EXTRA_REQUIREMENTS=...]
 # Needs root and Debian's packages `buildah` and `debootstrap`; no daemon, no registry of images. pip installs in it with
 # the settings that it has on this machine: those of $PYTHON (default python3), and the files they name.
-# MIRROR and SUITE choose the Debian. Images lie below $STORAGE_ROOT (default: that of buildah).
+# MIRROR and SUITE choose the Debian. Images lie below $STORAGE_ROOT (default: that of buildah); STORAGE_DRIVER=vfs is for
+# machines without overlay mounts, and takes three times the space.
 set -euo pipefail
 
 tag=${1:?"usage: $0 TAG [argument of buildah build ...]"}
@@ -11,8 +12,9 @@ shift
 project=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python3}
 base=localhost/defectloc-debian
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-buildah=(buildah ${STORAGE_ROOT:+--root "$STORAGE_ROOT/root" --runroot "$STORAGE_ROOT/run"})
+export BUILDAH_ISOLATION=chroot
+buildah=(buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"}
+    ${STORAGE_ROOT:+--root "$STORAGE_ROOT/root" --runroot "$STORAGE_ROOT/run"})
 
 [ "$(id -u)" = 0 ] || { echo "$0: must be root." >&2; exit 1; }
 for program in buildah debootstrap "$python"; do
@@ -50,6 +52,6 @@ PYTHON
 volumes=()
 while read -r mount; do volumes+=(--volume "$mount"); done < "$folder/mounts"
 
-# Without a cache of layers, since vfs copies the whole image for each.
+# Without a cache of layers, which would keep each of them.
 "${buildah[@]}" build --layers=false --format docker --build-arg BASE_IMAGE="$base" "${volumes[@]}" "$@" \
     --tag "$tag" "$project"

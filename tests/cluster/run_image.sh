@@ -9,13 +9,15 @@ set -euo pipefail
 tag=$1 outputs=$(realpath "$2")
 shift 2
 user=${IMAGE_USER:-1000:1000}
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-buildah=(buildah ${STORAGE_ROOT:+--root "$STORAGE_ROOT/root" --runroot "$STORAGE_ROOT/run"})
+export BUILDAH_ISOLATION=chroot
+buildah=(buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"}
+    ${STORAGE_ROOT:+--root "$STORAGE_ROOT/root" --runroot "$STORAGE_ROOT/run"})
 
-# One container for all commands, which cannot change it: vfs copies the whole image for each. `buildah rm` removes it.
+# One container for all commands, which cannot change it. `buildah rm` removes it.
 container=run-$(tr -c '[:alnum:]\n' - <<< "$tag")
 "${buildah[@]}" inspect --type container "$container" > /dev/null 2>&1 ||
     "${buildah[@]}" from --pull-never --name "$container" "$tag" > /dev/null
+trap '"${buildah[@]}" umount "$container" > /dev/null' EXIT
 root=$("${buildah[@]}" mount "$container")
 settings=$("${buildah[@]}" inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' "$tag")
 mapfile -t environment < <(grep = <<< "$settings")

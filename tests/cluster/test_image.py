@@ -42,6 +42,7 @@ def image(tmp_path_factory):
     assert build.returncode == 0, build.stdout[-4000:] + build.stderr[-4000:]
     yield TAG
     del os.environ["STORAGE_ROOT"]
+    subprocess.run(["umount", folder / "root" / "overlay"], capture_output=True, check=False)
     # Read-only folders below would stop pytest's own cleaning.
     subprocess.run(["rm", "-rf", folder], check=True)
 
