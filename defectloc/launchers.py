@@ -1,14 +1,30 @@
 """What the jobs of a sweep are told by the launcher that starts them."""
 
+import importlib.util
 import os
 from typing import Any
 
 from omegaconf import DictConfig
 
+from defectloc.errors import DefectlocError
+
 # What Hydra warns of: the launchers of conf/hydra/launcher have the names of those that the plugins bring, which they
 # are meant to replace.
 REPLACED = r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema"
+# What stands in a launcher's class, and the extra and the package that it needs.
+_PACKAGES = {
+    ("JoblibLauncher", "cluster"): "hydra_plugins.hydra_joblib_launcher",
+    ("SlurmLauncher", "slurm"): "hydra_plugins.hydra_submitit_launcher",
+    ("RayLauncher", "ray"): "hydra_plugins.hydra_ray_launcher",
+}
 _IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def require(launcher: DictConfig) -> None:
+    """Raise DefectlocError where a launcher's package is not installed."""
+    for (word, extra), package in _PACKAGES.items():
+        if word in str(launcher.get("_target_")) and importlib.util.find_spec(package) is None:
+            raise DefectlocError(f"this launcher needs a package: pip install 'defectloc[{extra}]'.")
 
 
 def threads_of_job(launcher: DictConfig) -> int | None:

@@ -7,12 +7,15 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from defectloc import launchers
+
 
 class ResumingSweeper(BasicSweeper):
     """Hydra's own sweeper, but what is finished is skipped, and a job that fails keeps no other from its start."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's hook."""
+        """Hydra's hook; raises DefectlocError for a launcher whose package is not installed."""
+        launchers.require(config.hydra.launcher)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         # Not at the top: one that is started without -m needs neither pandas nor the images.
         sweeping, checks = (importlib.import_module(f"defectloc.{name}") for name in ("runs.sweeping", "checks"))

@@ -1,5 +1,6 @@
 """A sweep started again: what is finished is skipped, what has changed since is not."""
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -60,6 +61,17 @@ def test_threads_are_shared_between_jobs_beside_one_another():
     assert threads_of_job(OmegaConf.create({"ray": {"remote": {"num_cpus": 0.5}}})) == 1
     assert threads_of_job(OmegaConf.create({"n_jobs": -1})) == 1
     assert threads_of_job(OmegaConf.create({"_target_": "hydra.BasicLauncher"})) is None
+
+
+@pytest.mark.parametrize(("launcher", "extra"), [("joblib", "cluster"), ("submitit_slurm", "slurm"), ("ray", "ray")])
+def test_a_launcher_whose_package_is_missing_names_the_extra(command, monkeypatch, launcher, extra):
+    found = importlib.util.find_spec
+    missing = ("hydra_joblib_launcher", "hydra_submitit_launcher", "hydra_ray_launcher")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name.endswith(missing) else found(name, *rest)
+    )
+    outcome = command("train", "-m", *SYNTHETIC, f"hydra/launcher={launcher}")
+    assert outcome.sentence == f"this launcher needs a package: pip install 'defectloc[{extra}]'."
 
 
 @pytest.mark.slow
