@@ -37,7 +37,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.created
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.created
 	@echo "Installing into $(VENV): torch brings several GB of CUDA libraries, so the first time takes a while."
-	$(INSTALL) --editable '.[offline,demo,explain,dev]'
+	$(INSTALL) --editable '.[offline,demo,explain,export,openvino,dev]'
 	@touch $@ $(VENV)/.demo
 
 # Optional: tests that need these packages are skipped without them. No stamp then, so that the next run tries again.

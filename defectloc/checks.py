@@ -14,6 +14,7 @@ from defectloc.config import (
     DecisionConfig,
     EvaluateSettings,
     ExplainSettings,
+    ExportSettings,
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
@@ -48,6 +49,8 @@ def typed(config: DictConfig) -> Any:
         _check_explain(settings)
     if isinstance(settings, PredictSettings) and not 0 <= settings.settle <= MOST_SECONDS:
         raise DefectlocError(f"settle={settings.settle} must lie in [0, {MOST_SECONDS}]: seconds.")
+    if isinstance(settings, ExportSettings) and settings.compare < 0:
+        raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization)

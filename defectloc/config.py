@@ -163,6 +163,13 @@ class ResultFormat(StrEnum):
     coco = "coco"
 
 
+class ExportFormat(StrEnum):
+    """Formats of an exported model."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
 class LimeHide(StrEnum):
     """What replaces a hidden superpixel."""
 
@@ -406,6 +413,17 @@ class ReportSettings(Settings):
 
 
 @dataclass
+class ExportSettings(Settings):
+    """`python -m defectloc.export`."""
+
+    run: str = _key(MISSING, "run directory")
+    format: ExportFormat = _key(ExportFormat.onnx, "for ONNX Runtime and others, or OpenVINO's own")
+    output: str | None = _key(None, "folder for the model; null: export/<format> in the run")
+    compare: int = _key(8, "held-out images on which it is compared with the run; from 5 on with times; 0: none")
+    threads: int | None = _key(None, "processor threads of the comparison; null: all")
+
+
+@dataclass
 class CacheSettings(Settings):
     """`python -m defectloc.cache`."""
 
@@ -522,6 +540,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
     "report": ReportSettings,
+    "export": ExportSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,

@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "maps by other methods; compare them",
     "summarize": "all runs: mean and sd over folds",
     "report": "a run as one HTML page, or an index over all runs",
+    "export": "a run as a model that runs without PyTorch",
     "overview": "describe a data set before training",
     "cache": "what the feature store holds; prune",
     "benchmark": "speed, side by side",

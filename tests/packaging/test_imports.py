@@ -18,13 +18,14 @@ ORDER = [
     "attribution",
     "figures",
     "reporting",
+    "deployment",
     "runs",
     "commands",
     "benchmarks",
 ]
 BASE = {"__init__", "errors", "notes", "progress", "files", "config"}
 # Installed by extras, or slow to import and used by one function.
-OPTIONAL = {"albumentations", "captum", "onnx", "shap", "skimage"}
+OPTIONAL = {"albumentations", "captum", "onnx", "onnxruntime", "openvino", "shap", "skimage"}
 LONGEST = 250
 
 
