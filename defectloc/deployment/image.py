@@ -72,7 +72,10 @@ def _at_centres(graph: Graph, n_pixels: str, n_cells: int, size: int, grid: Grid
 
 
 def without_ignored(graph: Graph, values: str, images: str, ignored: NDArray[np.bool_]) -> str:
-    """Set the ignored pixels of maps `(N, H, W)` to each map's minimum; the mask is resized by nearest."""
+    """Set the ignored pixels of maps `(N, H, W)` to each map's minimum; the mask is resized by nearest.
+
+    As by Pillow, but for pixels whose centre lies exactly between two of the mask, which Pillow rounds either way.
+    """
     rows, columns = (
         _nearest(graph, graph.side(images, axis), n) for axis, n in zip((1, 2), ignored.shape, strict=True)
     )

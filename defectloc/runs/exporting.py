@@ -40,17 +40,24 @@ def run(settings: ExportSettings) -> Path:
     predictor = Predictor(finished, "cpu")
     runtime = str(settings.format)
     output = finished.folder / EXPORTS / runtime if settings.output is None else Path(settings.output).expanduser()
+    write(finished, predictor, runtime, output)
+    if settings.compare:
+        _compare(finished, predictor, output, settings)
+    print(f"exported: {output}")
+    return output
+
+
+def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> None:
+    """Write the model of a predictor, for 'onnx' or 'openvino'; raises DefectlocError where a package is missing."""
     parts = predictor.parts()
     about = _about(finished, predictor, parts, runtime)
-    # It binds the graph to all that model.json says, so that neither goes with another's.
+    # The digest binds the graph to all that model.json says, so that neither goes with another's.
     metadata = _metadata(parts) | {"defectloc_settings": digest_of(about)}
     built = build(parts, metadata)
+    contents = [built.model.SerializeToString()] if runtime == "onnx" else to_openvino(built, metadata)
     # No folder is whole without it, also while files are replaced.
     (output / ABOUT).unlink(missing_ok=True)
     names = list(MODEL_FILES[runtime])
-    contents = [built.model.SerializeToString()]
-    if runtime == "openvino":
-        contents = to_openvino(built, metadata)
     for name, content in zip(names, contents, strict=True):
         with atomic(output / name) as temporary:
             temporary.write_bytes(content)
@@ -61,10 +68,6 @@ def run(settings: ExportSettings) -> Path:
     if runtime == "onnx":
         write_text(output / RUNNER, Path(run_model.__file__).read_text(encoding="utf-8"))
     write_about(output, about | _of_graph(built), names)
-    if settings.compare:
-        _compare(finished, predictor, output, settings)
-    print(f"exported: {output}")
-    return output
 
 
 def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> dict[str, Any]:
