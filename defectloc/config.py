@@ -382,7 +382,7 @@ class EvaluateSettings(Settings):
 class PredictSettings(Settings):
     """`python -m defectloc.predict`."""
 
-    run: str = _key(MISSING, "run directory")
+    run: str = _key(MISSING, "run directory, or folder of an exported model")
     images: str = _key(MISSING, "an image, a folder, a pattern such as photos/**/*.png, or a list of paths (.txt)")
     output: str = _key(MISSING, "folder for tables and overlays")
     format: ResultFormat = _key(ResultFormat.csv, "tables, JSON lines, or JSON lines and COCO results")

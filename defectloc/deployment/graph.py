@@ -48,7 +48,7 @@ class Graph:
     def add(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Add a node with one output, whose name may be given."""
         output = name or f"v{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), [output], **attributes))
+        self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
     def cast(self, value: str, dtype: str, name: str | None = None) -> str:
@@ -62,7 +62,9 @@ class Graph:
     def top(self, value: str, k: str) -> str:
         """Give the `k` (a vector of one) highest of each row of values `(N, n)`, the highest first."""
         output = f"v{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node("TopK", [value, k], [output, f"{output}_at"], axis=1))
+        self._nodes.append(
+            self._onnx.helper.make_node("TopK", [value, k], [output, f"{output}_at"], name=output, axis=1)
+        )
         return output
 
     def side(self, value: str, axis: int) -> str:

@@ -147,7 +147,7 @@ def _regions(above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_touched = np.maximum(high - low, 0)
     one = np.repeat(np.arange(len(rows)), n_touched)
     other = np.arange(n_touched.sum()) + np.repeat(low + n_touched - np.cumsum(n_touched), n_touched)
-    region, before = np.arange(len(rows)), np.zeros(0)
+    region, before = np.arange(len(rows)), np.zeros(0, np.int64)
     while not np.array_equal(region, before):
         lowest, before = np.minimum(region[one], region[other]), region.copy()
         np.minimum.at(region, region[one], lowest)

@@ -40,8 +40,12 @@ def test_the_script_gives_the_predictions_of_the_run(python, fitted, synthetic, 
     folder = tmp_path / "exported"
     write(run, predictor, "onnx", folder)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    tell = "import importlib.util as u; print([u.find_spec(n) is None for n in ('torch', 'defectloc', 'cv2', 'pandas')])"
-    told = subprocess.run([python, "-c", tell], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    tell = (
+        "import importlib.util as u; print([u.find_spec(n) is None for n in ('torch', 'defectloc', 'cv2', 'pandas')])"
+    )
+    told = subprocess.run(
+        [python, "-c", tell], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "[True, True, True, True]"
     paths = sorted(synthetic.glob("pill/test/*/*.png"))
     other = tmp_path / "wide and grey.jpg"
