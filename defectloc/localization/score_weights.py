@@ -60,8 +60,8 @@ def by_labels(labels: ArrayLike, map_score: ArrayLike, log_odds: ArrayLike) -> S
 
     Both are standardised, the class network's further scaled by `OF_CLASS`, and the weights' squares penalised, so that
     few labels leave most to the map, and a score that tells nothing counts nothing (stacking, Wolpert, Neural Networks
-    1992). Neither weight is negative, and both classes weigh the same. Needs both classes. Raises DefectlocError for NaN
-    and infinities.
+    1992). Neither weight is negative, and both classes weigh the same. Needs both classes. Raises DefectlocError
+    for NaN and infinities.
     """
     truth, first = checked_scores(labels, map_score)
     _, second = checked_scores(labels, log_odds)
