@@ -198,7 +198,7 @@ class DataConfig:
     name: Source = _key(MISSING, "the source")
     root: str | None = _key(None, "folder of the data set")
     limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
-    image_size: int = _key(224, "side of the network's input in pixels, a multiple of 32")
+    image_size: Any = _key(224, "side of the network's input in pixels, or [height, width]; multiples of 32")
     split: Split = _key(Split.kfold, "kfold: all images pooled; official, given: the source's own train and test")
     split_seed: int = _key(42, "seed of the splits")
     validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from defectloc import __version__
 from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
@@ -25,7 +26,7 @@ from defectloc.runs.products import Product
 # Raised when the code changes what a class activation map holds.
 VERSION = 1
 UNFINISHED = ".fit"
-PACKAGES = ("defectloc", "torch", "torchvision", "pytorch-lightning")
+PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
 
 def fit_fold(fold: Fold, folder: Path) -> None:
@@ -63,7 +64,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "n_train": len(labels),
             "epochs": len(history),
             "seconds": seconds,
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": {"defectloc": __version__, **{name: version(name) for name in PACKAGES}},
             "files": {name: digest(folder / name) for name in written},
         },
     )
