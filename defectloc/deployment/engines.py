@@ -53,7 +53,7 @@ def _openvino(exported: Exported, names: list[str], threads: int | None) -> Engi
     structure, weights = exported.model
     model = openvino.Core().read_model(structure, weights)
     model.add_outputs(exported.about["inner_outputs"]["names"])
-    # Its default is bfloat16 on processors that have it, which moves probabilities by percents.
+    # Its default is bfloat16 on processors that have it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -41,7 +41,7 @@ class Exported:
     decision: Decision
     localizer: Localizer
     grid: Grid
-    image_size: int
+    image_size: tuple[int, int]
     scale: tuple[float, float]
     ignore_mask: Path | None
 
@@ -68,7 +68,7 @@ class Exported:
                 Decision.from_json(about["decision"]),
                 Localizer.from_json(about["localizer"]),
                 Grid(**about["grid"]),
-                int(about["image_size"]),
+                (int(about["image_size"][0]), int(about["image_size"][1])),
                 (float(about["scale"][0]), float(about["scale"][1])),
                 ignore_mask,
             )

@@ -12,12 +12,12 @@ from defectloc.deployment.graph import Graph
 from defectloc.localization.maps import Grid
 
 
-def resized(graph: Graph, images: str, size: int) -> str:
-    """Resize images `(N, H, W, 3)` uint8 to `(N, 3, size, size)` in 0..255 as `data/resize.py` does."""
-    rows, columns = (_antialiased(graph, graph.side(images, axis), size) for axis in (1, 2))
+def resized(graph: Graph, images: str, size: tuple[int, int]) -> str:
+    """Resize images `(N, H, W, 3)` uint8 to `(N, 3, *size)` in 0..255 as `data/resize.py` does."""
+    rows, columns = (_antialiased(graph, graph.side(images, axis), n) for axis, n in zip((1, 2), size, strict=True))
     # Each row of pixels as one vector, so that the first product is a single one.
     flat = graph.add("Reshape", graph.cast(images, "FLOAT"), graph.integers(0, 0, -1))
-    low = graph.add("Reshape", graph.add("MatMul", rows, flat), graph.integers(0, size, -1, 3))
+    low = graph.add("Reshape", graph.add("MatMul", rows, flat), graph.integers(0, size[0], -1, 3))
     channels_first = graph.add("Transpose", low, perm=[0, 3, 1, 2])
     return graph.add("MatMul", channels_first, graph.add("Transpose", columns, perm=[1, 0]))
 
@@ -45,11 +45,14 @@ def _triangle(graph: Graph, distances: str) -> str:
     return graph.add("Relu", graph.add("Sub", graph.constant(1.0), graph.add("Abs", distances)))
 
 
-def native(graph: Graph, cells: str, images: str, shape: tuple[int, int], size: int, grid: Grid) -> str:
-    """Give maps `(N, h, w)` in their photographs' pixels `(N, H, W)`, as `localization/maps.py` does."""
+def native(graph: Graph, cells: str, images: str, shape: tuple[int, int], size: tuple[int, int], grid: Grid) -> str:
+    """Give maps `(N, h, w)` in their photographs' pixels `(N, H, W)`, as `localization/maps.py` does.
+
+    `shape` is (h, w), `size` height and width of the network's input.
+    """
     rows, columns = (
-        _at_centres(graph, graph.side(images, axis), n_cells, size, grid)
-        for axis, n_cells in zip((1, 2), shape, strict=True)
+        _at_centres(graph, graph.side(images, axis), n_cells, side, grid)
+        for axis, n_cells, side in zip((1, 2), shape, size, strict=True)
     )
     values = graph.add("MatMul", rows, cells)
     values = graph.add("MatMul", values, graph.add("Transpose", columns, perm=[1, 0]))
@@ -58,10 +61,10 @@ def native(graph: Graph, cells: str, images: str, shape: tuple[int, int], size: 
     return graph.add("Min", graph.add("Max", values, low), high)
 
 
-def _at_centres(graph: Graph, n_pixels: str, n_cells: int, size: int, grid: Grid) -> str:
+def _at_centres(graph: Graph, n_pixels: str, n_cells: int, side: int, grid: Grid) -> str:
     """Give the weights `(n_pixels, n_cells)` of linear interpolation between the cells' centres."""
     middles = graph.add("Add", _up_to(graph, n_pixels), graph.constant(0.5))
-    scale = graph.add("Div", graph.constant(float(size)), graph.cast(n_pixels, "FLOAT"))
+    scale = graph.add("Div", graph.constant(float(side)), graph.cast(n_pixels, "FLOAT"))
     at_input = graph.add("Mul", middles, scale)
     places = graph.add(
         "Div", graph.add("Sub", at_input, graph.constant(grid.offset + 0.5)), graph.constant(grid.stride)

@@ -34,13 +34,13 @@ SCORE, CELLS, LOG_ODDS, NOVELTY = "score", "cells", "log_odds", "novelty"
 
 @dataclass(frozen=True)
 class Parts:
-    """All that a model is made of; its `kind` is that of its map.
+    """All that a model is made of; its `kind` is that of its map, its `image_size` height and width of its input.
 
     `scale` is the map's value of full colour; `ignored` `(H, W)` are pixels without a heat map, of any size.
     """
 
     classifier: Classifier
-    image_size: int
+    image_size: tuple[int, int]
     kind: str
     decision: Decision
     localizer: Localizer
@@ -148,10 +148,10 @@ def _outputs(graph: Graph, parts: Parts, score: str, cells: str, shape: tuple[in
 
 def _shapes(parts: Parts) -> dict[Level | None, tuple[int, int]]:
     """Measure (h, w) of the levels, and under None that of the class activation map, by one pass of a black image."""
-    classifier, side = parts.classifier, parts.image_size
+    classifier = parts.classifier
     levels = [*parts.levels, classifier.level]
     with torch.inference_mode():
-        black = torch.zeros(1, 3, side, side)
+        black = torch.zeros(1, 3, *parts.image_size)
         found: dict[Any, Any] = dict(classifier.levels(black, levels))
         if parts.uses_class_network:
             found[None] = classifier.channels(found[classifier.level])
@@ -160,5 +160,5 @@ def _shapes(parts: Parts) -> dict[Level | None, tuple[int, int]]:
         height, width = values.shape[2:]
         shapes[level] = int(height), int(width)
     if 0 in [n for shape in shapes.values() for n in shape]:
-        raise DefectlocError(f"photographs of {side} pixels are too small for this network.")
+        raise DefectlocError(f"{parts.image_size[0]} x {parts.image_size[1]} pixels are too few for this network.")
     return shapes

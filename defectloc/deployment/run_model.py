@@ -69,9 +69,8 @@ def native_map(about: dict[str, Any], cells: np.ndarray, size: tuple[int, int], 
     """Interpolate a map `(h, w)` to the photograph's pixels `(H, W)`; ignored ones get its minimum."""
     values = cells.astype(np.float64)
     low, high = values.min(), values.max()
-    rows, columns = (
-        _weights(n, pixels, about["image_size"], about["grid"]) for n, pixels in zip(cells.shape, size, strict=True)
-    )
+    sides = zip(cells.shape, size, about["image_size"], strict=True)
+    rows, columns = (_weights(n_cells, n_pixels, side, about["grid"]) for n_cells, n_pixels, side in sides)
     whole = np.minimum(rows @ (values - low) @ columns.T + low, high).astype(np.float32)
     if ignored is None:
         return whole
@@ -80,8 +79,8 @@ def native_map(about: dict[str, Any], cells: np.ndarray, size: tuple[int, int], 
     return np.where(mask, whole.min(), whole)
 
 
-def _weights(n_cells: int, n_pixels: int, image_size: int, grid: dict[str, float]) -> np.ndarray:
-    places = (np.arange(n_pixels) + 0.5) * image_size / n_pixels - 0.5
+def _weights(n_cells: int, n_pixels: int, side: int, grid: dict[str, float]) -> np.ndarray:
+    places = (np.arange(n_pixels) + 0.5) * side / n_pixels - 0.5
     places = np.clip((places - grid["offset"]) / grid["stride"], 0, n_cells - 1)
     return np.maximum(1 - np.abs(places[:, None] - np.arange(n_cells)), 0)
 

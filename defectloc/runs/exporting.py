@@ -78,7 +78,7 @@ def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> d
         "producer": f"defectloc {__version__}",
         "runtime": runtime,
         "classes": [GOOD, DEFECTIVE],
-        "image_size": parts.image_size,
+        "image_size": list(parts.image_size),
         "map": parts.kind,
         "grid": {"stride": parts.grid.stride, "offset": parts.grid.offset},
         "scale": list(predictor.scale),
@@ -113,8 +113,8 @@ def _metadata(parts: Parts) -> dict[str, str]:
         "task": "segmentation",
         "labels": f"{GOOD} {DEFECTIVE}",
         "embedded_processing": "True",
-        "orig_height": str(parts.image_size),
-        "orig_width": str(parts.image_size),
+        "orig_height": str(parts.image_size[0]),
+        "orig_width": str(parts.image_size[1]),
     }
     return {f"model_info {name}": value for name, value in values.items()}
 

@@ -36,7 +36,7 @@ class PhotographModel(ABC):
     decision: Decision
     localizer: Localizer
     grid: Grid
-    image_size: int
+    image_size: tuple[int, int]
     scale: tuple[float, float]
     identity: str
 

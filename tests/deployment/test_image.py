@@ -17,11 +17,11 @@ SIZES = [(64, 64), (40, 30), (200, 301), (65, 700), (1, 5)]
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_resize_is_that_of_the_fit(runtime):
     graph = Graph()
-    graph.add("Identity", image.resized(graph, "image", 64), name="resized")
+    graph.add("Identity", image.resized(graph, "image", (64, 96)), name="resized")
     for size in SIZES:
         images = noise(2, *size)
         found = results(graph, {"resized": "FLOAT4"}, images, runtime)["resized"]
-        wanted = torch.stack([resize(each, 64) for each in images]).numpy()
+        wanted = torch.stack([resize(each, (64, 96)) for each in images]).numpy()
         # Of 255 grey levels.
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
@@ -31,11 +31,11 @@ def test_the_resize_is_that_of_the_fit(runtime):
 def test_maps_are_upsampled_as_elsewhere(runtime, grid):
     graph, cells = Graph(), np.random.default_rng(0).normal(0, 5, (2, 4, 4)).astype(np.float32)
     cells[1] = 0.3
-    graph.add("Identity", image.native(graph, tensor(graph, cells), "image", (4, 4), 64, grid), name="native")
+    graph.add("Identity", image.native(graph, tensor(graph, cells), "image", (4, 4), (64, 96), grid), name="native")
     for size in SIZES:
         found = results(graph, {"native": "FLOAT3"}, noise(2, *size), runtime)["native"]
         for each, values in zip(found, cells, strict=True):
-            np.testing.assert_allclose(each, upsample(values, size, 64, grid), atol=1e-4)
+            np.testing.assert_allclose(each, upsample(values, size, (64, 96), grid), atol=1e-4)
         assert len(np.unique(found[1])) == 1
 
 
