@@ -50,12 +50,11 @@ def normalized(graph: Graph, localizer: Localizer, maps: str) -> str:
         assert localizer.good is not None
         centred = graph.add("Sub", maps, graph.constant(localizer.good.mean))
         return graph.add("Div", centred, graph.constant(localizer.good.sd))
-    floor = graph.constant(0.0)
-    if method == "minmax":
-        floor = graph.reduce("Min", maps, 1, 2)
-    elif method == "ivr":
-        floor = _inferior(graph, maps)
-    above = graph.add("Relu", graph.add("Sub", maps, floor))
+    above = maps
+    if method != "max":
+        floor = graph.reduce("Min", maps, 1, 2) if method == "minmax" else _inferior(graph, maps)
+        above = graph.add("Sub", maps, floor)
+    above = graph.add("Relu", above)
     highest = graph.reduce("Max", above, 1, 2)
     flat = graph.add("Equal", highest, graph.constant(0.0))
     return graph.add("Div", above, graph.add("Where", flat, graph.constant(1.0), highest))
