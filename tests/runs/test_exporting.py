@@ -166,10 +166,12 @@ def test_a_graph_gives_what_other_runtimes_expect(runtime, fitted, photographs, 
 
 
 def test_it_is_read_by_model_api(kept, photographs):
-    pytest.importorskip("openvino")
-    model_api = pytest.importorskip("model_api.models")
+    openvino = pytest.importorskip("openvino")
+    models, adapters = pytest.importorskip("model_api.models"), pytest.importorskip("model_api.adapters")
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    wrapper = model_api.AnomalyDetection.create_model(str(kept / "model.onnx"), plugin_config=exact)
+    path = str(kept / "model.onnx")
+    adapter = adapters.OpenvinoAdapter(openvino.Core(), path, device="CPU", plugin_config=exact)
+    wrapper = models.AnomalyDetection.create_model(adapter)
     model = defectloc.load(kept)
     for image in photographs[:4]:
         found, wanted = wrapper(image), model.predict(image)
