@@ -18,6 +18,7 @@ from defectloc.files import lock
 from defectloc.runs import directory
 from defectloc.runs.directory import Run
 from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization, two_folders
+from tests.narrow import COMMAND
 
 METRICS = """subset fold n_train n_validation n_test balanced_accuracy accuracy auroc average_precision f1_max confusion
 escapes overkill pixel_auroc pixel_ap aupro pointing_game max_box_acc_v2 box_f1_30 box_f1_50 epochs seconds
@@ -187,7 +188,7 @@ def test_fit_killed_before_its_results_were_written_is_taken_over(command, tmp_p
 def test_two_jobs_with_the_same_configuration(finished, tmp_path):
     """Both find the fold busy and say so; then one fits and the other takes what it finds."""
     folder = tmp_path / "outputs" / "pill" / folder_of(finished).name
-    command = [sys.executable, "-m", "defectloc.train", *SYNTHETIC]
+    command = [*COMMAND, "train", *SYNTHETIC]
     with lock(folder / ".lock", "the test"):
         jobs = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
         for job in jobs:
