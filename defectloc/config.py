@@ -1,5 +1,6 @@
 """The typed schema of every key: its default, its choices and its help text; and where the YAML lies."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -548,8 +549,9 @@ def directory() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+@functools.cache
 def register() -> None:
-    """Tell Hydra the schema, so that an unknown key or a wrong type is refused by name."""
+    """Tell Hydra the schema, once a process, so that an unknown key or a wrong type is refused by name."""
     store = ConfigStore.instance()
     for command, schema in SETTINGS.items():
         store.store(name=f"{command}_schema", node=schema)

@@ -69,6 +69,8 @@ def _start(patch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
     """Run `defectloc COMMAND ARGUMENTS` in this process; gives its exit code."""
     patch.setattr(sys, "argv", ["defectloc", *arguments])
     patch.setenv("HYDRA_FULL_ERROR", "0")
+    # Hydra composes all twice, first only for `hydra.mode`, which nothing sets and that is None then too.
+    patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
     try:
         import_module(f"defectloc.{name}").main()
     except SystemExit as exit_:

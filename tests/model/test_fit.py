@@ -1,5 +1,7 @@
 """The fit: its loss by hand, when it stops, what it leaves alone, and that a resumed one is the same."""
 
+import copy
+import functools
 import math
 from pathlib import Path
 
@@ -28,8 +30,13 @@ FAST = {
 }
 
 
-def classifier_of(name: str = "densenet121", cut: str = "norm5") -> Classifier:
+@functools.cache
+def _fresh(name: str, cut: str) -> Classifier:
     return weights.build(ModelConfig(name, "none", "auto", cut), seed=0)[0]
+
+
+def classifier_of(name: str = "densenet121", cut: str = "norm5") -> Classifier:
+    return copy.deepcopy(_fresh(name, cut))
 
 
 def fold_data(shift: float = 3.0, n_validation: int = 8) -> FoldData:
