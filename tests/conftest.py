@@ -41,6 +41,8 @@ MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localizat
 WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
 # Workers run beside one another: more threads each would only get in each other's way. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# shap would compile for six seconds what the few evaluations of a test run in a hundredth of one. Read by Numba.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 

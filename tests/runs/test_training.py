@@ -55,7 +55,7 @@ def wait_for(pattern: str, child: subprocess.Popen) -> list[Path]:
     while not (found := list(Path().glob(pattern))):
         assert child.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.01)
     return found
 
 
