@@ -164,6 +164,22 @@ class ResultFormat(StrEnum):
     coco = "coco"
 
 
+class AnnotationFormat(StrEnum):
+    """Files in which boxes are given to an annotation tool."""
+
+    coco = "coco"
+    labelstudio = "labelstudio"
+    yolo = "yolo"
+    labelme = "labelme"
+
+
+class BoxesBy(StrEnum):
+    """Which images have boxes to correct."""
+
+    label = "label"
+    verdict = "verdict"
+
+
 class LimeHide(StrEnum):
     """What replaces a hidden superpixel."""
 
@@ -199,7 +215,9 @@ class DataConfig:
     group: str | None = _key(None, "column, or regular expression on the path: photographs of one part share a fold")
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
-    annotations: str | None = _key(None, "COCO or Label Studio file: boxes and outlines that teach the patch head")
+    annotations: str | None = _key(
+        None, "COCO or Label Studio file, labelme or YOLO folder: what teaches the patch head"
+    )
     good: str | None = _key(None, "folder of good images", "folder")
     defective: str | None = _key(None, "folder of defective images", "folder")
     masks: str | None = _key(None, "folder of ground-truth masks", "folder")
@@ -407,6 +425,23 @@ class ReportSettings(Settings):
 
 
 @dataclass
+class AnnotateSettings(Settings):
+    """`python -m defectloc.annotate`."""
+
+    subset: str = _key(MISSING, "whose images, as it was called at the fit")
+    format: AnnotationFormat = _key(AnnotationFormat.coco, "of the annotation tool")
+    output: str | None = _key(None, "folder for the files; null: outputs/<subset>/annotations/<format>")
+    root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
+    fingerprint: str | None = _key(None, "of the fit whose folds are taken; null: the only one")
+    localization_name: str | None = _key(
+        None, "folder below localization/ of a fold, such as fusion-1a2b3c4d; null: what train was last asked for"
+    )
+    boxes_by: BoxesBy = _key(BoxesBy.label, "boxes on images labelled defective, or on those predicted defective")
+    document_root: str | None = _key(None, "labelstudio: folder that it serves, above the images; null: the data root")
+    copy: bool = _key(False, "yolo, labelme: copy the images into the output, instead of linking to them")
+
+
+@dataclass
 class CacheSettings(Settings):
     """`python -m defectloc.cache`."""
 
@@ -523,6 +558,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
     "report": ReportSettings,
+    "annotate": AnnotateSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,

@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "maps by other methods; compare them",
     "summarize": "all runs: mean and sd over folds",
     "report": "a run as one HTML page, or an index over all runs",
+    "annotate": "boxes for an annotation tool, to correct",
     "overview": "describe a data set before training",
     "cache": "what the feature store holds; prune",
     "benchmark": "speed, side by side",
