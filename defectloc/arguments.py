@@ -24,6 +24,7 @@ PATH_KEYS = frozenset(
         "data.group",
         "model.weights",
         "document_root",
+        "logger.uri",
         # of the feature store and of a fit: hexadecimal, of which the grammar would take 12e4 for a number
         "key",
         "fingerprint",

@@ -173,6 +173,15 @@ class AnnotationFormat(StrEnum):
     labelme = "labelme"
 
 
+class LoggerName(StrEnum):
+    """Experiment trackers."""
+
+    none = "none"
+    csv = "csv"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
 class BoxesBy(StrEnum):
     """Which images have boxes to correct."""
 
@@ -337,6 +346,15 @@ class DecisionConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+
+    name: LoggerName = _key(LoggerName.none, "the tracker")
+    uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")
+    experiment: str = _key("defectloc", "mlflow: name of the experiment")
+
+
+@dataclass
 class Settings:
     """What every command has."""
 
@@ -365,6 +383,7 @@ class TrainSettings(Settings):
     supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -439,6 +458,13 @@ class AnnotateSettings(Settings):
     boxes_by: BoxesBy = _key(BoxesBy.label, "boxes on images labelled defective, or on those predicted defective")
     document_root: str | None = _key(None, "labelstudio: folder that it serves, above the images; null: the data root")
     copy: bool = _key(False, "yolo, labelme: copy the images into the output, instead of linking to them")
+
+
+@dataclass
+class TrackSettings(Settings):
+    """`python -m defectloc.track`."""
+
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -559,6 +585,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "summarize": SummarizeSettings,
     "report": ReportSettings,
     "annotate": AnnotateSettings,
+    "track": TrackSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,

@@ -24,7 +24,7 @@ ORDER = [
 ]
 BASE = {"__init__", "errors", "notes", "progress", "files", "config"}
 # Installed by extras, or slow to import and used by one function.
-OPTIONAL = {"albumentations", "captum", "onnx", "shap", "skimage"}
+OPTIONAL = {"albumentations", "captum", "mlflow", "onnx", "shap", "skimage"}
 LONGEST = 250
 
 
