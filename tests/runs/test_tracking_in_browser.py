@@ -66,6 +66,8 @@ def test_page_of_a_sweep(address, tmp_path):
         page.goto(f"{address}/#/experiments/{experiment}/runs")
         page.get_by_text("4 matching runs").wait_for()
         names = page.get_by_role("link", name="pill fold")
+        # The rows come after their number.
+        names.nth(3).wait_for()
         assert names.count() == 4
         assert len({names.nth(number).inner_text() for number in range(4)}) == 4
         page.screenshot(path=tmp_path / "runs.png")
