@@ -30,10 +30,13 @@ def of_fold_1() -> Run:
 
 
 @pytest.fixture
-def boxes(fused: Path) -> pd.DataFrame:
-    """The boxes of the fold that is there, of images labelled defective."""
-    catalog = pd.read_csv(fused / "catalog.csv")
-    found = pd.read_csv(next(fused.glob("localization/*/boxes.csv"))).merge(catalog, on="path")
+def boxes(fused: Path, command) -> pd.DataFrame:
+    """The boxes of the fold that is there, of images labelled defective, by thresholds that give each image some."""
+    options = ["localization.threshold_from=good_quantile", "localization.quantile=0.9"]
+    outcome = command("train", *FUSION, *options, "decision.threshold_from=fixed", "decision.threshold=0.001")
+    assert outcome.code == 0, outcome.err
+    catalog, run = pd.read_csv(fused / "catalog.csv"), Run.open(fused)
+    found = pd.read_csv(run.last_localization() / "boxes.csv").merge(catalog, on="path")
     assert len(found[found["label"] == 1]) > 1
     return found[found["label"] == 1]
 
