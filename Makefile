@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 test: lint
 	$(RUN) pytest -m "not slow" --numprocesses 2 --dist worksteal
 
-test-slow: $(VENV)/.cluster $(VENV)/.browser
+test-slow: $(VENV)/.cluster $(VENV)/.browser $(VENV)/.trackers
 	$(RUN) pytest -m slow
 
 test-all:
@@ -48,6 +48,10 @@ $(VENV)/.cluster: $(VENV)/.dev
 $(VENV)/.browser: $(VENV)/.dev
 	@if $(INSTALL) --quiet --editable '.[browser]'; then touch $@; else \
 		echo "The extra 'browser' could not be installed; its tests are skipped." >&2; fi
+
+$(VENV)/.trackers: $(VENV)/.dev
+	@if $(INSTALL) --quiet --editable '.[tensorboard,mlflow]'; then touch $@; else \
+		echo "The extras 'tensorboard' and 'mlflow' could not be installed; their tests are skipped." >&2; fi
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "'$(PYTHON)' is not \

@@ -129,7 +129,7 @@ def _check_data(data: DataConfig) -> None:
         raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
     if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):
         raise DefectlocError(f"data.ignore_mask={data.ignore_mask} does not exist.")
-    if data.annotations is not None and not Path(data.annotations).expanduser().is_file():
+    if data.annotations is not None and not Path(data.annotations).expanduser().exists():
         raise DefectlocError(f"data.annotations={data.annotations} does not exist.")
 
 

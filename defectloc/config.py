@@ -1,5 +1,6 @@
 """The typed schema of every key: its default, its choices and its help text; and where the YAML lies."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,6 +171,31 @@ class ExportFormat(StrEnum):
     openvino = "openvino"
 
 
+class AnnotationFormat(StrEnum):
+    """Files in which boxes are given to an annotation tool."""
+
+    coco = "coco"
+    labelstudio = "labelstudio"
+    yolo = "yolo"
+    labelme = "labelme"
+
+
+class LoggerName(StrEnum):
+    """Experiment trackers."""
+
+    none = "none"
+    csv = "csv"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
+class BoxesBy(StrEnum):
+    """Which images have boxes to correct."""
+
+    label = "label"
+    verdict = "verdict"
+
+
 class LimeHide(StrEnum):
     """What replaces a hidden superpixel."""
 
@@ -205,7 +231,9 @@ class DataConfig:
     group: str | None = _key(None, "column, or regular expression on the path: photographs of one part share a fold")
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
-    annotations: str | None = _key(None, "COCO or Label Studio file: boxes and outlines that teach the patch head")
+    annotations: str | None = _key(
+        None, "COCO or Label Studio file, labelme or YOLO folder: what teaches the patch head"
+    )
     good: str | None = _key(None, "folder of good images", "folder")
     defective: str | None = _key(None, "folder of defective images", "folder")
     masks: str | None = _key(None, "folder of ground-truth masks", "folder")
@@ -325,6 +353,15 @@ class DecisionConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+
+    name: LoggerName = _key(LoggerName.none, "the tracker")
+    uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")
+    experiment: str = _key("defectloc", "mlflow: name of the experiment")
+
+
+@dataclass
 class Settings:
     """What every command has."""
 
@@ -353,6 +390,7 @@ class TrainSettings(Settings):
     supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -421,6 +459,30 @@ class ExportSettings(Settings):
     output: str | None = _key(None, "folder for the model; null: export/<format> in the run")
     compare: int = _key(8, "held-out images on which it is compared with the run; from 5 on with times; 0: none")
     threads: int | None = _key(None, "processor threads of the comparison; null: all")
+
+
+@dataclass
+class AnnotateSettings(Settings):
+    """`python -m defectloc.annotate`."""
+
+    subset: str = _key(MISSING, "whose images, as it was called at the fit")
+    format: AnnotationFormat = _key(AnnotationFormat.coco, "of the annotation tool")
+    output: str | None = _key(None, "folder for the files; null: outputs/<subset>/annotations/<format>")
+    root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
+    fingerprint: str | None = _key(None, "of the fit whose folds are taken; null: the only one")
+    localization_name: str | None = _key(
+        None, "folder below localization/ of a fold, such as fusion-1a2b3c4d; null: what train was last asked for"
+    )
+    boxes_by: BoxesBy = _key(BoxesBy.label, "boxes on images labelled defective, or on those predicted defective")
+    document_root: str | None = _key(None, "labelstudio: folder that it serves, above the images; null: the data root")
+    copy: bool = _key(False, "yolo, labelme: copy the images into the output, instead of linking to them")
+
+
+@dataclass
+class TrackSettings(Settings):
+    """`python -m defectloc.track`."""
+
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -541,6 +603,8 @@ SETTINGS: dict[str, type[Settings]] = {
     "summarize": SummarizeSettings,
     "report": ReportSettings,
     "export": ExportSettings,
+    "annotate": AnnotateSettings,
+    "track": TrackSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,
@@ -567,8 +631,9 @@ def directory() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+@functools.cache
 def register() -> None:
-    """Tell Hydra the schema, so that an unknown key or a wrong type is refused by name."""
+    """Tell Hydra the schema, once a process, so that an unknown key or a wrong type is refused by name."""
     store = ConfigStore.instance()
     for command, schema in SETTINGS.items():
         store.store(name=f"{command}_schema", node=schema)

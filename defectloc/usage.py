@@ -20,6 +20,8 @@ COMMANDS = {
     "summarize": "all runs: mean and sd over folds",
     "report": "a run as one HTML page, or an index over all runs",
     "export": "a run as a model that runs without PyTorch",
+    "annotate": "boxes for an annotation tool, to correct",
+    "track": "finished runs into an experiment tracker",
     "overview": "describe a data set before training",
     "cache": "what the feature store holds; prune",
     "benchmark": "speed, side by side",

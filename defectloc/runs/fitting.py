@@ -55,7 +55,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "subset": settings.subset,
             "fold": settings.fold,
             "root": str(fold.root),
-            "settings": asdict(settings),
+            # A tracker may be another one tomorrow, and its address hold a password.
+            "settings": {key: value for key, value in asdict(settings).items() if key != "logger"},
             "class_weights": class_weights,
             "weights_digest": fold.weights_digest,
             "preprocessing": fold.classifier.preprocessing,

@@ -33,7 +33,7 @@ def python(tmp_path_factory) -> str:
 
 
 @pytest.mark.slow
-def test_the_script_gives_the_predictions_of_the_run(python, fitted, synthetic, tmp_path):
+def test_the_script_gives_the_predictions_of_the_run(python, fitted, narrow, synthetic, tmp_path):
     pytest.importorskip("onnx")
     run = Run.open(next(fitted.glob("pill/fold0-*")))
     predictor = Predictor(run)

@@ -25,7 +25,7 @@ ORDER = [
 ]
 BASE = {"__init__", "errors", "notes", "progress", "files", "config"}
 # Installed by extras, or slow to import and used by one function.
-OPTIONAL = {"albumentations", "captum", "onnx", "onnxruntime", "openvino", "shap", "skimage"}
+OPTIONAL = {"albumentations", "captum", "mlflow", "onnx", "onnxruntime", "openvino", "shap", "skimage"}
 LONGEST = 250
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from defectloc.runs.exporting import write
 from defectloc.runs.prediction import Prediction
 from defectloc.runs.predictor import Predictor
 from tests.conftest import files_below, write_image
+from tests.narrow import make_narrow
 
 RUNTIMES = ("onnx", "openvino")
 # Fixtures of runs with these maps.
@@ -40,6 +41,14 @@ def run_of(outputs: Path) -> Run:
 def installed(runtime: str) -> str:
     pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
     return runtime
+
+
+@pytest.fixture(scope="module", autouse=True)
+def of_narrow_network() -> Iterator[None]:
+    """The runs of the tests are fits of a narrow VGG16."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
