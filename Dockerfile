@@ -19,7 +19,6 @@ RUN python3 -m venv /opt/venv \
 FROM requirements AS package
 COPY pyproject.toml README.md LICENSE ./
 COPY conf conf
-COPY hydra_plugins hydra_plugins
 COPY defectloc defectloc
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/defectloc .
 # Mounted folders keep the host's owner; see docs/cluster.md for other user numbers than 1000.

@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 test: lint
 	$(RUN) pytest -m "not slow" --numprocesses 2 --dist worksteal
 
-test-slow: $(VENV)/.cluster $(VENV)/.browser
+test-slow: $(VENV)/.cluster $(VENV)/.browser $(VENV)/.trackers
 	$(RUN) pytest -m slow
 
 # What needs a launcher's package, a Slurm or buildah is skipped with a reason where that is missing.
@@ -41,7 +41,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.created
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.created
 	@echo "Installing into $(VENV): torch brings several GB of CUDA libraries, so the first time takes a while."
-	$(INSTALL) --editable '.[offline,demo,explain,dev]'
+	$(INSTALL) --editable '.[offline,demo,explain,export,openvino,dev]'
 	@touch $@ $(VENV)/.demo
 
 # Optional: tests that need these packages are skipped without them. No stamp then, so that the next run tries again.
@@ -52,6 +52,10 @@ $(VENV)/.cluster: $(VENV)/.dev
 $(VENV)/.browser: $(VENV)/.dev
 	@if $(INSTALL) --quiet --editable '.[browser]'; then touch $@; else \
 		echo "The extra 'browser' could not be installed; its tests are skipped." >&2; fi
+
+$(VENV)/.trackers: $(VENV)/.dev
+	@if $(INSTALL) --quiet --editable '.[tensorboard,mlflow]'; then touch $@; else \
+		echo "The extras 'tensorboard' and 'mlflow' could not be installed; their tests are skipped." >&2; fi
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { echo "'$(PYTHON)' is not \

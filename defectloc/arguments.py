@@ -23,8 +23,11 @@ PATH_KEYS = frozenset(
         "data.annotations",
         "data.group",
         "model.weights",
-        # of the feature store: hexadecimal, of which the grammar would take 12e4 for a number
+        "document_root",
+        "logger.uri",
+        # of the feature store and of a fit: hexadecimal, of which the grammar would take 12e4 for a number
         "key",
+        "fingerprint",
     )
 )
 # Hydra's flags that take a value.

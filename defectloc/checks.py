@@ -14,6 +14,7 @@ from defectloc.config import (
     DecisionConfig,
     EvaluateSettings,
     ExplainSettings,
+    ExportSettings,
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
@@ -23,7 +24,7 @@ from defectloc.config import (
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
-from defectloc.ranges import MOST_THREADS, check_numbers, is_positive, positive
+from defectloc.ranges import MOST_THREADS, check_numbers, checked_image_size, is_positive, positive
 
 # A day: longer than a camera writes a file.
 MOST_SECONDS = 86400
@@ -48,6 +49,8 @@ def typed(config: DictConfig) -> Any:
         _check_explain(settings)
     if isinstance(settings, PredictSettings) and not 0 <= settings.settle <= MOST_SECONDS:
         raise DefectlocError(f"settle={settings.settle} must lie in [0, {MOST_SECONDS}]: seconds.")
+    if isinstance(settings, ExportSettings) and settings.compare < 0:
+        raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization)
@@ -111,8 +114,7 @@ def _check_attribution(attribution: AttributionConfig) -> None:
 
 
 def _check_data(data: DataConfig) -> None:
-    if data.image_size <= 0 or data.image_size % 32:
-        raise DefectlocError(f"data.image_size={data.image_size} must be a multiple of 32, for example 224.")
+    data.image_size = checked_image_size(data.image_size)
     if not 0 <= data.validation < 1:
         raise DefectlocError(f"data.validation={data.validation} must lie in [0, 1): a share of each training fold.")
     if not 0 <= data.min_confidence <= 1:
@@ -127,7 +129,7 @@ def _check_data(data: DataConfig) -> None:
         raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
     if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):
         raise DefectlocError(f"data.ignore_mask={data.ignore_mask} does not exist.")
-    if data.annotations is not None and not Path(data.annotations).expanduser().is_file():
+    if data.annotations is not None and not Path(data.annotations).expanduser().exists():
         raise DefectlocError(f"data.annotations={data.annotations} does not exist.")
 
 

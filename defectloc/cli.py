@@ -51,6 +51,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
     # Hydra then raises instead of printing, and the sentence is made here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config.register()
+    launchers.make_plugins_known()
     # Hydra loads its plugins with the filters of that time, and puts them back.
     warnings.filterwarnings("ignore", message=launchers.REPLACED)
     sys.argv = [sys.argv[0], *flags_first(quote_paths(sys.argv[1:]))]

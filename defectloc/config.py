@@ -1,5 +1,6 @@
 """The typed schema of every key: its default, its choices and its help text; and where the YAML lies."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -163,6 +164,38 @@ class ResultFormat(StrEnum):
     coco = "coco"
 
 
+class ExportFormat(StrEnum):
+    """Formats of an exported model."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+class AnnotationFormat(StrEnum):
+    """Files in which boxes are given to an annotation tool."""
+
+    coco = "coco"
+    labelstudio = "labelstudio"
+    yolo = "yolo"
+    labelme = "labelme"
+
+
+class LoggerName(StrEnum):
+    """Experiment trackers."""
+
+    none = "none"
+    csv = "csv"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
+class BoxesBy(StrEnum):
+    """Which images have boxes to correct."""
+
+    label = "label"
+    verdict = "verdict"
+
+
 class LimeHide(StrEnum):
     """What replaces a hidden superpixel."""
 
@@ -191,7 +224,7 @@ class DataConfig:
     name: Source = _key(MISSING, "the source")
     root: str | None = _key(None, "folder of the data set")
     limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
-    image_size: int = _key(224, "side of the network's input in pixels, a multiple of 32")
+    image_size: Any = _key(224, "side of the network's input in pixels, or [height, width]; multiples of 32")
     split: Split = _key(Split.kfold, "kfold: all images pooled; official, given: the source's own train and test")
     split_seed: int = _key(42, "seed of the splits")
     validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")
@@ -201,7 +234,9 @@ class DataConfig:
     )
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
-    annotations: str | None = _key(None, "COCO or Label Studio file: boxes and outlines that teach the patch head")
+    annotations: str | None = _key(
+        None, "COCO or Label Studio file, labelme or YOLO folder: what teaches the patch head"
+    )
     good: str | None = _key(None, "folder of good images", "folder")
     defective: str | None = _key(None, "folder of defective images", "folder")
     masks: str | None = _key(None, "folder of ground-truth masks", "folder")
@@ -321,6 +356,15 @@ class DecisionConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+
+    name: LoggerName = _key(LoggerName.none, "the tracker")
+    uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")
+    experiment: str = _key("defectloc", "mlflow: name of the experiment")
+
+
+@dataclass
 class Settings:
     """What every command has."""
 
@@ -349,6 +393,7 @@ class TrainSettings(Settings):
     supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -398,7 +443,7 @@ class EvaluateSettings(Settings):
 class PredictSettings(Settings):
     """`python -m defectloc.predict`."""
 
-    run: str = _key(MISSING, "run directory")
+    run: str = _key(MISSING, "run directory, or folder of an exported model")
     images: str = _key(MISSING, "an image, a folder, a pattern such as photos/**/*.png, or a list of paths (.txt)")
     output: str = _key(MISSING, "folder for tables and overlays")
     format: ResultFormat = _key(ResultFormat.csv, "tables, JSON lines, or JSON lines and COCO results")
@@ -426,6 +471,41 @@ class ReportSettings(Settings):
     run: str | None = _key(None, "run directory; null: an index over all runs below `outputs`")
     root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: that of the fit")
+
+
+@dataclass
+class ExportSettings(Settings):
+    """`python -m defectloc.export`."""
+
+    run: str = _key(MISSING, "run directory")
+    format: ExportFormat = _key(ExportFormat.onnx, "for ONNX Runtime and others, or OpenVINO's own")
+    output: str | None = _key(None, "folder for the model; null: export/<format> in the run")
+    compare: int = _key(8, "held-out images on which it is compared with the run; from 5 on with times; 0: none")
+    threads: int | None = _key(None, "processor threads of the comparison; null: all")
+
+
+@dataclass
+class AnnotateSettings(Settings):
+    """`python -m defectloc.annotate`."""
+
+    subset: str = _key(MISSING, "whose images, as it was called at the fit")
+    format: AnnotationFormat = _key(AnnotationFormat.coco, "of the annotation tool")
+    output: str | None = _key(None, "folder for the files; null: outputs/<subset>/annotations/<format>")
+    root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
+    fingerprint: str | None = _key(None, "of the fit whose folds are taken; null: the only one")
+    localization_name: str | None = _key(
+        None, "folder below localization/ of a fold, such as fusion-1a2b3c4d; null: what train was last asked for"
+    )
+    boxes_by: BoxesBy = _key(BoxesBy.label, "boxes on images labelled defective, or on those predicted defective")
+    document_root: str | None = _key(None, "labelstudio: folder that it serves, above the images; null: the data root")
+    copy: bool = _key(False, "yolo, labelme: copy the images into the output, instead of linking to them")
+
+
+@dataclass
+class TrackSettings(Settings):
+    """`python -m defectloc.track`."""
+
+    logger: LoggerConfig = _group(LoggerConfig)
 
 
 @dataclass
@@ -546,6 +626,9 @@ SETTINGS: dict[str, type[Settings]] = {
     "predict": PredictSettings,
     "summarize": SummarizeSettings,
     "report": ReportSettings,
+    "export": ExportSettings,
+    "annotate": AnnotateSettings,
+    "track": TrackSettings,
     "overview": DataSettings,
     "cache": CacheSettings,
     "benchmark": BenchmarkSettings,
@@ -572,8 +655,9 @@ def directory() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+@functools.cache
 def register() -> None:
-    """Tell Hydra the schema, so that an unknown key or a wrong type is refused by name."""
+    """Tell Hydra the schema, once a process, so that an unknown key or a wrong type is refused by name."""
     store = ConfigStore.instance()
     for command, schema in SETTINGS.items():
         store.store(name=f"{command}_schema", node=schema)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -18,6 +20,13 @@ _PACKAGES = {
     ("RayLauncher", "ray"): "hydra_plugins.hydra_ray_launcher",
 }
 _IN_THIS_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def make_plugins_known() -> None:
+    """Let Hydra find our plugins in a checkout that is not installed; an installation has them beside this package."""
+    folder = Path(__file__).parent / "plugins"
+    if folder.is_dir() and str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def require(launcher: DictConfig) -> None:

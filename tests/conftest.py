@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from PIL import Image
 from defectloc.data import synthetic as synthetic_images
 from defectloc.data.synthetic import generate
 from defectloc.runs.directory import Run
+from tests.narrow import make_narrow
 
 # A fit of seconds.
 FIT = [
@@ -41,6 +41,8 @@ MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localizat
 WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
 # Workers run beside one another: more threads each would only get in each other's way. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# shap would compile for six seconds what the few evaluations of a test run in a hundredth of one. Read by Numba.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 SYNTHETIC = ["data=synthetic", "subset=pill", *SMALL]
 
@@ -65,19 +67,34 @@ class Outcome:
         return lines[0].removeprefix("error: ")
 
 
+def _start(patch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
+    """Run `defectloc COMMAND ARGUMENTS` in this process; gives its exit code."""
+    patch.setattr(sys, "argv", ["defectloc", *arguments])
+    patch.setenv("HYDRA_FULL_ERROR", "0")
+    # Hydra composes all twice, first only for `hydra.mode`, which nothing sets and that is None then too.
+    patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
+    try:
+        import_module(f"defectloc.{name}").main()
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 0
+
+
 @pytest.fixture
-def command(monkeypatch, capsys) -> Callable[..., Outcome]:
-    """Run `defectloc COMMAND ARGUMENTS` in this process."""
+def narrow(monkeypatch) -> None:
+    """Give VGG16 an eighth of its channels, with which the fits that tests share are made; a process of its own
+    needs `tests.narrow.COMMAND` for it.
+    """
+    make_narrow(monkeypatch)
+
+
+@pytest.fixture
+def command(narrow, monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run `defectloc COMMAND ARGUMENTS` in this process, with a narrow VGG16."""
 
     def run(name: str, *arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["defectloc", *arguments])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         capsys.readouterr()
-        code = 0
-        try:
-            import_module(f"defectloc.{name}").main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
+        code = _start(monkeypatch, name, *arguments)
         return Outcome(code, *capsys.readouterr())
 
     return run
@@ -119,16 +136,11 @@ def mvtec(synthetic, tmp_path) -> Path:
 
 
 def train(folder: Path, *arguments: str) -> Path:
-    """Run `defectloc train` in a process of its own; gives its outputs folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "defectloc.train", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"},
-    )
-    assert done.returncode == 0, done.stderr
+    """Run `defectloc train` in a folder, with a narrow VGG16; gives its outputs folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch)
+        patch.chdir(folder)
+        assert _start(patch, "train", *arguments) == 0
     return folder / "outputs"
 
 
@@ -164,7 +176,7 @@ def fitted(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def fused(fitted, tmp_path) -> Path:
+def fused(fitted, narrow, tmp_path) -> Path:
     """A copy of a run with all three maps, in `outputs` of the working directory."""
     return _copied(fitted, tmp_path)
 
@@ -176,7 +188,7 @@ def unlabelled(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def alone(unlabelled, tmp_path) -> Path:
+def alone(unlabelled, narrow, tmp_path) -> Path:
     """A copy of a run without any defective training image, in `outputs` of the working directory."""
     return _copied(unlabelled, tmp_path)
 
@@ -227,7 +239,7 @@ FEW = [
 
 
 @pytest.fixture
-def run(finished, tmp_path) -> Run:
+def run(finished, narrow, tmp_path) -> Run:
     """A copy of a finished fold, below which the command may write."""
     return Run.open(shutil.copytree(next(finished.glob("pill/fold0-*")), tmp_path / "run"))
 

@@ -32,7 +32,15 @@ def cells(hot: dict[tuple[int, int], float], cold: float = -1.0) -> np.ndarray:
     return values
 
 
-def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 0, fingerprint: str = "abc") -> Run:
+def write_run(
+    folder: Path,
+    images: list[dict],
+    *,
+    epochs: int = 3,
+    fold: int = 0,
+    fingerprint: str = "abc",
+    made_from: dict | None = None,
+) -> Run:
     """Write a finished run of 10 x 10 images; each has `path, split, label, cells` and, where known, `mask`."""
     root = folder / "data"
     rows = []
@@ -62,7 +70,7 @@ def write_run(folder: Path, images: list[dict], *, epochs: int = 3, fold: int = 
     run = folder / "outputs" / "part" / f"fold{fold}-{fingerprint}"
     tables.write_csv(run / tables.CATALOG, table.drop(columns=["log_odds"]))
     tables.write_csv(run / tables.PREDICTIONS, table[["path", "split", "label", "defect_type", "log_odds"]])
-    product = Product(run, "cam", {"version": 1})
+    product = Product(run, "cam", {"version": 1, **(made_from or {})})
     with product.making() as note:
         cells_ = np.stack([image["cells"] for image in images])
         products.write_maps(product.folder / products.MAPS, list(table["path"]), cells_, GRID)

@@ -2,9 +2,8 @@
 
 import os
 import pickle
+import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +118,11 @@ def test_fewer_images_of_a_class_than_folds(refused, folder, tmp_path):
         ("localization.min_peak=-inf", "1 at most"),
         ("localization.normalization=best", "minmax"),
         ("data.image_size=50", "multiple of 32"),
+        ("data.image_size=[64,50]", "data.image_size=[64,50] must be"),
+        ("data.image_size=[64,64,64]", "two as [height,width]"),
+        ("data.image_size=[]", "two as [height,width]"),
+        ("data.image_size=64.0", "multiple of 32"),
+        ("data.image_size=null", "multiple of 32"),
         ("data.validation=1", "data.validation"),
         ("training.class_weights=[1]", "class_weights"),
         ("training.class_weights=fair", "class_weights"),
@@ -237,24 +241,20 @@ def test_output_folder_not_writable(command, folder, tmp_path):
     assert files_below(tmp_path / "locked") == []
 
 
-@pytest.mark.parametrize("limit", ["store", "checkpoint"])
-def test_disk_full(folder, limit):
+@pytest.mark.parametrize(("limit", "n_bytes"), [("store", 20_000), ("checkpoint", 300_000)])
+def test_disk_full(command, folder, limit, n_bytes):
     """A limit on the size of a file stands for a full disk: the system refuses both in the same call."""
-    n_bytes = {"store": 50_000, "checkpoint": 3_000_000}[limit]
-    code = (
-        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}));"
-        "from defectloc.train import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *folder, "data.image_size=64"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert "error: no space is left" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        outcome = command("train", *folder, "data.image_size=64")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert outcome.sentence.startswith("no space is left")
+    assert outcome.err.splitlines()[-1].startswith("error: no space is left")
     names = files_below(OUTPUTS)
     assert not [name for name in names if name.endswith(("model.ckpt", "run.json", ".part"))]
-    if limit == "store":
-        assert not [name for name in names if name.endswith(".npy")]
+    assert any(name.endswith(".npy") for name in names) == (limit == "checkpoint")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from defectloc.benchmarks import arms, machine, parts, stages
 from defectloc.benchmarks.folds import Benchmark, compare_folds
-from defectloc.config import BenchmarkSettings
+from defectloc.config import BenchmarkSettings, LoggerName
 from defectloc.data import splits
+from defectloc.errors import DefectlocError
 from defectloc.figures.speed import draw_speed
 from defectloc.files import make_directory, write_text
 from defectloc.reporting import speed as tables
@@ -24,6 +25,8 @@ from defectloc.runs.tables import write_csv
 
 def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure, and write table, CSV and figure; returns the comparison and the single figures."""
+    if settings.logger.name != LoggerName.none:
+        raise DefectlocError("logger belongs to 'train' and 'track'; a benchmark tells no tracker.")
     output = Path(settings.output or f"{settings.outputs}/benchmark").expanduser()
     with _work(output) as work:
         bench = Benchmark(settings, work)

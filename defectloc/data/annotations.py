@@ -1,7 +1,8 @@
 """Boxes and outlines that a person has drawn on images, as annotation tools write them.
 
-Read are COCO data sets (`images`, `annotations` with `bbox` and, where given, polygons in `segmentation`), and Label
-Studio's JSON export (`rectanglelabels`, `polygonlabels`; places in percent of the image).
+Read are COCO data sets (`images`, `annotations` with `bbox` and, where given, polygons in `segmentation`), Label
+Studio's JSON export (`rectanglelabels`, `polygonlabels`; places in percent of the image), and the folders of labelme
+and of YOLO.
 """
 
 import json
@@ -10,17 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlparse
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectloc.data import label_studio, labelme, yolo
+from defectloc.data.labelme import Drawn
 from defectloc.errors import DefectlocError
 
-# Label Studio's kinds of region that are read, and those that would otherwise be lost without a word.
-READ = ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
-NOT_READ = ("brushlabels", "ellipselabels", "keypointlabels", "brush", "ellipse", "keypoint")
 # Pixels by which rounding may put a corner beyond the image's edge.
 SLACK = 1.0
 
@@ -78,24 +77,14 @@ def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.f
 
 
 def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:
-    """Read what a COCO or Label Studio file says of a data set's `images`, by their paths.
+    """Read what a COCO or Label Studio file, or a folder of labelme or YOLO, says of a data set's `images`, by path.
 
     A file's name for an image is its path, or the end of one path only. Images without any region are left out. Raises
     DefectlocError, naming the first, for an image that is not there, a region beyond its image, and a file of another
     tool.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DefectlocError(f"data.annotations={path} cannot be read as JSON ({error}).") from error
-    if isinstance(content, dict) and isinstance(content.get("images"), list):
-        found = _coco(content, path)
-    elif isinstance(content, list) and all(isinstance(task, dict) and "data" in task for task in content):
-        found = _label_studio(content, path)
-    else:
-        raise DefectlocError(f"data.annotations={path} is neither a COCO data set nor a Label Studio export.")
     path_of, annotated = _finder(images, path), {}
-    for name, each in found:
+    for name, each in _drawn_in_folder(path) if path.is_dir() else _drawn_in_file(path):
         if not each.regions:
             continue
         image = path_of(name)
@@ -107,6 +96,27 @@ def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:
     if not annotated:
         raise DefectlocError(f"data.annotations={path} holds no box and no outline.")
     return annotated
+
+
+def _drawn_in_file(path: Path) -> Iterator[tuple[str, Annotated]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"data.annotations={path} cannot be read as JSON ({error}).") from error
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        return _coco(content, path)
+    if isinstance(content, list) and all(isinstance(task, dict) and "data" in task for task in content):
+        return _regions_of(label_studio.read(content, path))
+    raise DefectlocError(f"data.annotations={path} is neither a COCO data set nor a Label Studio export.")
+
+
+def _drawn_in_folder(path: Path) -> Iterator[tuple[str, Annotated]]:
+    return _regions_of(yolo.read(path) if yolo.is_one(path) else labelme.read(path))
+
+
+def _regions_of(drawn: Iterator[Drawn]) -> Iterator[tuple[str, Annotated]]:
+    for name, size, shapes in drawn:
+        yield name, Annotated(size, tuple(Region(corners, is_box) for corners, is_box in shapes))
 
 
 def _finder(images: list[str], path: Path) -> Callable[[str], str]:
@@ -121,6 +131,9 @@ def _finder(images: list[str], path: Path) -> Callable[[str], str]:
         # The longest common end decides, since tools prefix paths of their own.
         common = [_common_end(PurePosixPath(each).parts, parts) for each in candidates]
         best = exact or [each for each, n in zip(candidates, common, strict=True) if n == max(common)]
+        # A path that the name holds from its beginning goes before one of which the name holds the end.
+        whole = [each for each in best if len(PurePosixPath(each).parts) == max(common)]
+        best = whole if len(best) > 1 and whole else best
         if len(best) != 1:
             what = "is not in the data set" if not best else f"may be {best[0]} or {best[1]}"
             raise DefectlocError(f"data.annotations={path}: the image {name} {what}.")
@@ -156,8 +169,11 @@ def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[str, Annotated]
                 raise DefectlocError(f"data.annotations={path}: no image has the number {each['image_id']}.")
             regions[each["image_id"]] += _coco_regions(each, path)
         for number, image in images.items():
-            size = int(image["height"]), int(image["width"])
-            yield str(image["file_name"]), Annotated(size, tuple(regions[number]))
+            name = str(image["file_name"])
+            # Label Studio's COCO export: its own address, and without a size where nothing is drawn.
+            name = label_studio.name_at(name) if label_studio.LOCAL_FILES in name else name
+            if regions[number]:
+                yield name, Annotated((int(image["height"]), int(image["width"])), tuple(regions[number]))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DefectlocError(f"data.annotations={path} is no COCO data set ({error!r}).") from error
 
@@ -177,49 +193,3 @@ def _coco_regions(annotation: dict[str, Any], path: Path) -> list[Region]:
 
 def _is_rectangle(corners: NDArray[np.float64]) -> bool:
     return len(corners) in (4, 5) and len(np.unique(corners[:, 0])) == 2 and len(np.unique(corners[:, 1])) == 2
-
-
-def _label_studio(content: list[dict[str, Any]], path: Path) -> Iterator[tuple[str, Annotated]]:
-    try:
-        for task in content:
-            name = _image_of(task["data"], path)
-            results = [
-                result
-                for annotation in task.get("annotations", [])
-                if not annotation.get("was_cancelled")
-                for result in annotation["result"]
-                if _is_region(result, name, path)
-            ]
-            if results:
-                size = int(results[0]["original_height"]), int(results[0]["original_width"])
-                yield name, Annotated(size, tuple(_label_studio_region(each, size, name, path) for each in results))
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DefectlocError(f"data.annotations={path} is no Label Studio export ({error!r}).") from error
-
-
-def _is_region(result: dict[str, Any], name: str, path: Path) -> bool:
-    if result.get("type") in NOT_READ:
-        raise DefectlocError(
-            f"data.annotations={path}: '{result['type']}' of {name} is not read; draw boxes or polygons."
-        )
-    return result.get("type") in READ
-
-
-def _label_studio_region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path) -> Region:
-    value, scale = result["value"], np.array([size[1], size[0]]) / 100
-    if value.get("rotation"):
-        raise DefectlocError(f"data.annotations={path}: a box of the image {name} is rotated; draw it upright.")
-    if "points" in value:
-        return Region(np.array(value["points"], dtype=np.float64) * scale, is_box=False)
-    x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
-    return Region(np.array([[x, y], [x + width, y + height]]) * scale, is_box=True)
-
-
-def _image_of(data: dict[str, Any], path: Path) -> str:
-    """Give the name of a task's image: the file of a local address, or the path of any other."""
-    named = [value for key, value in data.items() if isinstance(value, str) and (key == "image" or "/" in value)]
-    if not named:
-        raise DefectlocError(f"data.annotations={path}: a task names no image.")
-    address = urlparse(named[0])
-    local = parse_qs(address.query).get("d")
-    return local[0] if local else unquote(address.path)

@@ -59,7 +59,7 @@ class ImageDataset(Dataset[Item]):
         self,
         paths: Sequence[Path],
         labels: Sequence[int],
-        image_size: int,
+        image_size: int | Sequence[int],
         augmentation: Augmentation | Views | None = None,
     ) -> None:
         self.paths, self.labels, self.image_size = list(paths), list(labels), image_size

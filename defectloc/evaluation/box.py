@@ -11,14 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import CORNERS, corners, iou, label_components
 from defectloc.localization.maps import finite_map
-from defectloc.localization.normalization import normalize
 
 LEVELS = (0.3, 0.5)
 SIZES = ("small", "medium", "large")
 # Shares of the image area; fixed ones, so that runs and data sets compare.
 SIZE_BOUNDS = (0.01, 0.05)
-# MaxBoxAccV2 is defined on maps of this size.
-MAX_BOX_SIZE = 224
 
 
 def visible_boxes(mask: ArrayLike, ignore: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -153,78 +150,6 @@ class BoxScores:
 
 def _rate(part: int, whole: int, measurable: bool = True) -> float | None:
     return part / whole if whole and measurable else None
-
-
-class MaxBoxAccV2:
-    """Collect the best IoU at every threshold of each defective image (Choe et al., CVPR 2020 and arXiv 2007.04178).
-
-    An oracle picks the threshold on the images that are scored and surplus boxes cost nothing: a figure to compare maps
-    with the field's, not what a user gets.
-    """
-
-    taus = np.arange(1000) / 1000
-    levels = (0.3, 0.5, 0.7)
-
-    def __init__(self) -> None:
-        """Start without images."""
-        self._hits = np.zeros((len(self.levels), len(self.taus)), dtype=np.int64)
-        self._n = 0
-
-    def add(self, raw_map: ArrayLike, true_boxes: pd.DataFrame | ArrayLike) -> None:
-        """Add a map `(H, W)`, by protocol 224 x 224, and the true boxes `(M, 4)` in the map's pixels.
-
-        An image without true boxes is left out, as the protocol scores defective images only. Raises DefectlocError
-        for NaN and infinities.
-        """
-        true = corners(true_boxes)
-        values = finite_map(raw_map)
-        if len(true) == 0:
-            return
-        best = self._best_iou(normalize(values, "minmax"), true)
-        self._hits += best >= np.array(self.levels)[:, None]
-        self._n += 1
-
-    def _best_iou(self, normalized: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the best IoU of any component's box with any true box at each tau, `(1000,)`."""
-        # A pixel of number k is above the first k taus, so taus between two numbers in use have the same regions.
-        number = np.searchsorted(self.taus, normalized.astype(np.float64), side="left").astype(np.int32)
-        best = np.zeros(len(self.taus))
-        smallest = (true[:, 2:] - true[:, :2]).prod(1).min()
-        top, left = 0, 0
-        start = 0
-        for end in np.unique(number[number > 0]):
-            above = number > start
-            rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-            # Higher taus only take pixels away, and labelling the smaller window is what saves the time.
-            window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            number, above = number[window], above[window]
-            top, left = top + int(rows[0]), left + int(columns[0])
-            if above.size < self.levels[0] * smallest:
-                break  # Nothing in so small a window reaches the lowest IoU that counts, so 0 will do.
-            _, boxes, _ = label_components(above)
-            best[start:end] = iou(boxes + np.array([left, top, left, top]), true).max()
-            start = int(end)
-        return best
-
-    def compute(self) -> dict[str, float | None]:
-        """Return `max_box_acc_v2`, in [0, 1], its parts `max_box_acc_30, _50, _70` and the oracle's taus.
-
-        Each part is the highest share, over tau, of images with a box of that IoU; `tau_30, tau_50, tau_70` are the
-        lowest tau that reaches it, None where the share is 0. Without a defective image all are None.
-        """
-        names = [f"{100 * level:.0f}" for level in self.levels]
-        if self._n == 0:
-            keys = ["max_box_acc_v2", *(f"max_box_acc_{name}" for name in names), *(f"tau_{name}" for name in names)]
-            return dict.fromkeys(keys)
-        accuracy = self._hits / self._n
-        return {
-            "max_box_acc_v2": float(accuracy.max(1).mean()),
-            **{f"max_box_acc_{name}": float(row.max()) for name, row in zip(names, accuracy, strict=True)},
-            **{
-                f"tau_{name}": float(self.taus[row.argmax()]) if row.any() else None
-                for name, row in zip(names, accuracy, strict=True)
-            },
-        }
 
 
 def pointing_game(raw_map: ArrayLike, mask: ArrayLike, tolerance: float | None = None) -> float:

@@ -1,6 +1,6 @@
 """Scores of whole images; positive = defective, and what cannot be measured is None."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ MAX_FPR = 0.05
 # Shares of the defects that may be missed, and what the good parts passed then are called.
 MISSED = {"good_passed_at_missed_0": 0.0, "good_passed_at_missed_1": 0.01, "good_passed_at_missed_5": 0.05}
 RATES = (*DECISIONS, *RANKING, *MISSED)
+COUNTS = ("confusion", "escapes", "overkill")
 
 
 def _checked(
@@ -41,20 +42,9 @@ def image_scores(labels: ArrayLike, scores: ArrayLike, predicted: ArrayLike | No
     """
     truth, values, decided = _checked(labels, scores, predicted)
     n_bad, n_good = int(truth.sum()), int((~truth).sum())
-    result: dict[str, Any] = dict.fromkeys((*RATES, "confusion", "escapes", "overkill"))
+    result: dict[str, Any] = dict.fromkeys((*RATES, *COUNTS))
     if decided is not None:
-        tp, fp = int((truth & decided).sum()), int((~truth & decided).sum())
-        fn, tn = n_bad - tp, n_good - fp
-        result |= {
-            "accuracy": (tp + tn) / len(truth) if len(truth) else None,
-            "recall": tp / n_bad if n_bad else None,
-            "specificity": tn / n_good if n_good else None,
-            "confusion": {"tp": tp, "fn": fn, "fp": fp, "tn": tn},
-            "escapes": fn if n_bad else None,
-            "overkill": fp if n_good else None,
-        }
-        if n_bad and n_good:
-            result["balanced_accuracy"] = (tp / n_bad + tn / n_good) / 2
+        result |= decision_scores(truth, decided)
     if n_bad and n_good:
         precision, recall, _ = precision_recall_curve(truth, values)
         fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
@@ -66,6 +56,23 @@ def image_scores(labels: ArrayLike, scores: ArrayLike, predicted: ArrayLike | No
             **{name: good_passed(truth, values, share) for name, share in MISSED.items()},
         }
     return result
+
+
+def decision_scores(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
+    """Return the keys of `image_scores` that need no scores, of N images: labels and predicted 0/1, `(N,)`."""
+    truth, decided = checked_scores(labels, predicted)[0], checked_scores(predicted, labels)[0]
+    n_bad, n_good = int(truth.sum()), int((~truth).sum())
+    tp, fp = int((truth & decided).sum()), int((~truth & decided).sum())
+    fn, tn = n_bad - tp, n_good - fp
+    return {
+        "balanced_accuracy": (tp / n_bad + tn / n_good) / 2 if n_bad and n_good else None,
+        "accuracy": (tp + tn) / len(truth) if len(truth) else None,
+        "recall": tp / n_bad if n_bad else None,
+        "specificity": tn / n_good if n_good else None,
+        "confusion": {"tp": tp, "fn": fn, "fp": fp, "tn": tn},
+        "escapes": fn if n_bad else None,
+        "overkill": fp if n_good else None,
+    }
 
 
 def good_passed(labels: ArrayLike, scores: ArrayLike, missed: float) -> float | None:
@@ -116,19 +123,27 @@ def intervals(
     """
     if not 0 < level < 1:
         raise DefectlocError(f"An interval needs a level between 0 and 1, not {level}.")
-    truth, values, _ = _checked(labels, scores, predicted)
+    truth, values, decided = _checked(labels, scores, predicted)
     measured = image_scores(labels, scores, predicted)
-    n = int(truth.sum()), int((~truth).sum())
     result: dict[str, tuple[float, float] | None] = dict.fromkeys(RATES)
-    for name, of_class in (("recall", n[0]), ("specificity", n[1])):
-        if measured[name] is not None:
-            result[name] = wilson(measured[name], of_class, level, continuity=True)
-    if not all(n):
-        return result
-    if predicted is not None:
-        rates = measured["recall"], measured["specificity"]
+    if decided is not None:
+        result |= decision_intervals(measured["confusion"], level=level)
+    if measured["auroc"] is not None:
+        result["auroc"] = auroc_interval(truth, values, measured["auroc"], level)
+        result["average_precision"] = wilson(measured["average_precision"], int(truth.sum()), level)
+    return result
+
+
+def decision_intervals(confusion: Mapping[str, int], *, level: float = 0.95) -> dict[str, tuple[float, float] | None]:
+    """Return the intervals of `intervals` that need no scores, those of `DECISIONS`, of the counts `tp, fn, fp, tn`."""
+    n_bad, n_good = confusion["tp"] + confusion["fn"], confusion["fp"] + confusion["tn"]
+    result: dict[str, tuple[float, float] | None] = dict.fromkeys(DECISIONS)
+    if n_bad:
+        result["recall"] = wilson(confusion["tp"] / n_bad, n_bad, level, continuity=True)
+    if n_good:
+        result["specificity"] = wilson(confusion["tn"] / n_good, n_good, level, continuity=True)
+    if n_bad and n_good:
+        rates, n = (confusion["tp"] / n_bad, confusion["tn"] / n_good), (n_bad, n_good)
         result["balanced_accuracy"] = weighted_rates(rates, n, (0.5, 0.5), level)
-        result["accuracy"] = weighted_rates(rates, n, (n[0] / sum(n), n[1] / sum(n)), level)
-    result["auroc"] = auroc_interval(truth, values, measured["auroc"], level)
-    result["average_precision"] = wilson(measured["average_precision"], n[0], level)
+        result["accuracy"] = weighted_rates(rates, n, (n_bad / sum(n), n_good / sum(n)), level)
     return result

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.evaluation.box import BoxScores
-from defectloc.evaluation.image import DECISIONS, image_scores, intervals
+from defectloc.evaluation.image import decision_intervals, decision_scores
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision, Limit
 
@@ -60,11 +60,10 @@ def scores_at(limits: Sequence[Limit], test: pd.DataFrame, boxed: Iterable[Boxed
     found = []
     for number in range(len(limits)):
         predicted = (n_below > number).astype(int)
-        image = image_scores(test["label"], test["score"], predicted)
-        ranges = intervals(test["label"], test["score"], predicted)
+        scores = decision_scores(test["label"], predicted)
         found.append(
-            {name: image[name] for name in (*DECISIONS, "confusion", "escapes", "overkill")}
-            | {"intervals_95": {name: ranges[name] for name in DECISIONS}}
+            scores
+            | {"intervals_95": decision_intervals(scores["confusion"])}
             | {name: boxes[number][name] for name in BOXES}
         )
     return found

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from defectloc.evaluation.box import MAX_BOX_SIZE, BoxScores, MaxBoxAccV2, pointing_game, visible_boxes
+from defectloc.evaluation.box import BoxScores, pointing_game, visible_boxes
 from defectloc.evaluation.instance import InstanceScores
+from defectloc.evaluation.max_box import MAX_BOX_SIZE, MaxBoxAccV2
 from defectloc.evaluation.pimo import PerImageOverlap
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.localization.maps import finite_map

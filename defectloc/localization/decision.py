@@ -21,8 +21,10 @@ SCORES = ("class", "memory", "fusion")
 # Of images: the top-k mean of the map, and what the class network says.
 MAP_SCORE, LOG_ODDS = "map_score", "log_odds"
 FOLDS = 5
-# Of fewer defective validation images weights and a threshold by both classes are chance; good images choose then.
+# Of fewer defective validation images a threshold by both classes is chance; good images choose then.
 FEWEST = 5
+# Of fewer, whether the class network adds to the map is chance; the map decides alone then.
+FEWEST_FOR_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _weights(validation: pd.DataFrame, score: str, class_left_out: str | None) -
         alone = by_good(labels, map_score)
         return replace(alone, sentence=f"{class_left_out} {alone.sentence}", fallback=True)
     n_defective = int(labels.sum())
-    if n_defective < FEWEST or n_defective == len(labels):
+    if n_defective < FEWEST_FOR_CLASS or n_defective == len(labels):
         return by_good(labels, map_score)
     return by_labels(labels, map_score, validation[LOG_ODDS])
 

@@ -46,9 +46,9 @@ def finite_map(values: ArrayLike, what: str = "map") -> NDArray:
 
 
 @lru_cache(maxsize=128)
-def _weights(cells: int, pixels: int, image_size: int, grid: Grid) -> NDArray[np.float64]:
+def _weights(cells: int, pixels: int, side: int, grid: Grid) -> NDArray[np.float64]:
     """Return the interpolation weights `(pixels, cells)` of one axis; each row sums to 1."""
-    at_input = (np.arange(pixels) + 0.5) * image_size / pixels - 0.5
+    at_input = (np.arange(pixels) + 0.5) * side / pixels - 0.5
     position = np.clip((at_input - grid.offset) / grid.stride, 0, cells - 1)
     left = np.floor(position).astype(np.intp)
     right = np.minimum(left + 1, cells - 1)
@@ -60,21 +60,25 @@ def _weights(cells: int, pixels: int, image_size: int, grid: Grid) -> NDArray[np
     return weights
 
 
-def upsample(grid_map: ArrayLike, size: tuple[int, int], image_size: int, grid: Grid) -> NDArray[np.float32]:
+def upsample(
+    grid_map: ArrayLike, size: tuple[int, int], image_size: int | tuple[int, int], grid: Grid
+) -> NDArray[np.float32]:
     """Interpolate a map `(h, w)` bilinearly between its cells' centres to `size` = (height, width) native pixels.
 
-    Native pixel centre x lies at `(x + 0.5) * image_size / width - 0.5` in the network's square input; outside the
-    outermost centres the map is clamped. No value leaves the range of the grid's values, and a flat map stays flat.
+    `image_size` is the side of the network's square input, or its height and width. Native pixel centre x lies at
+    `(x + 0.5) * input width / width - 0.5` in it; outside the outermost centres the map is clamped. No value leaves the
+    range of the grid's values, and a flat map stays flat.
     Raises DefectlocError for NaN, infinities, other shapes and empty sizes.
     """
     values = finite_map(grid_map).astype(np.float64)
     height, width = (int(side) for side in size)
-    if min(height, width, image_size) < 1:
+    input_height, input_width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width, input_height, input_width) < 1:
         raise DefectlocError(f"A map cannot be resized to {height} x {width} pixels: every side must be at least 1.")
     # Relative to its minimum a flat map is exact zeros, so rounding cannot give min-max normalisation noise to stretch.
     low, high = values.min(), values.max()
-    rows = _weights(values.shape[0], height, int(image_size), grid)
-    columns = _weights(values.shape[1], width, int(image_size), grid)
+    rows = _weights(values.shape[0], height, input_height, grid)
+    columns = _weights(values.shape[1], width, input_width, grid)
     result = rows @ (values - low) @ columns.T
     result += low
     return np.minimum(result, high, out=result).astype(np.float32)

@@ -3,8 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+# Cells that stand for an image.
+TOP_K = 5
 
-def top_k_mean(maps: NDArray, k: int = 5) -> NDArray[np.float64]:
+
+def top_k_mean(maps: NDArray, k: int = TOP_K) -> NDArray[np.float64]:
     """Return the mean of the `k` largest values of each map `(N, h, w)`, of all where it has fewer: `(N,)`."""
     flat = np.sort(maps.reshape(len(maps), -1), axis=1)[:, -k:]
     return flat.mean(1, dtype=np.float64)

@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
 
+# Balanced accuracies that differ by less are taken for equal: one image of fifty of a class.
+SLACK = 0.01
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -49,10 +52,11 @@ def classes_present(truth: NDArray[np.bool_]) -> str:
 
 
 def by_balanced_accuracy(labels: ArrayLike, scores: ArrayLike) -> Chosen:
-    """Return the threshold with the best balanced accuracy, in the middle between two neighbouring scores.
+    """Return the middle of the widest interval of thresholds whose balanced accuracy is at most `SLACK` below the best.
 
-    Labels `(N,)` 0/1, scores `(N,)` of any unit. Among equals the one with the fewest escapes. Raises NoThresholdError
-    for one class only and where no cut is better than chance, DefectlocError for NaN and infinities.
+    Labels `(N,)` 0/1, scores `(N,)` of any unit. Among intervals of one width the lowest, with the fewest escapes.
+    Raises NoThresholdError for one class only and where no cut is better than chance, DefectlocError for NaN and
+    infinities.
     """
     truth, values = checked_scores(labels, scores)
     if truth.all() or not truth.any():
@@ -64,9 +68,16 @@ def by_balanced_accuracy(labels: ArrayLike, scores: ArrayLike) -> Chosen:
     balanced = (caught + passed) / 2
     if len(levels) == 1 or balanced.max() <= 0.5 + 1e-12:
         raise NoThresholdError("No threshold on the validation scores does better than chance")
-    best = int(np.flatnonzero(balanced >= balanced.max() - 1e-12)[0])
-    value = middle(levels[best], levels[best + 1])
-    return Chosen(value, f"Best balanced accuracy of the {len(values)} validation images: {balanced[best]:.3f}.")
+    # Of thresholds that hardly differ in what they count, the one farthest from where it changes.
+    as_good = np.concatenate([[False], balanced >= max(balanced.max() - SLACK, 0.5) - 1e-12, [False]])
+    begins, ends = np.flatnonzero(~as_good[:-1] & as_good[1:]), np.flatnonzero(as_good[:-1] & ~as_good[1:])
+    widest = int(np.argmax(levels[ends] - levels[begins]))
+    value = middle(levels[begins[widest]], levels[ends[widest]])
+    reached = float(balanced[np.searchsorted(levels, value, side="right") - 1])
+    return Chosen(
+        value,
+        f"Balanced accuracy {reached:.3f} on the {len(values)} validation images; the best is {balanced.max():.3f}.",
+    )
 
 
 def by_max_escape_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Chosen:

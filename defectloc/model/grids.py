@@ -15,13 +15,13 @@ def interpolate(values: torch.Tensor, grid: Grid, onto: Grid, size: tuple[int, i
         return values
     # Not by torch's interpolate, which knows no offsets: it takes both grids to begin at one corner.
     rows, columns = (
-        _weights(n_cells, n_wanted, grid, onto).to(values)
+        shares(n_cells, n_wanted, grid, onto).to(values)
         for n_cells, n_wanted in zip(values.shape[2:], size, strict=True)
     )
     return rows @ values @ columns.T
 
 
-def _weights(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:
+def shares(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:
     """Give the share of each cell in each wanted one, `(n_wanted, n_cells)`; rows sum to 1."""
     centres = onto[1] + onto[0] * torch.arange(n_wanted, dtype=torch.float64)
     places = ((centres - grid[1]) / grid[0]).clamp(0, n_cells - 1)

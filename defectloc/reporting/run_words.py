@@ -70,7 +70,9 @@ def introduction(
         how = f"heat map and decision by {of_map}"
         if decision.weights.of_map and decision.weights.of_class:
             how = f"heat map by {of_map}, decision by that map and the class network"
-    network = f"{settings.get('model.name')}, {settings.get('data.image_size')} px"
+    size = settings.get("data.image_size")
+    sides = " x ".join(str(side) for side in size) if isinstance(size, list | tuple) else size
+    network = f"{settings.get('model.name')}, {sides} px"
     fitted = (
         f"A model ({network}; {how}) learned from {_split('train', class_counts)} of "
         f"“{metrics['subset']}” ({settings.get('data.name')}), each labelled only as good or defective."

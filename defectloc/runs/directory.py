@@ -117,9 +117,11 @@ class Run:
         return root
 
     @property
-    def image_size(self) -> int:
-        """Give the side of the network's input in pixels."""
-        return int(self.record["settings"]["data"]["image_size"])
+    def image_size(self) -> tuple[int, int]:
+        """Give height and width of the network's input in pixels."""
+        given = self.record["settings"]["data"]["image_size"]
+        height, width = (given, given) if isinstance(given, int) else given
+        return int(height), int(width)
 
     def catalog(self) -> pd.DataFrame:
         """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""

@@ -50,7 +50,13 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
     key = weights.weights_digest(weights.state_of(classifier))
     classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     baseline = classifier.normalize.get_buffer("mean")
-    model = ExplainedModel(classifier, [GOOD, ANOMALY], run.image_size, baseline, key)
+    height, width = run.image_size
+    if height != width:
+        raise DefectlocError(
+            f"the network of {run.folder} sees {height} x {width} pixels, and the methods of explain know square "
+            "inputs only: its own heat maps are those of train and predict."
+        )
+    model = ExplainedModel(classifier, [GOOD, ANOMALY], height, baseline, key)
     model.background = functools.cache(lambda: _background(run, settings))
     for kind in ("memory", "fusion"):
         try:

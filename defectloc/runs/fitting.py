@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from defectloc import __version__
 from defectloc.data import splits
 from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
@@ -25,7 +26,7 @@ from defectloc.runs.products import Product
 # Raised when the code changes what a class activation map holds.
 VERSION = 1
 UNFINISHED = ".fit"
-PACKAGES = ("defectloc", "torch", "torchvision", "pytorch-lightning")
+PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
 
 def fit_fold(fold: Fold, folder: Path) -> None:
@@ -54,7 +55,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "subset": settings.subset,
             "fold": settings.fold,
             "root": str(fold.root),
-            "settings": asdict(settings),
+            # A tracker may be another one tomorrow, and its address hold a password.
+            "settings": {key: value for key, value in asdict(settings).items() if key != "logger"},
             "class_weights": class_weights,
             "weights_digest": fold.weights_digest,
             "preprocessing": fold.classifier.preprocessing,
@@ -63,7 +65,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "n_train": len(labels),
             "epochs": len(history),
             "seconds": seconds,
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": {"defectloc": __version__, **{name: version(name) for name in PACKAGES}},
             "files": {name: digest(folder / name) for name in written},
         },
     )

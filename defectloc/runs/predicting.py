@@ -13,6 +13,7 @@ from PIL import Image
 from defectloc.config import PredictSettings
 from defectloc.data.image_names import ImageNames, named_by, require_some
 from defectloc.data.watching import Watcher
+from defectloc.deployment.files import is_exported
 from defectloc.errors import DefectlocError
 from defectloc.figures.overlay import paint_boxes, paint_map
 from defectloc.files import atomic, lock
@@ -20,8 +21,10 @@ from defectloc.localization.boxes import CORNERS
 from defectloc.model import device as devices
 from defectloc.progress import images_bar
 from defectloc.runs.directory import LOCK, Run
+from defectloc.runs.exported import ExportedModel
 from defectloc.runs.image_reading import Read, batches, read, read_ahead, watched
 from defectloc.runs.overlay_names import overlay_name
+from defectloc.runs.photographs import PhotographModel
 from defectloc.runs.prediction import UNLIKE, Prediction
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.results import FORMATS, Named, Results
@@ -36,16 +39,21 @@ def run(settings: PredictSettings) -> Path:
     What cannot be read is named and left out, and raises at the end. A stop (SIGINT, SIGTERM) ends the batch at work;
     of a watched folder that is the end, of others KeyboardInterrupt is raised, and `resume` goes on.
     """
-    finished = Run.open(settings.run)
+    folder = Path(settings.run).expanduser()
+    finished = None if is_exported(folder) else Run.open(folder)
     output = Path(settings.output).expanduser()
     names = named_by(settings.images, output / OVERLAYS)
     if settings.watch and not names.is_folder:
         raise DefectlocError(f"watch=true follows a folder; images={settings.images} is none.")
     if not settings.watch:
         require_some(names, settings.images)
-    device = devices.choose(settings.device)
-    devices.prepare(device, settings.threads)
-    predictor = Predictor(finished, device)
+    predictor: PhotographModel
+    if finished is None:
+        predictor = ExportedModel(folder, str(settings.device), settings.threads)
+    else:
+        device = devices.choose(settings.device)
+        devices.prepare(device, settings.threads)
+        predictor = Predictor(finished, device)
     identity = {"run": predictor.identity, "images": str(names.base.resolve()), "format": str(settings.format)}
     with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
         results = FORMATS[settings.format](output, identity, settings.resume)
@@ -66,7 +74,7 @@ class _Work:
 
     settings: PredictSettings
     names: ImageNames
-    predictor: Predictor
+    predictor: PhotographModel
     results: Results
     overlays: Path
     stop: threading.Event

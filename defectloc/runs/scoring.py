@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from defectloc.config import DecisionConfig
-from defectloc.evaluation.box import MAX_BOX_SIZE
 from defectloc.evaluation.image import image_scores, intervals, scores_by_defect_type
 from defectloc.evaluation.instance import predicted_regions
+from defectloc.evaluation.max_box import MAX_BOX_SIZE
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
 from defectloc.files import digest_of, read_json, sealed

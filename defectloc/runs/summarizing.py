@@ -66,25 +66,29 @@ def run(settings: SummarizeSettings) -> pd.DataFrame:
 
 def collect(outputs: Path) -> list[Result]:
     """Read the metrics of every localization of every run; what is damaged or of another version is named."""
+    return [result for path in sorted(outputs.glob(f"*/fold*-*/{RECORD}")) for result in results_of(path.parent)]
+
+
+def results_of(run: Path) -> list[Result]:
+    """Read the metrics of every localization of a run directory; what is damaged or of another version is named."""
     found = []
-    for record_path in sorted(outputs.glob(f"*/fold*-*/{RECORD}")):
+    try:
+        record = _whole(run / RECORD)
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}")
+        fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
+    except DAMAGED as error:
+        _skip(run / RECORD, error)
+        return []
+    for path in sorted(run.glob("localization/*/metrics.json")):
         try:
-            record = _whole(record_path)
-            if record["format"] != FORMAT:
-                raise ValueError(f"format {record['format']}")
-            fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
+            metrics = _metrics(path)
+            chosen: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
+            values = flat(fit | _chosen(chosen))
+            values["localization.threshold"] = float(values["localization.threshold"])
+            found.append(Result(metrics, values, fingerprint, path.parent))
         except DAMAGED as error:
-            _skip(record_path, error)
-            continue
-        for path in sorted(record_path.parent.glob("localization/*/metrics.json")):
-            try:
-                metrics = _metrics(path)
-                chosen: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-                values = flat(fit | _chosen(chosen))
-                values["localization.threshold"] = float(values["localization.threshold"])
-                found.append(Result(metrics, values, fingerprint, path.parent))
-            except DAMAGED as error:
-                _skip(path, error)
+            _skip(path, error)
     return found
 
 

@@ -1,6 +1,7 @@
 """One fold from data to scores: fit it or find it fitted, make its maps, post-process."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from defectloc.config import TrainSettings
@@ -19,11 +20,15 @@ from defectloc.runs.localizing import decision_of, draw, post_process
 from defectloc.runs.products import Product
 from defectloc.runs.report import write_report
 from defectloc.runs.supervision import Supervision, supervision_of
+from defectloc.runs.tracked import tracked_run
+from defectloc.runs.trackers import tracker_of
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     """Do what is not done yet of a fold, and post-process it; returns (metrics, run)."""
     fold = prepare(settings)
+    # Before the work, after which a tracker that cannot be reached would otherwise be found out.
+    tracker = tracker_of(settings.logger, Path(settings.outputs).expanduser())
     folder = directory.folder_of(settings.outputs, settings.subset, settings.fold, fingerprint(fold))
     with lock(folder / LOCK, f"the same fold ({folder})"):
         # Before the fit, which a wrong annotation would otherwise end.
@@ -46,11 +51,15 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         report = None
         if settings.figures:
             report = write_report(finished, fold.root, settings.data.ignore_mask, again=False)
+        if tracker is not None:
+            logged = tracker.add(tracked_run(setting.folder))
     print_metrics(metrics, decision_of(setting))
     print(f"run: {folder}")
     if figure is not None:
         print(f"figure: {figure}")
         print(f"report: {report}")
+    if tracker is not None:
+        print(f"{'logged' if logged else 'logged before'}: {tracker.place}")
     return metrics, finished
 
 

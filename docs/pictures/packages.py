@@ -44,18 +44,28 @@ box(fourth, MIDDLE, "5  evaluation", "image, pixel, box\nand instance scores", G
 box(third, MIDDLE, "6  attribution", "maps by other\nmethods", BLUE)
 box(second, MIDDLE, "7  figures", "PNG", SAND)
 box(first, MIDDLE, "8  reporting", "tables", SAND)
+box(first, RUNS, "9  deployment", "a model as one\nONNX graph", SAND, WIDTH, 0.82)
 box(
-    first,
+    second,
     RUNS,
-    "9  runs",
-    "calls all of the above for one run directory: fit, maps, verdicts and boxes, scores, figures, "
-    "predictions of new images",
+    "10  runs",
+    "calls all of the others for one run directory: fit, maps, verdicts\nand boxes, scores, figures, "
+    "predictions of new images, exports",
     SAND,
-    right - first,
+    right - second,
     0.82,
 )
-box(first, BOTTOM, "10  commands", "train, localize, predict, summarize, ...", WHITE, third + WIDTH - first, 0.76)
-box(fourth, BOTTOM, "11  benchmarks", "speed, side by side", WHITE, WIDTH, 0.76)
+arrow((first + WIDTH, RUNS + 0.41), (second, RUNS + 0.41))
+box(
+    first,
+    BOTTOM,
+    "11  commands",
+    "train, localize, predict, export, summarize, ...",
+    WHITE,
+    third + WIDTH - first,
+    0.76,
+)
+box(fourth, BOTTOM, "12  benchmarks", "speed, side by side", WHITE, WIDTH, 0.76)
 
 level = TOP + HEIGHT / 2
 for left, next_, text in ((first, second, "images"), (second, third, "features"), (third, fourth, "maps,\nlog-odds")):

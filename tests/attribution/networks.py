@@ -1,12 +1,14 @@
 """Small networks to be explained."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from defectloc.attribution.network import ClassScore, ExplainedModel
 from defectloc.config import AttributionConfig, ModelConfig
 from defectloc.model import weights
+from tests.narrow import make_narrow
 
 CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
 SIZE = 64
@@ -29,7 +31,9 @@ def photographs(n: int = 1, size: int = SIZE, seed: int = 0) -> torch.Tensor:
 
 
 def model_of(backbone: str) -> ExplainedModel:
-    network = weights.build(ModelConfig(backbone, "none", "auto", CUTS[backbone]), seed=0)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch)
+        network = weights.build(ModelConfig(backbone, "none", "auto", CUTS[backbone]), seed=0)[0]
     # A random head gives nearly the same score to every image.
     with torch.no_grad():
         network.head.weight.mul_(10)

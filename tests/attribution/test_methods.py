@@ -74,7 +74,7 @@ def test_method_gives_maps_and_leaves_the_network_as_it_was(model, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exception_leaves_the_network_as_it_was(name, monkeypatch):
     installed(name)
-    model = model_of("densenet121")
+    model = model_of("vgg16")
     before = state_of(model.network)
 
     def broken(*_):
@@ -83,7 +83,7 @@ def test_an_exception_leaves_the_network_as_it_was(name, monkeypatch):
     # Far behind, so that all hooks have been set.
     monkeypatch.setattr(model.network.head, "forward", broken)
     with pytest.raises(RuntimeError, match="no memory left"):
-        attribute(name, model, photographs(), [1], FEW, [0], layer="denseblock3" if name == "layercam" else None)
+        attribute(name, model, photographs(), [1], FEW, [0], layer="conv4_3" if name == "layercam" else None)
     monkeypatch.undo()
     assert_untouched(model.network, before)
 
@@ -91,7 +91,7 @@ def test_an_exception_leaves_the_network_as_it_was(name, monkeypatch):
 @pytest.mark.parametrize("name", ["scorecam", "rise", "smoothgrad", "lime", "expected-gradients", "shap-partition"])
 def test_same_seed_same_map(name):
     installed(name)
-    model = model_of("densenet121")
+    model = model_of("vgg16")
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
     maps = [attribute(name, model, photographs(), [1], FEW, [seed]).maps for seed in (3, 3, 4)]
     np.testing.assert_array_equal(maps[0], maps[1])
@@ -114,7 +114,7 @@ def test_an_image_has_the_same_map_in_any_batch():
 )
 def test_batch_size_bounds_the_memory_and_changes_no_result(name):
     installed(name)
-    model, maps = model_of("densenet121"), []
+    model, maps = model_of("vgg16"), []
     for size in (64, 3):
         config = replace(FEW, batch_size=size)
         sizes = []

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from defectloc.data.annotations import Annotated, Region, cell_shares, marked_cells, read_annotations
 from defectloc.errors import DefectlocError
@@ -143,3 +144,120 @@ def test_an_outline_goes_before_a_box_around_it() -> None:
     marked = both.cells((4, 4))
     assert marked[1, 1] == 1
     assert (marked[marked != 1] == -1).all()
+
+
+def test_a_path_that_begins_the_name_goes_before_one_that_goes_on() -> None:
+    images = ["crack/000.png", "part/crack/000.png"]
+    path = label_studio(
+        "/data/local-files/?d=photos/crack/000.png", "polygonlabels", {"points": [[0, 0], [9, 0], [9, 9]]}
+    )
+    assert list(read_annotations(path, images)) == ["crack/000.png"]
+    path = label_studio(
+        "/data/local-files/?d=x/part/crack/000.png", "polygonlabels", {"points": [[0, 0], [9, 0], [9, 9]]}
+    )
+    assert list(read_annotations(path, images)) == ["part/crack/000.png"]
+
+
+def test_predictions_alone_are_told_from_an_export() -> None:
+    path = written([{"data": {"image": "crack/001.png"}, "predictions": [{"result": []}]}])
+    with pytest.raises(DefectlocError, match="holds predictions alone; correct them in Label Studio"):
+        read_annotations(path, IMAGES)
+
+
+def test_the_image_of_a_task_comes_before_other_addresses() -> None:
+    value = {"x": 10, "y": 20, "width": 5, "height": 50}
+    result = {"type": "rectanglelabels", "original_width": 200, "original_height": 100, "value": value}
+    data = {"url": "https://host.invalid/x.png", "image": "part/test/crack/001.png"}
+    path = written([{"data": data, "annotations": [{"result": [result]}]}])
+    assert list(read_annotations(path, IMAGES)) == ["part/test/crack/001.png"]
+
+
+def labelme(kind: str, points: list, **more: object) -> Path:
+    folder = Path("corrected/part/test/crack")
+    folder.mkdir(parents=True)
+    content = {
+        "shapes": [{"label": "x", "shape_type": kind, "points": points}],
+        "imagePath": "..\\crack\\001.png",
+        "imageHeight": 80,
+        "imageWidth": 100,
+    }
+    (folder / "001.json").write_text(json.dumps(content | more))
+    (folder / "settings.json").write_text("[1]")
+    return Path("corrected")
+
+
+def test_labelme() -> None:
+    (found,) = read_annotations(labelme("rectangle", [[40, 20], [10, 60]]), IMAGES).items()
+    assert (found[0], found[1].size) == ("part/test/crack/001.png", (80, 100))
+    (region,) = found[1].regions
+    assert region.is_box
+    assert region.corners.tolist() == [[10, 20], [40, 60]]
+
+
+def test_an_outline_of_labelme() -> None:
+    (found,) = read_annotations(labelme("polygon", [[40, 20], [10, 60], [10, 20]]), IMAGES).values()
+    assert not found.regions[0].is_box
+    assert len(found.regions[0].corners) == 3
+
+
+def yolo(line: str) -> Path:
+    folder = Path("yolo")
+    for name in ("images", "labels"):
+        (folder / name / "crack").mkdir(parents=True)
+    (folder / "data.yaml").write_text("names: {0: defect}")
+    Image.new("RGB", (100, 80)).save(folder / "images" / "crack" / "001.png")
+    (folder / "labels" / "crack" / "001.txt").write_text(f"{line}\n\n")
+    return folder
+
+
+def test_yolo() -> None:
+    (found,) = read_annotations(yolo("3 0.25 0.5 0.3 0.5"), IMAGES).items()
+    assert (found[0], found[1].size) == ("part/test/crack/001.png", (80, 100))
+    assert found[1].regions[0].is_box
+    np.testing.assert_allclose(found[1].regions[0].corners, [[10, 20], [40, 60]])
+
+
+def test_an_outline_of_yolo() -> None:
+    (found,) = read_annotations(yolo("0 0.1 0.25 0.4 0.25 0.4 0.5"), IMAGES).values()
+    assert not found.regions[0].is_box
+    np.testing.assert_allclose(found.regions[0].corners, [[10, 20], [40, 20], [40, 40]])
+
+
+def without_images() -> Path:
+    (yolo("0 0.5 0.5 0.5 0.5") / "images" / "crack" / "001.png").unlink()
+    return Path("yolo")
+
+
+def with_labels_of_another() -> Path:
+    (yolo("0 0.5 0.5 0.5 0.5") / "labels" / "crack" / "002.txt").touch()
+    return Path("yolo")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (lambda: labelme("circle", [[1, 1], [5, 5]]), "'circle' in corrected/part/test/crack/001.json is not read"),
+        (lambda: labelme("rectangle", [[1, 1], [5, 5]], imageHeight=None), "is no file of labelme"),
+        (lambda: labelme("rectangle", [[1, 1, 1]]), "is no file of labelme"),
+        (lambda: labelme("rectangle", []), "is no file of labelme"),
+        (lambda: labelme("rectangle", [[1, 1], [5, 500]]), "a region lies beyond the image"),
+        (lambda: labelme("rectangle", [[1, 1], [5, 5]], imagePath="9.png"), "9.png is not in the data set"),
+        (lambda: yolo("0 0.5 0.5 0.5"), "a line that is no box (3 numbers after the class)"),
+        (lambda: yolo("0 0.5 0.5 x 0.5"), "a line that is no box"),
+        (lambda: yolo("0 0.5 0.5 1.5 0.5"), "a region lies beyond the image"),
+        (without_images, "has no images in images/"),
+        (with_labels_of_another, "002.txt belongs to no image"),
+        (Path, "is a folder without files of labelme and without a data.yaml"),
+    ],
+)
+def test_what_does_not_fit_in_a_folder_is_refused_by_name(path, sentence: str) -> None:
+    with pytest.raises(DefectlocError) as caught:
+        read_annotations(path(), IMAGES)
+    assert sentence in str(caught.value)
+
+
+def test_label_studio_exports_coco_with_its_addresses_and_without_some_sizes() -> None:
+    path = coco("/data/local-files/?d=photos/part/test/crack/001.png")
+    content = json.loads(path.read_text())
+    content["images"].append({"id": 8, "file_name": "crack/000.png", "width": None, "height": None})
+    assert list(read_annotations(written(content), IMAGES)) == ["part/test/crack/001.png"]

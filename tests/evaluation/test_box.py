@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from scipy import ndimage
 
 from defectloc.errors import DefectlocError
-from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, match, pointing_game, visible_boxes
+from defectloc.evaluation.box import BoxScores, match, pointing_game, visible_boxes
 from defectloc.localization.boxes import CORNERS, boxes_of_mask, find_boxes, iou, to_coco
 
 
@@ -93,55 +92,6 @@ def test_matching_agrees_with_pycocotools(seed: int, level: float) -> None:
     # Where one box has the same IoU with two true ones either may be taken.
     if all(len(set(row)) == len(row) for row in (r[r >= level].round(9).tolist() for r in iou(predicted, true))):
         np.testing.assert_array_equal(match(predicted, scores, true, level)[by_score], expected)
-
-
-def slow_max_box_acc(maps: list, true: list) -> dict[float, float]:
-    best = np.zeros((len(maps), 1000))
-    for i, values in enumerate(maps):
-        span = np.ptp(values)
-        scaled = (
-            ((values - values.min()) / span if span else np.zeros_like(values)).astype(np.float32).astype(np.float64)
-        )
-        for k in range(1000):
-            labels, n = ndimage.label(scaled > k / 1000, structure=np.ones((3, 3)))
-            boxes = [[x.start, y.start, x.stop, y.stop] for y, x in ndimage.find_objects(labels)]
-            best[i, k] = iou(boxes, true[i]).max() if n else 0
-    return {level: (best >= level).mean(0).max() for level in (0.3, 0.5, 0.7)}
-
-
-def test_max_box_acc_agrees_with_a_loop_over_all_thresholds() -> None:
-    rng = np.random.default_rng(0)
-    maps, true = [], []
-    for _ in range(6):
-        mask = np.zeros((24, 24))
-        for x0, y0, x1, y1 in random_boxes(rng, 2):
-            mask[y0:y1, x0:x1] = 1
-        true.append(boxes_of_mask(mask))
-        maps.append(ndimage.gaussian_filter(mask + 0.4 * rng.normal(size=mask.shape), 1.5))
-    true[0] = np.array([[0, 0, 24, 24], [3, 3, 4, 4]])
-    scores = MaxBoxAccV2()
-    for values, boxes in zip(maps, true, strict=True):
-        scores.add(values, boxes)
-    scores.add(maps[0], [])
-    expected = slow_max_box_acc(maps, true)
-    result = scores.compute()
-    assert {level: result[f"max_box_acc_{100 * level:.0f}"] for level in expected} == expected
-    assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(expected.values())))
-    assert 0 < result["max_box_acc_v2"] < 1
-
-
-def test_max_box_acc_of_a_perfect_and_of_a_flat_map() -> None:
-    mask = np.zeros((20, 30))
-    mask[0:7, 25:30] = 1
-    perfect, flat = MaxBoxAccV2(), MaxBoxAccV2()
-    perfect.add(mask * 8 - 3, boxes_of_mask(mask))
-    flat.add(np.full(mask.shape, 2.0), boxes_of_mask(mask))
-    assert perfect.compute()["max_box_acc_v2"] == 1
-    assert flat.compute()["max_box_acc_v2"] == 0
-    assert flat.compute()["tau_30"] is None
-    assert set(MaxBoxAccV2().compute().values()) == {None}
-    with pytest.raises(DefectlocError, match="NaN"):
-        flat.add(np.full(mask.shape, np.nan), [])
 
 
 def test_boxes_of_what_is_visible() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defectloc.evaluation.box import BoxScores, MaxBoxAccV2, pointing_game
+from defectloc.evaluation.box import BoxScores, pointing_game
+from defectloc.evaluation.max_box import MaxBoxAccV2
 from defectloc.evaluation.pimo import PerImageOverlap
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score, score_boxes, score_maps

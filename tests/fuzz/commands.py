@@ -23,7 +23,7 @@ from omegaconf import open_dict
 from torchvision import models
 
 from defectloc import cli
-from defectloc.evaluation.box import MaxBoxAccV2
+from defectloc.evaluation.max_box import MaxBoxAccV2
 from defectloc.runs import scoring
 from tests.conftest import CAM, Outcome
 

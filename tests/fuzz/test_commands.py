@@ -279,6 +279,7 @@ BASES = {
     "predict": ["run=RUN", "images=set/good", "output=new", *FAST],
     "summarize": [],
     "report": ["run=RUN"],
+    "export": ["run=RUN", "compare=1"],
     "overview": [*TABLE, "subset=part"],
     "cache": [],
     "explain": ["run=RUN", *FEW_EXPLAINED],

@@ -235,6 +235,15 @@ def test_map_and_class_network_together_tell_more_than_each_alone() -> None:
     assert auroc("fusion") > max(auroc("class"), auroc("memory")) + 0.02
 
 
+@pytest.mark.parametrize(("n_bad", "counts"), [(9, False), (10, True)])
+def test_with_few_defects_the_map_decides_without_the_class_network(n_bad: int, counts: bool) -> None:
+    images = two_scores(0).iloc[: 60 + n_bad]
+    assert images["label"].sum() == n_bad
+    weights = Decision.fit(images, config(score="fusion")).weights
+    assert weights.of_map > 0
+    assert (weights.of_class > 0) == counts
+
+
 def test_a_class_network_that_is_left_out_changes_nothing() -> None:
     images = two_scores(0)
     decision = Decision.fit(images, config(score="fusion"), class_left_out="It judges by the light.")

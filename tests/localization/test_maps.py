@@ -38,6 +38,16 @@ def test_agrees_with_scipys_interpolation_at_native_size(grid: Grid, size: tuple
     np.testing.assert_allclose(upsample(values, size, 224, grid), expected, atol=1e-6)
 
 
+def test_each_axis_goes_by_its_own_side_of_the_input() -> None:
+    grid_map = np.arange(12.0).reshape(2, 6)
+    found = upsample(grid_map, (30, 40), (16, 48), Grid(8, 3.5))
+    # Rows as of a square input of 16, columns as of one of 48.
+    for row in range(2):
+        one = np.repeat(grid_map[row : row + 1], 2, 0)
+        np.testing.assert_allclose(found[29 * row], upsample(one, (30, 40), 48, Grid(8, 3.5))[0], rtol=1e-5)
+    assert upsample(grid_map, (16, 48), (16, 48), Grid(8, 3.5))[0, 0] == 0
+
+
 def test_the_identity_grid_changes_nothing() -> None:
     values = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
     np.testing.assert_array_equal(upsample(values, (4, 4), 4, Grid(1, 0)), values)

@@ -35,12 +35,20 @@ def test_labels_weigh_both_scores():
     assert score[:8].max() < score[8:].min()
 
 
-def test_two_scores_that_tell_the_classes_alike_count_alike():
+def test_many_labels_of_two_scores_that_tell_the_classes_alike_count_alike():
     rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 500)
-    first, second = (rng.normal(size=1000) + 2 * labels for _ in range(2))
+    labels = np.repeat([0, 1], 5000)
+    first, second = (rng.normal(size=10000) + 2 * labels for _ in range(2))
     weights = by_labels(labels, first, 100 * second)
-    assert weights.of_map == pytest.approx(100 * weights.of_class, rel=0.2)
+    assert weights.of_map == pytest.approx(100 * weights.of_class, rel=0.1)
+
+
+def test_few_labels_leave_most_to_the_map():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 10)
+    values = rng.normal(size=20) + labels
+    weights = by_labels(labels, values, values)
+    assert weights.of_class == pytest.approx(weights.of_map / 4, rel=1e-3)
 
 
 def test_a_score_that_tells_nothing_hardly_counts():

@@ -45,6 +45,18 @@ def test_balanced_accuracy_is_the_best_of_all_cuts(images: list[tuple[int, int]]
         assert balanced_accuracy_score(labels, scores > chosen.value) == pytest.approx(best)
 
 
+def test_of_cuts_that_count_alike_the_middle_of_the_widest_gap_is_taken() -> None:
+    # Below 0.5 a good image of a hundred is rejected; the cut that rejects it lies in the wide gap up to 10.
+    labels = [0] * 100 + [1] * 100
+    scores = [*np.linspace(-2, -1, 99), 0.5, *np.linspace(10, 11, 99), 0.6]
+    chosen = by_balanced_accuracy(labels, scores)
+    assert chosen.value == pytest.approx((-1 + 10) / 2)
+    assert balanced_accuracy_score(labels, np.array(scores) > chosen.value) == pytest.approx(0.995)
+    assert "0.995" in chosen.sentence
+    # A threshold may be a score: that image is good.
+    assert by_balanced_accuracy([0] * 200 + [1], [0.0] * 199 + [1.0, 2.0]).value == 1.0
+
+
 @settings(deadline=None, max_examples=60)
 @given(validation, st.sampled_from([0, 0.1, 0.25, 0.5, 1]))
 def test_rates_hold_and_the_next_threshold_would_break_them(images: list[tuple[int, int]], rate: float) -> None:

@@ -82,6 +82,8 @@ def test_steps_on_a_gpu_are_deterministic_and_do_not_wait(backbone, precision):
         images, labels = torch.rand(8, 3, 64, 64).cuda() * 255, torch.tensor([0, 1] * 4).cuda()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            # torch says so of the mode itself, when it is first set.
+            warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
             for _ in range(3):
                 torch.cuda.set_sync_debug_mode("error")
                 try:

@@ -1,5 +1,7 @@
 """The fit: its loss by hand, when it stops, what it leaves alone, and that a resumed one is the same."""
 
+import copy
+import functools
 import math
 from pathlib import Path
 
@@ -28,8 +30,13 @@ FAST = {
 }
 
 
-def classifier_of(name: str = "densenet121", cut: str = "norm5") -> Classifier:
+@functools.cache
+def _fresh(name: str, cut: str) -> Classifier:
     return weights.build(ModelConfig(name, "none", "auto", cut), seed=0)[0]
+
+
+def classifier_of(name: str = "densenet121", cut: str = "norm5") -> Classifier:
+    return copy.deepcopy(_fresh(name, cut))
 
 
 def fold_data(shift: float = 3.0, n_validation: int = 8) -> FoldData:
@@ -80,11 +87,11 @@ def test_loss_weighs_the_classes_as_computed_by_hand():
 
 def test_losses_of_an_epoch_weigh_the_classes_where_each_batch_has_one(tmp_path):
     """Inside a batch of one class the weights cancel, so batches must not be averaged."""
-    values = np.random.default_rng(0).normal(size=(12, 2048, 1, 1)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(12, 1024, 1, 1)).astype(np.float32)
     # Batches of 4 in this order: good, good, defective.
     labels = [0] * 8 + [1] * 4
     data = FoldData(FeatureDataset(list(values), labels), FeatureDataset(list(values), labels), 4, seed=0, workers=0)
-    classifier = classifier_of("resnet50", "head")
+    classifier = classifier_of(cut="head")
     training = TrainingConfig(epochs=1, learning_rate=1e-12, target_train_accuracy=1.1)
     module = DefectClassifier(classifier, training, [1.0, 3.0], seed=0)
     fit(module, data, tmp_path, "cpu", "float32")
@@ -162,7 +169,7 @@ def test_a_fit_from_images_is_the_one_from_stored_features(tmp_path, precision):
     """The trunk has one precision, before the first step as well."""
     photographs, heads = Photographs(8, 32), []
     for from_images in (True, False):
-        classifier, images = classifier_of("resnet50", "head"), photographs
+        classifier, images = classifier_of(cut="head"), photographs
         trunk = Trunk(classifier, "cpu", precision)
         if not from_images:
             stored = trunk(list(photographs.pixels), [classifier.level])[classifier.level]
@@ -176,7 +183,7 @@ def test_a_fit_from_images_is_the_one_from_stored_features(tmp_path, precision):
 
 
 def test_inputs_of_three_channels_are_features_unless_said():
-    classifier = classifier_of("resnet50", "layer4")
+    classifier = classifier_of(cut="denseblock4")
     inputs = torch.rand(2, 3, 4, 4)
     assert torch.equal(DefectClassifier(classifier, TrainingConfig(), [1.0, 1.0], 0).features(inputs), inputs)
 

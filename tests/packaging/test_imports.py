@@ -18,13 +18,14 @@ ORDER = [
     "attribution",
     "figures",
     "reporting",
+    "deployment",
     "runs",
     "commands",
     "benchmarks",
 ]
 BASE = {"__init__", "errors", "notes", "progress", "files", "config", "preemption"}
 # Installed by extras, or slow to import and used by one function.
-OPTIONAL = {"albumentations", "captum", "onnx", "optuna", "shap", "skimage"}
+OPTIONAL = {"albumentations", "captum", "mlflow", "onnx", "onnxruntime", "openvino", "optuna", "shap", "skimage"}
 LONGEST = 250
 
 
@@ -44,7 +45,8 @@ def place_of(name: str) -> str:
     """The package that a module belongs to; modules at the top level are base or commands."""
     first = name.split(".", maxsplit=1)[0]
     if "." in name:
-        return first
+        # Those of Hydra belong to the start of commands.
+        return "commands" if first == "plugins" else first
     return "base" if name in BASE else "commands"
 
 

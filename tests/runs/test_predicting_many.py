@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from tests.narrow import COMMAND
 
 pytestmark = pytest.mark.slow
 N = int(os.environ.get("DEFECTLOC_MANY", "1200"))
@@ -29,7 +30,7 @@ def photos(tmp_path_factory) -> Path:
 
 def start(run: Path, photos: Path, *arguments: str) -> subprocess.Popen:
     given = (f"run={run}", f"images={photos}", "output=new", "threads=1", "overlays=false")
-    command = [sys.executable, "-m", "defectloc.predict", *given, *arguments]
+    command = [*COMMAND, "predict", *given, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,0 +1,82 @@
+"""Boxes and outlines in Label Studio's JSON export; places are in percent of the image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectloc.data.labelme import Drawn
+from defectloc.errors import DefectlocError
+
+# Kinds of region that are read, and those that would otherwise be lost without a word.
+READ = ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
+NOT_READ = ("brushlabels", "ellipselabels", "keypointlabels", "brush", "ellipse", "keypoint")
+# How files that it serves from a folder are addressed.
+LOCAL_FILES = "/data/local-files/?d="
+
+
+def read(content: list[dict[str, Any]], path: Path) -> Iterator[Drawn]:
+    """Read the annotations of an export's tasks, those that were submitted; `path` is the file, for messages.
+
+    Raises DefectlocError for tasks that hold predictions alone, for what is no export, and for regions that are not
+    read.
+    """
+    if any(task.get("predictions") for task in content) and not any(task.get("annotations") for task in content):
+        raise DefectlocError(
+            f"data.annotations={path} holds predictions alone; correct them in Label Studio and give its JSON export."
+        )
+    return _tasks(content, path)
+
+
+def _tasks(content: list[dict[str, Any]], path: Path) -> Iterator[Drawn]:
+    try:
+        for task in content:
+            name = _image_of(task["data"], path)
+            results = [
+                result
+                for annotation in task.get("annotations", [])
+                if not annotation.get("was_cancelled")
+                for result in annotation["result"]
+                if _is_region(result, name, path)
+            ]
+            if results:
+                size = int(results[0]["original_height"]), int(results[0]["original_width"])
+                yield name, size, [_region(each, size, name, path) for each in results]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DefectlocError(f"data.annotations={path} is no Label Studio export ({error!r}).") from error
+
+
+def _is_region(result: dict[str, Any], name: str, path: Path) -> bool:
+    if result.get("type") in NOT_READ:
+        raise DefectlocError(
+            f"data.annotations={path}: '{result['type']}' of {name} is not read; draw boxes or polygons."
+        )
+    return result.get("type") in READ
+
+
+def _region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path) -> tuple[NDArray[np.float64], bool]:
+    value, scale = result["value"], np.array([size[1], size[0]]) / 100
+    if value.get("rotation"):
+        raise DefectlocError(f"data.annotations={path}: a box of the image {name} is rotated; draw it upright.")
+    if "points" in value:
+        return np.array(value["points"], dtype=np.float64) * scale, False
+    x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+    return np.array([[x, y], [x + width, y + height]]) * scale, True
+
+
+def _image_of(data: dict[str, Any], path: Path) -> str:
+    others = [value for value in data.values() if isinstance(value, str) and "/" in value]
+    named = [data["image"]] if isinstance(data.get("image"), str) else others
+    if not named:
+        raise DefectlocError(f"data.annotations={path}: a task names no image.")
+    return name_at(named[0])
+
+
+def name_at(address: str) -> str:
+    """Give the file of a local address, or the path of any other."""
+    parts = urlparse(address)
+    local = parse_qs(parts.query).get("d")
+    return local[0] if local else unquote(parts.path)

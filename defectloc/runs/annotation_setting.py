@@ -1,0 +1,137 @@
+"""The folds of one setting below `outputs`, of which each image's boxes are taken from the one that tested it."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from defectloc.errors import DefectlocError
+from defectloc.files import digest_of, read_json
+from defectloc.localization.localizer import Localizer
+from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run, folder_of, rows_of, whole_metrics
+from defectloc.runs.maps import IGNORE_MASK, RunMaps
+from defectloc.runs.products import Product
+from defectloc.runs.tables import read_predictions
+
+HOW = "'defectloc summarize' lists how they differ"
+
+
+@dataclass(frozen=True)
+class LocalizedFold:
+    """A finished fold and the folder of one of its localizations."""
+
+    run: Run
+    folder: Path
+
+    def test_images(self) -> pd.DataFrame:
+        """Give the test images with `score, probability, predicted, verdict` and their sizes."""
+        decided = read_predictions(self.folder)[["path", "score", "probability", "predicted", "verdict"]]
+        return rows_of(self.run.images(), "test").merge(decided, on="path", how="inner", validate="1:1")
+
+    def localizer(self) -> Localizer:
+        """Read how a map becomes boxes."""
+        return Localizer.from_json(read_json(self.folder / "localizer.json") or {})
+
+    def maps(self, root: Path) -> RunMaps:
+        """Open the maps that the boxes are of, without the pixels that count for no score."""
+        config = _config(self.folder)
+        kind, ignored = str(config["localization"]["map"]), self.folder / IGNORE_MASK
+        product = Product(self.run.folder, kind, config["maps"][kind])
+        return RunMaps(self.run, kind, root, str(ignored.absolute()) if ignored.is_file() else None, product)
+
+
+def folds_of(outputs: Path, subset: str, fingerprint: str | None, localization: str | None) -> list[LocalizedFold]:
+    """Open the finished folds of one setting, in the order of their numbers.
+
+    `fingerprint` names the fit, `localization` a localization of one of the folds; None where there is no choice: the
+    only fit, and the localization that `train` was last asked for in all folds. Raises DefectlocError where there is
+    a choice, and names it; where nothing fits; and for a fold that is not as it was written.
+    """
+    runs = _runs(outputs, subset, fingerprint)
+    last = {run.folder: _last(run) for run in runs}
+    if localization is not None:
+        named = [run.folder / LOCALIZATION / localization for run in runs]
+        named = [folder for folder in named if whole_metrics(folder) is not None]
+        if not named:
+            there = sorted({path.name for run in runs for path in _localizations(run)})
+            raise DefectlocError(
+                f"localization_name={localization} is in none of the {len(runs)} folds; there are {', '.join(there)}."
+            )
+        return [LocalizedFold(run, _of_setting(run, named[0], last[run.folder])) for run in runs]
+    if len({_setting(folder) for folder in last.values()}) > 1:
+        each = ", ".join(f"{run.name}: {folder.name}" for run, folder in last.items())
+        raise DefectlocError(
+            f"'defectloc train' was last asked for different settings of the folds ({each}); choose one of them with "
+            f"localization_name=NAME; {HOW}."
+        )
+    return [LocalizedFold(run, last[run.folder]) for run in runs]
+
+
+def _runs(outputs: Path, subset: str, fingerprint: str | None) -> list[Run]:
+    by_print: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for record in sorted((folder_of(str(outputs), subset, 0, "").parent).glob(f"fold*-*/{RECORD}")):
+        if name := re.fullmatch(r"fold(\d+)-(.+)", record.parent.name):
+            by_print[name[2]].append((int(name[1]), record.parent))
+    if not by_print:
+        raise DefectlocError(
+            f"outputs={outputs} holds no finished fold of subset={subset}; start with 'defectloc train'."
+        )
+    listed = "; ".join(
+        f"{each} (fold {', '.join(str(number) for number, _ in sorted(folds))})" for each, folds in by_print.items()
+    )
+    if fingerprint is None and len(by_print) > 1:
+        raise DefectlocError(
+            f"outputs={outputs} holds {len(by_print)} fits of subset={subset}; choose one with fingerprint=NAME: "
+            f"{listed}; {HOW}."
+        )
+    chosen = next(iter(by_print)) if fingerprint is None else fingerprint
+    if chosen not in by_print:
+        raise DefectlocError(
+            f"fingerprint={chosen} is no fit of subset={subset} in outputs={outputs}; there are {listed}."
+        )
+    return [Run.open(folder) for _, folder in sorted(by_print[chosen])]
+
+
+def _last(run: Run) -> Path:
+    folder = run.last_localization()
+    if folder is None:
+        raise DefectlocError(f"run={run.folder} has no scores yet; start the same 'defectloc train' again.")
+    return folder
+
+
+def _of_setting(run: Run, named: Path, last: Path) -> Path:
+    """Find the localization of a run with the setting of a named one of another fold."""
+    alike = [path for path in _localizations(run) if _setting(path) == _setting(named)]
+    preferred = [path for path in (run.folder / LOCALIZATION / named.name, last) if path in alike]
+    if preferred:
+        return preferred[0]
+    if len(alike) != 1:
+        what = "several localizations" if alike else "no localization"
+        raise DefectlocError(
+            f"run={run.folder} has {what} of the setting {named.name}; repeat its 'defectloc train' with that setting."
+        )
+    return alike[0]
+
+
+def _localizations(run: Run) -> list[Path]:
+    folders = [path.parent for path in sorted((run.folder / LOCALIZATION).glob(f"*/{METRICS}"))]
+    return [folder for folder in folders if whole_metrics(folder) is not None]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    return content
+
+
+def _setting(folder: Path) -> str:
+    """Identify the setting of a localization, equal for the folds that it was made of."""
+    content = _config(folder)
+    # What teaches a fold is of its own training images, and so differs between the folds of one setting.
+    maps = {
+        kind: {**made_from, "supervision": "supervision" in made_from} for kind, made_from in content["maps"].items()
+    }
+    return digest_of(content | {"maps": maps})

@@ -1,0 +1,67 @@
+"""An exported model, loaded: photographs in, the predictions of its run out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from defectloc.deployment.engines import engine
+from defectloc.deployment.files import Exported
+from defectloc.errors import DefectlocError
+from defectloc.files import CHECKSUM
+from defectloc.localization.decision import DEFECTIVE, GOOD, REVIEW
+from defectloc.runs.photographs import PhotographModel
+
+
+class ExportedModel(PhotographModel):
+    """A graph that computes scores, verdicts and maps, and the localizer that cuts its maps into boxes."""
+
+    def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
+        """Raises DefectlocError where the folder is not what was exported, or its runtime is missing."""
+        if device not in ("auto", "cpu"):
+            raise DefectlocError(f"device={device} is not for exported models, which compute on the CPU; leave it out.")
+        exported = Exported.read(folder)
+        super().__init__(exported.ignore_mask)
+        self.decision, self.localizer, self.grid = exported.decision, exported.localizer, exported.grid
+        self.image_size, self.scale = exported.image_size, exported.scale
+        self.identity = str(exported.about[CHECKSUM])[:12]
+        self._engine = engine(exported, threads)
+
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+        found: dict[str, list[Any]] = {}
+        order: list[int] = []
+        for numbers in _by_size(images):
+            given = self._engine(np.stack([images[number] for number in numbers]))
+            for name in given.keys() - {"anomaly_map", "pred_mask"}:
+                found.setdefault(name, []).extend(given[name])
+            order += numbers
+        back = np.argsort(order)
+        values = {name: np.stack(each)[back] for name, each in found.items()}
+        if not np.isfinite(values["score"]).all():
+            raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
+        table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
+        for name in values.keys() & {"log_odds", "novelty"}:
+            table[name] = values[name]
+        # The graph's own label decides, so that no rounding comes between it and the verdict.
+        predicted = values["pred_label"].astype(bool)
+        is_defective = predicted
+        if self.decision.defective_above != self.decision.threshold:
+            is_defective = predicted & (values["score"] > self.decision.defective_above.score)
+        decided = table.assign(
+            score=values["score"],
+            probability=values["pred_score"],
+            predicted=predicted.astype(int),
+            verdict=np.where(is_defective, DEFECTIVE, np.where(predicted, REVIEW, GOOD)),
+        )
+        return decided, values["cells"]
+
+
+def _by_size(images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+    """Give the numbers of the images of each size: a graph takes those of one size together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(number)
+    return list(groups.values())
