@@ -15,10 +15,11 @@ from defectloc.deployment import run_model
 from defectloc.deployment.conversion import to_openvino
 from defectloc.deployment.files import ABOUT, IGNORE_MASK, MODEL_FILES, RUNNER, write_about
 from defectloc.deployment.model import Built, Parts, build
-from defectloc.files import atomic, digest_of, write_text
+from defectloc.errors import DefectlocError
+from defectloc.files import CHECKSUM, atomic, digest_of, lock, read_json, write_text
 from defectloc.localization.decision import DEFECTIVE, GOOD
 from defectloc.model import device as devices
-from defectloc.runs.directory import Run
+from defectloc.runs.directory import LOCK, RECORD, Run
 from defectloc.runs.export_comparison import BATCHES, compare
 from defectloc.runs.exported import ExportedModel
 from defectloc.runs.predictor import Predictor
@@ -33,18 +34,32 @@ TIMED = 5
 def run(settings: ExportSettings) -> Path:
     """Export a run as it was last post-processed, and compare both on some of its images; gives the folder.
 
-    Raises DefectlocError where the run is not finished, or a package is missing.
+    Raises DefectlocError where the run is not finished, a package is missing, or the output is of something else.
     """
     finished = Run.open(settings.run)
     devices.prepare("cpu", settings.threads)
     predictor = Predictor(finished, "cpu")
     runtime = str(settings.format)
     output = finished.folder / EXPORTS / runtime if settings.output is None else Path(settings.output).expanduser()
-    write(finished, predictor, runtime, output)
-    if settings.compare:
-        _compare(finished, predictor, output, settings)
+    _check_output(output)
+    with lock(output / LOCK, f"the same output ({output})"):
+        write(finished, predictor, runtime, output)
+        if settings.compare:
+            _compare(finished, predictor, output, settings)
     print(f"exported: {output}")
     return output
+
+
+def _check_output(output: Path) -> None:
+    """Raise DefectlocError for a run directory, which would be taken for an export, and where a file would be lost."""
+    if (output / RECORD).exists():
+        raise DefectlocError(f"output={output} is a run directory; choose another folder.")
+    about = read_json(output / ABOUT)
+    if (output / ABOUT).exists() and (about is None or not {CHECKSUM, "format", "runtime"} <= about.keys()):
+        raise DefectlocError(
+            f"output={output} holds a {ABOUT} that is not of an exported model, or was changed; "
+            "remove it or choose another folder."
+        )
 
 
 def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> None:
@@ -55,8 +70,9 @@ def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> No
     metadata = _metadata(parts) | {"defectloc_settings": digest_of(about)}
     built = build(parts, metadata)
     contents = [built.model.SerializeToString()] if runtime == "onnx" else to_openvino(built, metadata)
-    # No folder is whole without it, also while files are replaced.
-    (output / ABOUT).unlink(missing_ok=True)
+    # No folder is whole without it, also while files are replaced; what was compared was the model before.
+    for name in (ABOUT, COMPARISON):
+        (output / name).unlink(missing_ok=True)
     names = list(MODEL_FILES[runtime])
     for name, content in zip(names, contents, strict=True):
         with atomic(output / name) as temporary:

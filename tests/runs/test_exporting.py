@@ -211,7 +211,8 @@ def test_the_command_exports_and_says_how_far_it_is_from_the_run(fused, command)
     assert f"exported: {folder}" in outcome.out
     assert "compared with the run on 12 images" in outcome.out
     assert "0 verdicts and the boxes of 0 differ" in outcome.out
-    assert files_below(folder) == ["comparison.json", "model.json", "model.onnx", "run_model.py"]
+    names = ["comparison.json", "model.json", "model.onnx", "run_model.py"]
+    assert files_below(folder) == [".lock", *names]
     about = json.loads((folder / "model.json").read_text())
     assert about["classes"] == ["good", "defective"]
     assert about["run"]["subset"] == "pill"
@@ -221,6 +222,23 @@ def test_the_command_exports_and_says_how_far_it_is_from_the_run(fused, command)
     assert compared["probability"] <= 1e-4
     assert set(compared["milliseconds"]) == {"run, 1 at once", "exported, 1 at once"}
     assert Run.open(fused).folder == fused
+    # What was compared before is none of a model that was not.
+    assert command("export", f"run={fused}", "compare=0", "threads=1").code == 0
+    assert files_below(folder) == [".lock", *names[1:]]
+
+
+def test_an_output_of_something_else_is_left_alone(fused, command):
+    """In a run directory the export would be taken for the run, also after the run changed."""
+    installed("onnx")
+    before = files_below(fused)
+    assert "is a run directory" in command("export", f"run={fused}", f"output={fused}").sentence
+    assert files_below(fused) == before
+    Path("web").mkdir()
+    for text in ('{"modelTopology": {}}', "[]"):
+        Path("web/model.json").write_text(text)
+        sentence = command("export", f"run={fused}", "output=web").sentence
+        assert "holds a model.json that is not of an exported model" in sentence
+        assert (files_below(Path("web")), Path("web/model.json").read_text()) == (["model.json"], text)
 
 
 def test_predict_takes_it_as_a_run(fused, exported, command):
