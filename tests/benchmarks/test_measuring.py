@@ -79,3 +79,8 @@ def test_smoke_run(command):
     assert "ratio to without" in outcome.out
     with Image.open(folder / "benchmark.png") as figure:
         assert min(figure.size) > 300
+
+
+def test_an_input_that_is_not_square_is_refused_before_the_work(command):
+    assert "which compares squares" in command("benchmark", *SMOKE, "data.image_size=[32,64]").sentence
+    assert not Path("outputs").exists()
