@@ -43,6 +43,11 @@ class Tracked:
         """Name its folder where runs lie in files."""
         return f"{self.tags['subset']}/fold{self.tags['fold']}-{self.tags['fingerprint']}/{self.tags['localization']}"
 
+    @property
+    def numbers(self) -> str:
+        """Identify its parameters and scores, by hexadecimal digits."""
+        return digest_of([self.parameters, self.history, self.scores])[:32]
+
     def contents(self) -> dict[str, str]:
         """Give the SHA-256 of its files by name."""
         return {name: digest(path) for name, path in self.artifacts.items()}

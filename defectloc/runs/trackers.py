@@ -26,8 +26,8 @@ from defectloc.runs.tracked import Tracked
 FOLDER = ".tracking"
 # Of a run in files: written last, with the digests of its artefacts.
 DONE = "tracked.json"
-# The tags by which MLflow finds a run again, and tells whether it has its files.
-IDENTITY, FILES = "defectloc.identity", "defectloc.files"
+# The tags by which MLflow finds a run again, and tells whether it has its numbers and its files.
+IDENTITY, NUMBERS, FILES = "defectloc.identity", "defectloc.numbers", "defectloc.files"
 # What TensorBoard compares runs by.
 COMPARED = ("balanced_accuracy", "auroc", "pixel_auroc", "aupro", "box_f1_30")
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -155,12 +155,16 @@ class MlflowTracker(Tracker):
         with self._refused():
             client = self._client()
             before = self._before(client, run)
+            if before is not None and before.data.tags.get(NUMBERS) != run.numbers:
+                # Of the same run fitted again, or on another machine.
+                client.delete_run(before.info.run_id)
+                before = None
             if before is None:
                 logger = MLFlowLogger(
                     self._experiment,
                     run_name=run.name,
                     tracking_uri=self._uri,
-                    tags={**run.tags, IDENTITY: run.identity},
+                    tags={**run.tags, IDENTITY: run.identity, NUMBERS: run.numbers},
                     artifact_location=self._artifacts,
                 )
                 logger.log_hyperparams(run.parameters)

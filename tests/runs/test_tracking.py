@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -197,6 +198,17 @@ def test_mlflow(told, client, tmp_path):
     assert tracker.add(told)
     (anew,) = found(client)
     assert (anew.info.status, anew.info.run_id == run.info.run_id) == ("FINISHED", False)
+
+
+def test_mlflow_of_a_run_that_was_fitted_again(told, client):
+    """Its old scores would stand beside its new files."""
+    tracker = tracker_of(LoggerConfig(LoggerName.mlflow), Path("outputs"))
+    tracker.add(told)
+    again = replace(told, scores=told.scores | {"auroc": 0.25})
+    assert tracker.add(again)
+    assert not tracker.add(again)
+    (run,) = found(client)
+    assert run.data.metrics["auroc"] == 0.25
 
 
 def test_mlflow_of_a_sweep_and_of_runs_that_are_there(outputs, command, client):
