@@ -17,6 +17,9 @@ from defectloc.runs.directory import HISTORY, METRICS
 from defectloc.runs.report import REPORT, report_key
 from defectloc.runs.summarizing import results_of
 
+# Settings that name files and folders of the machine.
+PATHS = ("data.good", "data.defective", "data.table", "data.annotations", "model.weights")
+
 
 @dataclass(frozen=True)
 class Tracked:
@@ -66,6 +69,7 @@ def tracked(result: Result) -> Tracked:
     run, metrics = result.folder.parent.parent, result.metrics
     left_out = IGNORED - {"experiment"}
     known = {key: value for key, value in result.settings.items() if value is not None and key not in left_out}
+    known |= {key: Path(known[key]).name for key in PATHS if key in known}
     return Tracked(
         tags={
             "subset": metrics["subset"],

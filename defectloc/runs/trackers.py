@@ -233,6 +233,8 @@ def tracker_of(config: LoggerConfig, outputs: Path) -> Tracker | None:
         raise DefectlocError(f"logger={name} needs the package {name}: pip install 'defectloc[{name}]'.")
     if config.uri is not None and name != LoggerName.mlflow:
         raise DefectlocError(f"logger.uri belongs to logger=mlflow, not to logger={name}.")
+    if config.experiment != LoggerConfig.experiment and name != LoggerName.mlflow:
+        raise DefectlocError(f"logger.experiment belongs to logger=mlflow, not to logger={name}.")
     if name == LoggerName.mlflow:
         return MlflowTracker(folder, config.uri, config.experiment)
     in_files = {LoggerName.csv: CsvTracker, LoggerName.tensorboard: TensorBoardTracker}

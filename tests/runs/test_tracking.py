@@ -13,8 +13,10 @@ import yaml
 
 from defectloc.config import LoggerConfig, LoggerName
 from defectloc.errors import DefectlocError
+from defectloc.reporting.labels import flat
 from defectloc.runs.report import REPORT, report_key
-from defectloc.runs.tracked import Tracked, tracked_run
+from defectloc.runs.summarizing import results_of
+from defectloc.runs.tracked import Tracked, tracked, tracked_run
 from defectloc.runs.trackers import tracker_of
 from tests.conftest import SYNTHETIC, files_below, last_localization, write_image
 from tests.handmade import five_images, localized, post_process, write_run
@@ -36,6 +38,17 @@ def told(tmp_path) -> Tracked:
     write_image(folder / "figures" / "test.png")
     (run.folder / REPORT).write_text(f'<meta name="defectloc-report" content="{report_key(folder.name)}">')
     return tracked_run(folder)
+
+
+def test_folders_of_the_machine_are_told_by_their_names(tmp_path):
+    settings = {
+        "data": {"good": str(tmp_path / "ok"), "defective": "bad"},
+        "model": {"weights": str(tmp_path / "w.pt")},
+    }
+    run = write_run(tmp_path, five_images())
+    result = results_of(localized(run, post_process(run)).parent.parent)[0]
+    given = tracked(replace(result, settings=result.settings | flat(settings))).parameters
+    assert (given["data.good"], given["data.defective"], given["model.weights"]) == ("ok", "bad", "w.pt")
 
 
 def csv_folders() -> list[Path]:
@@ -135,6 +148,9 @@ def test_what_cannot_be_tracked(command, tmp_path):
     assert "holds no finished run" in command("track", "logger=csv").sentence
     assert "choose one of csv, tensorboard, mlflow" in command("track", "logger=none").sentence
     assert "belongs to logger=mlflow" in command("track", "logger=csv", "logger.uri=http://host.invalid").sentence
+    assert (
+        "logger.experiment belongs to logger=mlflow" in command("track", "logger=csv", "logger.experiment=a").sentence
+    )
     assert "logger belongs to 'train'" in command("benchmark", *SYNTHETIC, "logger=csv").sentence
     assert "csv, mlflow, none, tensorboard" in command("track", "logger=wandb").sentence
     assert not list(tmp_path.rglob("*.db"))
