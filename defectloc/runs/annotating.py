@@ -87,7 +87,8 @@ def _old_files(output: Path) -> list[str]:
     if not isinstance(files, dict):
         raise DefectlocError(f"output={output} holds other files, such as {there[0]}; choose an empty folder.")
     found = {name for name in _files_below(output) if name != RECORD}
-    changed = [name for name in sorted(files) if not are_as_written(output, {name: files[name]})]
+    # A name of another folder would lead out of this one.
+    changed = [name for name in sorted(files) if name not in found or not are_as_written(output, {name: files[name]})]
     changed += sorted(found - files.keys())
     if changed:
         raise DefectlocError(

@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from defectloc.data.annotations import read_annotations
+from defectloc.files import digest, sealed
 from tests.conftest import files_below
 from tests.runs.annotated_folds import BAD, GOOD, LONG, PATHS, QUOTES, box_of, localize, write_folds
 
@@ -237,6 +238,12 @@ def test_a_folder_of_something_else_is_left_alone(folds, command, tmp_path):
     sentence = command("annotate", "subset=part", f"output={mine}").sentence
     assert "holds other files, such as thesis.tex" in sentence
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    # A record that names what lies outside of its folder.
+    (mine / "boxes").mkdir()
+    record = {"files": {"../thesis.tex": digest(mine / "thesis.tex")}}
+    (mine / "boxes" / "annotate.json").write_text(json.dumps(sealed(record)))
+    assert "was changed since" in command("annotate", "subset=part", f"output={mine / 'boxes'}").sentence
+    assert (mine / "thesis.tex").read_text() == "x"
 
 
 @pytest.mark.parametrize(
