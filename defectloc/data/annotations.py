@@ -6,10 +6,11 @@ and of YOLO.
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import cv2
@@ -76,14 +77,14 @@ def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.f
     return np.asarray(cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 
-def read_annotations(path: Path, images: list[str]) -> dict[str, Annotated]:
+def read_annotations(path: Path, images: list[str], root: Path | None = None) -> dict[str, Annotated]:
     """Read what a COCO or Label Studio file, or a folder of labelme or YOLO, says of a data set's `images`, by path.
 
-    A file's name for an image is its path, or the end of one path only. Images without any region are left out. Raises
-    DefectlocError, naming the first, for an image that is not there, a region beyond its image, and a file of another
-    tool.
+    A file's name for an image is its path, below `root` where it is absolute, or the end of one path only. Images
+    without any region are left out. Raises DefectlocError, naming the first, for an image that is not there, a region
+    beyond its image, and a file of another tool.
     """
-    path_of, annotated = _finder(images, path), {}
+    path_of, annotated = _finder(images, path, root), {}
     for name, each in _drawn_in_folder(path) if path.is_dir() else _drawn_in_file(path):
         if not each.regions:
             continue
@@ -119,15 +120,16 @@ def _regions_of(drawn: Iterator[Drawn]) -> Iterator[tuple[str, Annotated]]:
         yield name, Annotated(size, tuple(Region(corners, is_box) for corners, is_box in shapes))
 
 
-def _finder(images: list[str], path: Path) -> Callable[[str], str]:
-    by_name = defaultdict(list)
+def _finder(images: list[str], path: Path, root: Path | None) -> Callable[[str], str]:
+    by_name, base = defaultdict(list), None if root is None else os.path.realpath(root)
     for image in images:
         by_name[PurePosixPath(image).name].append(image)
 
     def find(name: str) -> str:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         candidates = by_name.get(parts[-1] if parts else "", [])
-        exact = [each for each in candidates if each == name]
+        below = os.path.relpath(name, base) if base is not None and os.path.isabs(name) else name
+        exact = [each for each in candidates if each in (name, PurePath(below).as_posix())]
         # The longest common end decides, since tools prefix paths of their own.
         common = [_common_end(PurePosixPath(each).parts, parts) for each in candidates]
         best = exact or [each for each, n in zip(candidates, common, strict=True) if n == max(common)]

@@ -72,7 +72,9 @@ def _image_of(data: dict[str, Any], path: Path) -> str:
     named = [data["image"]] if isinstance(data.get("image"), str) else others
     if not named:
         raise DefectlocError(f"data.annotations={path}: a task names no image.")
-    return name_at(named[0])
+    name, written = name_at(named[0]), data.get("path")
+    # Tasks of 'annotate' say which part of the address is the path in the data set.
+    return written if isinstance(written, str) and f"/{name}".endswith(f"/{written}") else name
 
 
 def name_at(address: str) -> str:

@@ -79,7 +79,7 @@ def supervision_of(fold: Fold) -> Supervision:
 def _annotated(fold: Fold, path: Path, defective: set[str]) -> dict[str, Annotated]:
     """Read the annotations of defective training images; those of other images are checked and passed over."""
     catalog = fold.catalog.set_index("path")
-    found = read_annotations(path, list(catalog.index))
+    found = read_annotations(path, list(catalog.index), fold.root)
     for name, each in found.items():
         if not catalog.at[name, "label"]:
             raise DefectlocError(f"data.annotations={path} marks a defect in {name}, which is a good image.")

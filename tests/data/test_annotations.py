@@ -63,6 +63,24 @@ def test_a_label_studio_box_in_percent(name: str) -> None:
     np.testing.assert_allclose(region.corners, [[20, 20], [30, 70]])
 
 
+def test_a_folder_named_as_one_inside_it_does_not_mix_up_images(tmp_path) -> None:
+    """Addresses and links lead to `bad/1.png`, which is also the path of another image below the data set `bad`."""
+    images = ["1.png", "bad/1.png"]
+    path = label_studio("/data/local-files/?d=bad/1.png", "rectanglelabels", {"x": 1, "y": 2, "width": 5, "height": 5})
+    (task,) = json.loads(path.read_text())
+    assert list(read_annotations(written([task | {"data": task["data"] | {"path": "1.png"}}]), images)) == ["1.png"]
+    root, folder = tmp_path / "bad", tmp_path / "yolo"
+    for name in images:
+        (root / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 10)).save(root / name)
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "1.png").symlink_to(root / "1.png")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").touch()
+    assert list(read_annotations(folder, images, root)) == ["1.png"]
+
+
 def test_a_label_studio_polygon() -> None:
     path = label_studio("crack/001.png", "polygonlabels", {"points": [[0, 0], [50, 0], [50, 50]]})
     (region,) = read_annotations(path, IMAGES)["part/test/crack/001.png"].regions
