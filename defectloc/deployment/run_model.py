@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 FORMAT = 1
 
@@ -51,6 +51,9 @@ def read_image(path: Path) -> np.ndarray:
         image = ImageOps.exif_transpose(file)
         # Negatives (0 is white), which Pillow turns round for 8 bits only.
         is_negative = file.format == "TIFF" and file.mode == "I;16" and getattr(file, "tag_v2", {}).get(262) == 0
+        sizes = [page.size for page in (ImageSequence.Iterator(file) if file.format in ("PNG", "TIFF") else [file])]
+        if sizes.count(sizes[0]) > 1:
+            raise ValueError(f"{path} holds several pictures; save the one that is meant as a file.")
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
@@ -60,8 +63,7 @@ def read_image(path: Path) -> np.ndarray:
     if image.mode == "F":
         raise ValueError(f"{path} holds floating-point numbers; convert it to 8 or 16 bits.")
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.array(image.convert("RGB"))
 
 
@@ -192,8 +194,7 @@ def predict(
     has_band = limits["defective_above"] != limits["threshold"]
     is_defective = predicted and (not has_band or score > limits["defective_above"]["score"])
     verdict = "defective" if is_defective else "review" if predicted else "good"
-    heat = native_map(about, found["cells"][number], size, ignored)
-    rules = about["localizer"]
+    heat, rules = native_map(about, found["cells"][number], size, ignored), about["localizer"]
     boxes = []
     if predicted and not is_unlike:
         boxes = find_boxes(normalized(heat, rules["normalization"], rules["good"]), rules)
@@ -223,7 +224,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         about, infer = load(given.model, given.threads)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     ignored = given.model / "ignore_mask.png" if "ignore_mask.png" in about["files"] else None
@@ -232,7 +233,7 @@ def main() -> int:
         try:
             image = read_image(path)
             line = {"path": str(path)} | predict(about, infer(image[None]), 0, image.shape[:2], ignored)
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, EOFError, LookupError, Image.DecompressionBombError) as error:
             print(f"skipped: {path}: {error}", file=sys.stderr)
             code = 2
             continue

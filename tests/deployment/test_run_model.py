@@ -10,6 +10,7 @@ from PIL import Image
 
 from defectloc.data.images import read_image
 from defectloc.deployment import run_model
+from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, upsample
@@ -89,6 +90,11 @@ def test_images_are_read_as_elsewhere(tmp_path):
     assert len(paths) == 7
     for path in paths:
         np.testing.assert_array_equal(run_model.read_image(path), read_image(path), path.name)
+    for name in ("pages.tif", "moving.png"):
+        Image.fromarray(rgb).save(tmp_path / name, save_all=True, append_images=[Image.fromarray(rgb[::-1])])
+        for read in (run_model.read_image, read_image):
+            with pytest.raises((ValueError, DefectlocError), match="holds several pictures"):
+                read(tmp_path / name)
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="floating-point"):
         run_model.read_image(tmp_path / "float.tif")
