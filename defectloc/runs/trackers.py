@@ -134,13 +134,15 @@ class MlflowTracker(Tracker):
     @contextmanager
     def _refused(self) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         before = os.environ.get(URI_VARIABLE)
         try:
             with _quiet():
                 yield
-        except (MlflowException, OSError) as error:
-            reason = str(error).replace(self._uri, _shown(self._uri)).partition("\n")[0]
+        # MLflow lets through what its database says, and that the package of another kind of database is missing.
+        except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+            reason = str(error).replace(self._uri, _shown(self._uri)).strip().partition("\n")[0]
             raise DefectlocError(
                 f"{self.place} cannot be used ({reason}); check logger.uri. What is fitted can be logged later with "
                 "'defectloc track'."

@@ -25,7 +25,18 @@ ORDER = [
 ]
 BASE = {"__init__", "errors", "notes", "progress", "files", "config", "preemption"}
 # Installed by extras, or slow to import and used by one function.
-OPTIONAL = {"albumentations", "captum", "mlflow", "onnx", "onnxruntime", "openvino", "optuna", "shap", "skimage"}
+OPTIONAL = {
+    "albumentations",
+    "captum",
+    "mlflow",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "optuna",
+    "shap",
+    "skimage",
+    "sqlalchemy",
+}
 LONGEST = 250
 
 

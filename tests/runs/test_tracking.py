@@ -242,6 +242,15 @@ def test_mlflow_of_a_sweep_and_of_runs_that_are_there(outputs, command, client):
     assert metrics["balanced_accuracy"] in {run.data.metrics["balanced_accuracy"] for run in same}
 
 
+def test_a_database_that_cannot_be_used_is_one_sentence(command, client):
+    Path("other.db").write_text("no database " * 20)
+    for uri, reason in (("sqlite:///other.db", "file is not a database"), ("mysql://somebody:secret@h/d", "MySQLdb")):
+        outcome = command("train", *SYNTHETIC, "logger=mlflow", f"logger.uri={uri}")
+        assert "cannot be used" in outcome.sentence
+        assert reason in outcome.sentence
+        assert "secret" not in outcome.err
+
+
 def test_a_server_that_is_not_there_is_told_before_the_fit(command, client):
     uri = "http://somebody:secret@127.0.0.1:9"
     outcome = command("train", *SYNTHETIC, "logger=mlflow", f"logger.uri={uri}")
