@@ -13,6 +13,7 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources
 from defectloc.data.digests import Digests
+from defectloc.data.images import is_image_name
 from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
 from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run
 from defectloc.runs.tables import write_json
@@ -39,7 +40,7 @@ class Identities:
         if key not in self._images:
             self._images[key] = _images(settings)
         kept = {name: value for name, value in asdict(settings).items() if name not in LEFT_OUT}
-        named = {path: digest(Path(path).expanduser()) for path in _files(kept)}
+        named = {path: digest(Path(path).expanduser()) for path in (*_files(kept), *_annotations(settings))}
         return digest_of([kept, self._images[key], named, self._code])
 
 
@@ -74,6 +75,12 @@ def _files(value: Any) -> Iterator[str]:
             yield from _files(inner)
     elif isinstance(value, str) and value and Path(value).expanduser().is_file():
         yield value
+
+
+def _annotations(settings: TrainSettings) -> Iterator[str]:
+    """Give the files in a folder of annotations, which may be corrected in place; images are looked at elsewhere."""
+    if settings.data.annotations and (folder := Path(settings.data.annotations).expanduser()).is_dir():
+        yield from (str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not is_image_name(path))
 
 
 def _code() -> str:

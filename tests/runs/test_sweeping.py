@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from defectloc.config import DataConfig, Source, TrainSettings
 from defectloc.launchers import threads_of_job
 from defectloc.preemption import REQUEUE
+from defectloc.runs.finished import Identities
 from tests.conftest import SMALL, SYNTHETIC, two_folders
 
 SWEEP = ["train", "-m", "data=folder", "subset=part", "data.root=photos", "n_folds=2", "fold=0,1", *SMALL]
@@ -90,3 +92,16 @@ def test_a_sweep_in_turn_that_is_told_to_stop_goes_on_with_the_same_command(tmp_
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert len(list(Path("outputs").glob("pill/fold*/metrics.json"))) == 2
+
+
+def test_annotations_that_were_corrected_in_their_folder_make_a_job_unfinished(tmp_path):
+    boxes = tmp_path / "boxes"
+    (boxes / "labels").mkdir(parents=True)
+    (boxes / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    photos = two_folders(tmp_path / "photos")
+    data = DataConfig(name=Source.folder, root=str(photos), annotations=str(boxes))
+    settings = TrainSettings(subset="part", outputs=str(tmp_path / "outputs"), data=data)
+    before = Identities().of(settings)
+    assert Identities().of(settings) == before
+    (boxes / "labels" / "1.txt").write_text("0 0.4 0.5 0.5 0.5\n")
+    assert Identities().of(settings) != before
