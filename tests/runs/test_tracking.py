@@ -120,8 +120,17 @@ def test_a_sweep_of_four_and_what_is_found_again(outputs, command):
     assert len(folders) == 4
     thresholds = {yaml.safe_load((path / "hparams.yaml").read_text())["localization.threshold"] for path in folders}
     assert thresholds == {0.5, 0.6}
-    again = command("train", *SWEEP, "logger=csv")
-    assert again.out.count("\nlogged before: ") == 4
+    assert "4 of 4 jobs are finished" in command("train", *SWEEP, "logger=csv").err
+    assert (
+        "\nlogged before: "
+        in command(
+            "train",
+            *[each for each in SWEEP[1:] if "," not in each],
+            "logger=csv",
+            "fold=0",
+            "localization.threshold=0.5",
+        ).out
+    )
     # The two of the fixture are new.
     assert "logged: 2 runs, 4 before" in command("track", "logger=csv").out
     assert "logged: 0 runs, 6 before" in command("track", "logger=csv").out
