@@ -69,7 +69,8 @@ def by_balanced_accuracy(labels: ArrayLike, scores: ArrayLike) -> Chosen:
     if len(levels) == 1 or balanced.max() <= 0.5 + 1e-12:
         raise NoThresholdError("No threshold on the validation scores does better than chance")
     # Of thresholds that hardly differ in what they count, the one farthest from where it changes.
-    as_good = np.concatenate([[False], balanced >= max(balanced.max() - SLACK, 0.5) - 1e-12, [False]])
+    near = (balanced >= balanced.max() - SLACK - 1e-12) & (balanced > 0.5 + 1e-12)
+    as_good = np.concatenate([[False], near, [False]])
     begins, ends = np.flatnonzero(~as_good[:-1] & as_good[1:]), np.flatnonzero(as_good[:-1] & ~as_good[1:])
     widest = int(np.argmax(levels[ends] - levels[begins]))
     value = middle(levels[begins[widest]], levels[ends[widest]])

@@ -1,4 +1,3 @@
-import hashlib
 import json
 
 import cv2
@@ -169,24 +168,41 @@ def test_what_cannot_be_generated_is_said(tmp_path):
         synthetic.generate(tmp_path / "file", "pill", **FEW)
 
 
-# Of pill, pill_shortcut and screw, whose images published figures rest on.
+# Of pill, pill_shortcut and screw, whose images published figures rest on: the mean of each image, and the pixels of
+# each mask. Not their bytes: processors round a few pixels differently.
 FIXED = {
-    ("pill", 0, 64): "908d7a25f225859a443be1297f9d45b415ca82d7ea7af0b7637174ae05b4dcf1",
-    ("pill", 3, 96): "51d1e7b9be5923a30c51cd3cf99f5efd9e6e84078e1505e7437c9f2f37aacdca",
-    ("pill_shortcut", 0, 64): "d0fac72bcdc0aeac37f2f9443915848abb9014bf2ff5df79f3e990a0fe20710e",
-    ("screw", 0, 64): "f476fb1e8a7aad15b5e2e9ab61e011ab606d96e58bf33ae901fd521077df7c99",
-    ("screw", 3, 96): "98b86231a44157768802b4e7ac86885103c8ebfc716dba2915322ff8300567d3",
+    ("pill", 0, 64): (
+        [73.81, 70.22, 74.26, 81.6, 75.52, 75.2, 79.57, 73.23, 72.75, 81.47, 78.34],
+        [171, 9, 7, 9, 18, 43, 32, 19],
+    ),
+    ("pill", 3, 96): (
+        [76.03, 78.69, 78.78, 70.01, 80.74, 71.04, 79.04, 79.37, 84.61, 75.14, 74.92],
+        [444, 564, 50, 29, 89, 21, 27, 87],
+    ),
+    ("pill_shortcut", 0, 64): (
+        [78.39, 74.44, 79.57, 86.78, 80.39, 79.65, 79.57, 78.28, 77.74, 81.47, 78.34],
+        [171, 9, 7, 9, 18, 43, 32, 19],
+    ),
+    ("screw", 0, 64): (
+        [195.73, 186.68, 204.3, 191.37, 205.85, 194.13, 204.92, 200.74, 193.39],
+        [29, 63, 12, 28, 55, 54],
+    ),
+    ("screw", 3, 96): (
+        [203.22, 179.71, 190.51, 183.51, 183.5, 198.6, 185.05, 200.77, 193.84],
+        [83, 35, 10, 8, 22, 49],
+    ),
 }
 
 
 @pytest.mark.parametrize(("subset", "seed", "size"), FIXED)
 def test_images_are_fixed_by_the_seed(tmp_path, subset, seed, size):
     root = synthetic.generate(tmp_path, subset, seed=seed, n_good=2, n_test_good=1, n_per_type=2, size=size)
-    digest = hashlib.sha256()
-    for path in sorted((root / subset).rglob("*.png")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    assert digest.hexdigest() == FIXED[subset, seed, size]
+    means, areas = FIXED[subset, seed, size]
+    paths = sorted((root / subset).rglob("*.png"))
+    masks = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths if "ground_truth" in path.parts]
+    images = [cv2.imread(str(path)) for path in paths if "ground_truth" not in path.parts]
+    assert [image.mean() for image in images] == pytest.approx(means, abs=0.02)
+    assert [np.count_nonzero(mask) for mask in masks] == pytest.approx(areas, abs=2)
 
 
 @pytest.mark.parametrize("subset", sorted(synthetic.SUBSETS))

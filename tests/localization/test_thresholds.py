@@ -6,6 +6,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from defectloc.errors import DefectlocError
 from defectloc.localization.thresholds import (
+    SLACK,
     NoThresholdError,
     below,
     by_balanced_accuracy,
@@ -30,7 +31,7 @@ def test_thresholds_lie_between_neighbouring_scores() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(validation)
-def test_balanced_accuracy_is_the_best_of_all_cuts(images: list[tuple[int, int]]) -> None:
+def test_balanced_accuracy_is_about_the_best_of_all_cuts(images: list[tuple[int, int]]) -> None:
     labels, scores = np.array(images).T
     if len(set(labels)) == 1:
         with pytest.raises(NoThresholdError, match="has no"):
@@ -42,7 +43,7 @@ def test_balanced_accuracy_is_the_best_of_all_cuts(images: list[tuple[int, int]]
     except NoThresholdError:
         assert best == pytest.approx(0.5)
     else:
-        assert balanced_accuracy_score(labels, scores > chosen.value) == pytest.approx(best)
+        assert best - SLACK - 1e-9 <= balanced_accuracy_score(labels, scores > chosen.value) <= best + 1e-9
 
 
 def test_of_cuts_that_count_alike_the_middle_of_the_widest_gap_is_taken() -> None:
