@@ -13,6 +13,8 @@ OVERKILL = 0.05
 # The class network's share where labels do not tell which counts more: it has seen whole images alone, and misses types
 # of defect that it was not shown more often than the map does.
 OF_CLASS = 0.5
+# Quantiles whose distances are a standard deviation each where values are normal.
+SPREAD = (0.16, 0.5, 0.84)
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,18 @@ def by_good(labels: ArrayLike, map_score: ArrayLike) -> ScoreWeights:
 def by_labels(labels: ArrayLike, map_score: ArrayLike, log_odds: ArrayLike) -> ScoreWeights:
     """Return the logistic regression of validation labels `(N,)` on map score and class log-odds, each `(N,)`.
 
-    Both are standardised, the class network's further scaled by `OF_CLASS`, and the weights' squares penalised, so that
-    few labels leave most to the map, and a score that tells nothing counts nothing (stacking, Wolpert, Neural Networks
-    1992). Neither weight is negative, and both classes weigh the same. Needs both classes. Raises DefectlocError
-    for NaN and infinities.
+    Both are standardised by quantiles, the class network's further scaled by `OF_CLASS`, and the weights' squares
+    penalised, so that few labels leave most to the map, and a score that tells nothing counts nothing (stacking,
+    Wolpert, Neural Networks 1992). Neither weight is negative, and both classes weigh the same. Needs both classes.
+    Raises DefectlocError for NaN and infinities.
     """
     truth, first = checked_scores(labels, map_score)
     _, second = checked_scores(labels, log_odds)
     both = np.stack([first, second], 1)
-    mean, sd = both.mean(0), np.where(both.std(0) > 0, both.std(0), 1.0) / np.array([1.0, OF_CLASS])
+    # Not by the standard deviation: a few images of very high log-odds would squeeze all others together.
+    low, middle, high = np.quantile(both, SPREAD, axis=0)
+    spread = np.where(high > low, (high - low) / 2, np.where(both.std(0) > 0, both.std(0), 1.0))
+    mean, sd = middle, spread / np.array([1.0, OF_CLASS])
     used = [0, 1]
     while True:
         model = LogisticRegression(class_weight="balanced").fit(((both - mean) / sd)[:, used], truth)

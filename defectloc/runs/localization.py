@@ -21,7 +21,7 @@ from defectloc.runs.products import Product
 from defectloc.runs.shortcut_table import read_shortcut_table
 
 # Raised when the code changes what a localization holds.
-VERSION = 3
+VERSION = 4
 CLASS = "class"
 
 
