@@ -12,7 +12,7 @@ from defectloc.preemption import REQUEUE, SIGNALS, Preempted, at_epoch_end, pree
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -1,7 +1,6 @@
 """New images by a finished run."""
 
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -231,7 +230,7 @@ def test_a_stop_ends_after_a_batch_and_resume_goes_on(predict, photos, monkeypat
     def stopped(self, images, batch_size):
         calls.append(len(images))
         if len(calls) == 2:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return real(self, images, batch_size)
 
     monkeypatch.setattr(Predictor, "predict", stopped)

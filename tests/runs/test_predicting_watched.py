@@ -1,7 +1,6 @@
 """A folder into which a camera drops files while `predict` follows it."""
 
 import io
-import os
 import signal
 import threading
 import time
@@ -36,7 +35,7 @@ def watch(run, command):
             except Exception as error:
                 failures.append(error)
             finally:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
 
         thread = threading.Thread(target=work)
         thread.start()

@@ -1,6 +1,5 @@
 """A stop that is asked for."""
 
-import os
 import signal
 import threading
 
@@ -14,7 +13,7 @@ def test_the_first_signal_asks_and_the_second_ends(number):
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signal() as stop:
         assert not stop.is_set()
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop.wait(5)
         assert signal.getsignal(signal.SIGINT) is before
     with stop_on_signal() as stop:
