@@ -25,6 +25,9 @@ from defectloc.arguments import flags_first, quote_paths
 from defectloc.errors import DefectlocError, InterruptedJobError, SweepError
 from defectloc.preemption import REQUEUE, Preempted, preemptible
 
+# Commands that fit, and so go on where a scheduler has stopped them.
+PREEMPTIBLE = ("train", "tune")
+
 
 def main() -> None:
     """`defectloc <command> key=value ...` equals `python -m defectloc.<command> key=value ...`."""
@@ -56,6 +59,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
     warnings.filterwarnings("ignore", message=launchers.REPLACED)
     sys.argv = [sys.argv[0], *flags_first(quote_paths(sys.argv[1:]))]
     errors: list[Exception] = []
+    listening = preemptible if name in PREEMPTIBLE else nullcontext
 
     def start(composed: DictConfig) -> Any:
         if name != "explain" and HydraConfig.get().runtime.choices.get("model") == "torchvision":
@@ -64,8 +68,8 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if not isinstance(task, str):
             return task(settings)
         module, _, function = task.partition(":")
-        # From here on, since it takes a while to load torch.
-        with preemptible() if name in ("train", "tune") else nullcontext():
+        # Of a job in a process of its own; from here on, since it takes a while to load torch.
+        with listening():
             run = getattr(importlib.import_module(module), function)
             if name == "train" and HydraConfig.get().mode == RunMode.MULTIRUN:
                 noted = importlib.import_module("defectloc.runs.finished").noted
@@ -89,7 +93,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
             usage.show(name, [argument for argument in sys.argv[1:] if not argument.startswith("-")])
             return
-        with preemptible() if name in ("train", "tune") else nullcontext():
+        with listening():
             application()
         if errors:
             raise errors[0]

@@ -6,7 +6,7 @@ Pillow decodes, not OpenCV: OpenCV hands back half-decoded pixels for a truncate
 import heapq
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -174,6 +174,12 @@ def deep_values(image: Image.Image, path: Path) -> np.ndarray:
     if deep.min() < 0 or deep.max() > 65535:
         raise DefectlocError(f"{path} holds values outside 0..65535; convert it to 8 or 16 bits.")
     return deep
+
+
+def sides_of(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a network's input that is given as the side of a square or as both."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width
 
 
 def image_size(path: Path) -> tuple[int, int]:

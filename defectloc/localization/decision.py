@@ -135,14 +135,23 @@ class Decision:
         Raises DefectlocError where a score is NaN or infinite, which would pass as good.
         """
         scores = _scores(self.weights, images)
+        return self.judged(images, scores, self.probability(scores), scores > self.threshold.score)
+
+    def judged(self, images: pd.DataFrame, scores: NDArray, probabilities: NDArray, positive: NDArray) -> pd.DataFrame:
+        """Return what `apply` does, for scores, probabilities and whether a score is above the threshold, each `(N,)`.
+
+        An exported graph gives these itself. Raises DefectlocError where a score is NaN or infinite.
+        """
         if not np.isfinite(scores).all():
             raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
-        between = np.where(scores > self.threshold.score, REVIEW, GOOD)
+        # Without a review band the two thresholds are one, which is not compared twice: rounding may differ.
+        has_band = self.defective_above != self.threshold
+        defective = positive & (scores > self.defective_above.score) if has_band else positive
         return images.assign(
             score=scores,
-            probability=self.probability(scores),
-            predicted=(scores > self.threshold.score).astype(int),
-            verdict=np.where(scores > self.defective_above.score, DEFECTIVE, between),
+            probability=probabilities,
+            predicted=positive.astype(int),
+            verdict=np.where(defective, DEFECTIVE, np.where(positive, REVIEW, GOOD)),
         )
 
     def probability(self, scores: ArrayLike) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
 
 
@@ -72,7 +73,7 @@ def upsample(
     """
     values = finite_map(grid_map).astype(np.float64)
     height, width = (int(side) for side in size)
-    input_height, input_width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    input_height, input_width = sides_of(image_size)
     if min(height, width, input_height, input_width) < 1:
         raise DefectlocError(f"A map cannot be resized to {height} x {width} pixels: every side must be at least 1.")
     # Relative to its minimum a flat map is exact zeros, so rounding cannot give min-max normalisation noise to stretch.

@@ -14,7 +14,6 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy
 
-from defectloc import preemption
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FoldData
 from defectloc.errors import DefectlocError
@@ -22,6 +21,7 @@ from defectloc.model.classifier import Classifier
 from defectloc.model.start import start_head
 from defectloc.model.trunk import autocast
 from defectloc.model.weights import read
+from defectloc.preemption import Preempted, at_epoch_end, listen, obey
 
 LAST = "last.ckpt"
 History = list[dict[str, float | int | None]]
@@ -192,9 +192,7 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
     callbacks: list[pl.Callback] = [
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
         # Lightning's own handlers, in place by then, would stop within an epoch.
-        LambdaCallback(
-            on_train_start=lambda *_: preemption.listen(), on_train_epoch_start=lambda *_: preemption.obey()
-        ),
+        LambdaCallback(on_train_start=lambda *_: listen(), on_train_epoch_start=lambda *_: obey()),
     ]
     if module.training_config.start == "logistic":
         callbacks.append(LambdaCallback(on_fit_start=lambda *_: _start(module, data, device, precision)))
@@ -222,13 +220,15 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
         # Lightning keeps the mode it finds, and what was only evaluated so far would not update its statistics.
         module.train()
         try:
-            with preemption.at_epoch_end():
+            with at_epoch_end():
                 trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-        except preemption.Preempted:
+        except SIGTERMException as stop:
+            # Before the first epoch Lightning's own handler takes it, and leaves with 0, which reads as success.
+            raise Preempted("SIGTERM") from stop
+        except Preempted:
             raise
         except SystemExit as stop:
-            # Lightning leaves with 0 after a SIGTERM, which a scheduler reads as success.
-            raise SystemExit(143 if isinstance(stop, SIGTERMException) else 130) from stop
+            raise SystemExit(130) from stop
     module.keep_best()
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
+from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
@@ -119,9 +120,7 @@ class Run:
     @property
     def image_size(self) -> tuple[int, int]:
         """Give height and width of the network's input in pixels."""
-        given = self.record["settings"]["data"]["image_size"]
-        height, width = (given, given) if isinstance(given, int) else given
-        return int(height), int(width)
+        return sides_of(self.record["settings"]["data"]["image_size"])
 
     def catalog(self) -> pd.DataFrame:
         """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""

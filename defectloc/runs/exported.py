@@ -12,7 +12,6 @@ from defectloc.deployment.engines import engine
 from defectloc.deployment.files import Exported
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM
-from defectloc.localization.decision import DEFECTIVE, GOOD, REVIEW
 from defectloc.runs.photographs import PhotographModel
 
 
@@ -40,22 +39,12 @@ class ExportedModel(PhotographModel):
             order += numbers
         back = np.argsort(order)
         values = {name: np.stack(each)[back] for name, each in found.items()}
-        if not np.isfinite(values["score"]).all():
-            raise DefectlocError("A score is NaN or infinite: check the model or the file it came from.")
         table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
         for name in values.keys() & {"log_odds", "novelty"}:
             table[name] = values[name]
         # The graph's own label decides, so that no rounding comes between it and the verdict.
-        predicted = values["pred_label"].astype(bool)
-        is_defective = predicted
-        if self.decision.defective_above != self.decision.threshold:
-            is_defective = predicted & (values["score"] > self.decision.defective_above.score)
-        decided = table.assign(
-            score=values["score"],
-            probability=values["pred_score"],
-            predicted=predicted.astype(int),
-            verdict=np.where(is_defective, DEFECTIVE, np.where(predicted, REVIEW, GOOD)),
-        )
+        positive = values["pred_label"].astype(bool)
+        decided = self.decision.judged(table, values["score"], values["pred_score"], positive)
         return decided, values["cells"]
 
 

@@ -43,7 +43,7 @@ box(fourth, TOP, "4  localization", "Decision: score to verdict\nLocalizer: map 
 box(fourth, MIDDLE, "5  evaluation", "image, pixel, box\nand instance scores", GREEN)
 box(third, MIDDLE, "6  attribution", "maps by other\nmethods", BLUE)
 box(second, MIDDLE, "7  figures", "PNG", SAND)
-box(first, MIDDLE, "8  reporting", "tables", SAND)
+box(first, MIDDLE, "8  reporting", "tables,\nHTML pages", SAND)
 box(first, RUNS, "9  deployment", "a model as one\nONNX graph", SAND, WIDTH, 0.82)
 box(
     second,
