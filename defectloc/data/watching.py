@@ -66,7 +66,7 @@ class Watcher:
         self._refused[name] = self._given[name]
 
     def finish(self, name: str) -> None:
-        """Forget a file that was given; `is_done` tells from now on whether it is done."""
+        """Drop a file that was given; `is_done` tells from now on whether it is done."""
         state = self._given.pop(name)
         if self._refused.get(name) != state:
             self._refused.pop(name, None)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
 
-# Balanced accuracies that differ by less are taken for equal: one image of fifty of a class.
+# Balanced accuracies that differ by less count as equal: one image of fifty of a class.
 SLACK = 0.01
 
 

@@ -51,7 +51,7 @@ def run(settings: ExportSettings) -> Path:
 
 
 def _check_output(output: Path) -> None:
-    """Raise DefectlocError for a run directory, which would be taken for an export, and where a file would be lost."""
+    """Raise DefectlocError for a run directory, which would pass for an export, and where a file would be lost."""
     if (output / RECORD).exists():
         raise DefectlocError(f"output={output} is a run directory; choose another folder.")
     about = read_json(output / ABOUT)

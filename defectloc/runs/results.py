@@ -113,7 +113,7 @@ class Results(ABC):
     def _make_partial(self, files: dict[str, Path]) -> None:
         for name in self.others:
             if files[name] != self._partial(name):
-                # What is left of another start must not be taken for its boxes.
+                # What is left of another start must not pass for its boxes.
                 self._partial(name).unlink(missing_ok=True)
         for name, path in files.items():
             path.replace(self._partial(name))
