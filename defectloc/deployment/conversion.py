@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from defectloc.deployment.engines import openvino_core
 from defectloc.deployment.model import Built
 from defectloc.errors import DefectlocError
 
@@ -17,7 +18,7 @@ def to_openvino(built: Built, metadata: dict[str, str]) -> list[bytes]:
     except ImportError as error:
         raise DefectlocError("the package 'openvino' is not installed: pip install 'defectloc[openvino]'.") from error
     # Read as outputs, so that their names are kept, and then left inside again.
-    model = openvino.Core().read_model(built.model.SerializeToString() + built.declaration)
+    model = openvino_core().read_model(built.model.SerializeToString() + built.declaration)
     inner = {each.name for each in built.inner}
     for result in [each for each in model.get_results() if inner & each.get_output_tensor(0).get_names()]:
         model.remove_result(result)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,15 @@ def _onnxruntime(exported: Exported, names: list[str], threads: int | None) -> E
 
 
 def _openvino(exported: Exported, names: list[str], threads: int | None) -> Engine:
-    import openvino
-
+    core = openvino_core()
     structure, weights = exported.model
-    model = openvino.Core().read_model(structure, weights)
+    model = core.read_model(structure, weights)
     model.add_outputs(exported.about["inner_outputs"]["names"])
     # Its default is bfloat16 on processors that have it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = core.compile_model(model, "CPU", settings)
     own = threading.local()
 
     def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -68,3 +68,15 @@ def _openvino(exported: Exported, names: list[str], threads: int | None) -> Engi
         return {name: np.array(found[name]) for name in names}
 
     return run
+
+
+@cache
+def openvino_core() -> Any:
+    """Give the process's one `openvino.Core`; raises ImportError where OpenVINO is not installed.
+
+    Of two, the one freed last leaves this thread to handle signals in memory that the other had freed: the next signal,
+    even one with a handler, ends the process by SIGSEGV (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from defectloc.deployment.engines import openvino_core
 from defectloc.deployment.graph import Graph, Output
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -22,9 +23,8 @@ def results(graph: Graph, values: dict[str, str], images: np.ndarray, runtime: s
     if runtime == "onnxruntime":
         session = module.InferenceSession(content, providers=["CPUExecutionProvider"])
         return dict(zip(values, session.run(list(values), {"image": images}), strict=True))
-    compiled = module.Core().compile_model(
-        module.Core().read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    core = openvino_core()
+    compiled = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled({"image": images})
     return {name: np.array(found[name]) for name in values}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from PIL import Image
 
 import defectloc
 from defectloc.deployment import run_model
+from defectloc.deployment.engines import openvino_core
 from defectloc.deployment.files import is_exported
 from defectloc.files import sealed
 from defectloc.localization.boxes import CORNERS
@@ -154,8 +156,7 @@ def test_a_graph_gives_what_other_runtimes_expect(runtime, fitted, photographs, 
         names = [each.name for each in session.get_outputs()]
         found = dict(zip(names, session.run(None, {"image": images}), strict=True))
     else:
-        core = pytest.importorskip("openvino").Core()
-        compiled = core.compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = openvino_core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         names = [each.get_any_name() for each in compiled.outputs]
         result = compiled({"image": images})
         found = {name: result[name] for name in names}
@@ -175,11 +176,11 @@ def test_a_graph_gives_what_other_runtimes_expect(runtime, fitted, photographs, 
 
 
 def test_it_is_read_by_model_api(kept, photographs):
-    openvino = pytest.importorskip("openvino")
+    installed("openvino")
     models, adapters = pytest.importorskip("model_api.models"), pytest.importorskip("model_api.adapters")
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     path = str(kept / "model.onnx")
-    adapter = adapters.OpenvinoAdapter(openvino.Core(), path, device="CPU", plugin_config=exact)
+    adapter = adapters.OpenvinoAdapter(openvino_core(), path, device="CPU", plugin_config=exact)
     wrapper = models.AnomalyDetection.create_model(adapter)
     model = defectloc.load(kept)
     for image in photographs[:4]:
@@ -187,6 +188,20 @@ def test_it_is_read_by_model_api(kept, photographs):
         np.testing.assert_allclose(found.pred_score, wanted.probability, atol=1e-4)
         assert found.pred_label == str(bool(wanted.predicted))
         assert found.pred_mask.shape == found.anomaly_map.shape == wanted.size
+
+
+def test_a_signal_is_handled_after_models_of_openvino_were_freed(fitted, tmp_path):
+    run = run_of(fitted)
+    write(run, Predictor(run), installed("openvino"), tmp_path)
+    script = (
+        "import gc, signal, sys, defectloc;"
+        "first, second = (defectloc.load(sys.argv[1]) for _ in range(2));"
+        "del first; gc.collect(); del second; gc.collect();"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'));"
+        "signal.raise_signal(signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_threads_share_a_model(kept, photographs):

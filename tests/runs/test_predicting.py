@@ -223,8 +223,6 @@ def test_resume_does_not_mix_runs_and_folders(predict, photos, finished):
     assert len(table()) == 5
 
 
-# Not beside others: late in a worker of pytest-xdist the signal has ended the worker, for a cause not yet found.
-@pytest.mark.slow
 def test_a_stop_ends_after_a_batch_and_resume_goes_on(predict, photos, monkeypatch):
     real, calls = Predictor.predict, []
 
