@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
     AttributionConfig,
+    Backbone,
     CacheSettings,
     DataConfig,
     DataSettings,
@@ -15,9 +16,11 @@ from defectloc.config import (
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
+    Library,
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
+    ModelConfig,
     PredictSettings,
     Score,
     TrainSettings,
@@ -41,6 +44,7 @@ def typed(config: DictConfig) -> Any:
         _check_train(settings)
     if isinstance(settings, CacheSettings):
         _check_cache(settings)
+        _check_model(settings.model)
     if isinstance(settings, DataSettings | TrainSettings):
         _check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
@@ -73,6 +77,17 @@ def _check_class_network(settings: TrainSettings) -> None:
     for key, value in given.items():
         if value in ("cam", "class"):
             raise DefectlocError(f"{key}={value} is unavailable with {why}; use localization=fusion.")
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.library == Library.defectloc and model.name not in list(Backbone):
+        raise DefectlocError(
+            f"model.name={model.name} is not known; choose one of {', '.join(Backbone)}, or model=timm model.name=NAME."
+        )
+    for key in ("trainable_from", "preprocessing"):
+        own = {"trainable_from": "auto", "preprocessing": "timm"}[key]
+        if model.library == Library.defectloc and getattr(model, key) == own:
+            raise DefectlocError(f"model.{key}={own} is for model=timm only.")
 
 
 def _check_cache(settings: CacheSettings) -> None:
