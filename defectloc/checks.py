@@ -41,10 +41,10 @@ def typed(config: DictConfig) -> Any:
     settings: Any = OmegaConf.to_object(config)
     check_numbers(settings)
     if isinstance(settings, TrainSettings):
+        _check_model(settings.model)
         _check_train(settings)
     if isinstance(settings, CacheSettings):
         _check_cache(settings)
-        _check_model(settings.model)
     if isinstance(settings, DataSettings | TrainSettings):
         _check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
@@ -84,10 +84,6 @@ def _check_model(model: ModelConfig) -> None:
         raise DefectlocError(
             f"model.name={model.name} is not known; choose one of {', '.join(Backbone)}, or model=timm model.name=NAME."
         )
-    for key in ("trainable_from", "preprocessing"):
-        own = {"trainable_from": "auto", "preprocessing": "timm"}[key]
-        if model.library == Library.defectloc and getattr(model, key) == own:
-            raise DefectlocError(f"model.{key}={own} is for model=timm only.")
 
 
 def _check_cache(settings: CacheSettings) -> None:

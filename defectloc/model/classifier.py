@@ -83,6 +83,19 @@ class Classifier(nn.Module):
                 f"{self.trainable_from}); it has {', '.join(there) or 'none'}. localization.map=cam needs none."
             )
 
+    def check_size(self, size: int | list[int], levels: Sequence[Level]) -> None:
+        """Raise DefectlocError where a network of timm cannot take images of this side, or (height, width)."""
+        if not backbones.is_of_timm(self.backbone):
+            return
+        height, width = (size, size) if isinstance(size, int) else size
+        try:
+            with torch.inference_mode():
+                self.levels(torch.zeros(1, 3, height, width), levels or [self.level])
+        # It refuses them by assertions, or its layers do not fit.
+        except (AssertionError, RuntimeError, ValueError) as error:
+            what = str(error).strip().partition("\n")[0]
+            raise DefectlocError(f"data.image_size={size} does not suit {self.backbone}: {what}") from error
+
     def grid_of(self, level: Level) -> Grid:
         """Give (stride, offset) of a level's cells in pixels of the input; raises DefectlocError as `require` does."""
         self.require([level])

