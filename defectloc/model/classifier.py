@@ -17,9 +17,9 @@ BANK_LEVELS = {
     "vgg16": ("conv3_3.pool2", "conv4_3"),
     "resnet50": ("layer2", "layer3"),
     "densenet121": ("denseblock2", "denseblock3"),
-    "efficientnet_lite0": ("blocks2", "blocks4"),
-    "efficientnet_lite1": ("blocks2", "blocks4"),
-    "efficientnet_lite2": ("blocks2", "blocks4"),
+    "efficientnet_lite0": ("blocks2", "blocks3"),
+    "efficientnet_lite1": ("blocks2", "blocks3"),
+    "efficientnet_lite2": ("blocks2", "blocks3"),
 }
 
 
@@ -76,6 +76,8 @@ class Classifier(nn.Module):
             for level in wanted:
                 if level.stage == name:
                     found[level] = values if level.pool == 1 else F.avg_pool2d(values, level.pool)
+            if len(found) == len(set(wanted)):
+                break
         return found
 
     def require(self, levels: Sequence[Level]) -> None:
