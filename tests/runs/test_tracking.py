@@ -120,7 +120,15 @@ def test_a_sweep_of_four_and_what_is_found_again(outputs, command):
     assert len(folders) == 4
     thresholds = {yaml.safe_load((path / "hparams.yaml").read_text())["localization.threshold"] for path in folders}
     assert thresholds == {0.5, 0.6}
-    assert "4 of 4 jobs are finished" in command("train", *SWEEP, "logger=csv").err
+    again = command("train", *SWEEP, "logger=csv")
+    assert "4 of 4 jobs are finished" in again.err
+    assert "logged" not in again.out
+    for lost, n_lost in ((folders[0], 1), (outputs / ".tracking", 4)):
+        shutil.rmtree(lost)
+        again = command("train", *SWEEP, "logger=csv")
+        assert "4 of 4 jobs are finished" in again.err
+        assert f"\nlogged: {n_lost} runs that were finished before: outputs/.tracking/csv\n" in f"\n{again.out}"
+        assert sorted(csv_folders()) == sorted(folders)
     assert (
         "\nlogged before: "
         in command(
