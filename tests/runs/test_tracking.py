@@ -233,6 +233,17 @@ def test_mlflow(told, client, tmp_path):
     assert (anew.info.status, anew.info.run_id == run.info.run_id) == ("FINISHED", False)
 
 
+def test_files_lie_beside_a_database_that_was_named(told, client, tmp_path):
+    (tmp_path / "shared").mkdir()
+    for uri in ("sqlite:///shared/runs.db", f"sqlite:///{tmp_path}/shared/runs.db"):
+        tracker = tracker_of(LoggerConfig(LoggerName.mlflow, uri, f"of {uri}"), Path("outputs"))
+        assert tracker.add(told)
+        assert not tracker.add(told)
+    names = [path.name for path in (tmp_path / "shared" / "mlflow-artifacts").rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(2 * [Path(name).name for name in told.artifacts])
+    assert not (tmp_path / "mlruns").exists()
+
+
 def test_mlflow_of_a_run_that_was_fitted_again(told, client):
     """Its old scores would stand beside its new files."""
     tracker = tracker_of(LoggerConfig(LoggerName.mlflow), Path("outputs"))
