@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from defectloc.config import LocalizationConfig
 from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
+from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
@@ -225,7 +225,12 @@ class Run:
 def whole_metrics(folder: Path) -> dict[str, Any] | None:
     """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
     metrics = read_json(folder / METRICS)
-    return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
+    # An object without a checksum, such as an empty one, was not written here.
+    return (
+        metrics
+        if metrics is not None and CHECKSUM in metrics and are_as_written(folder, metrics.get("files"))
+        else None
+    )
 
 
 def changed_file(folder: Path, digests: dict[str, str]) -> str:

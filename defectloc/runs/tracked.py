@@ -18,7 +18,7 @@ from defectloc.runs.report import REPORT, report_key
 from defectloc.runs.summarizing import results_of
 
 # Settings that name files and folders of the machine.
-PATHS = ("data.good", "data.defective", "data.table", "data.annotations", "model.weights")
+PATHS = ("data.good", "data.defective", "data.table", "model.weights")
 
 
 @dataclass(frozen=True)
