@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
     AttributionConfig,
+    Backbone,
     CacheSettings,
     DataConfig,
     DataSettings,
@@ -15,9 +16,11 @@ from defectloc.config import (
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
+    Library,
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
+    ModelConfig,
     PredictSettings,
     Score,
     TrainSettings,
@@ -38,6 +41,7 @@ def typed(config: DictConfig) -> Any:
     settings: Any = OmegaConf.to_object(config)
     check_numbers(settings)
     if isinstance(settings, TrainSettings):
+        _check_model(settings.model)
         _check_train(settings)
     if isinstance(settings, CacheSettings):
         _check_cache(settings)
@@ -73,6 +77,13 @@ def _check_class_network(settings: TrainSettings) -> None:
     for key, value in given.items():
         if value in ("cam", "class"):
             raise DefectlocError(f"{key}={value} is unavailable with {why}; use localization=fusion.")
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.library == Library.defectloc and model.name not in list(Backbone):
+        raise DefectlocError(
+            f"model.name={model.name} is not known; choose one of {', '.join(Backbone)}, or model=timm model.name=NAME."
+        )
 
 
 def _check_cache(settings: CacheSettings) -> None:

@@ -63,7 +63,8 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
 
     def start(composed: DictConfig) -> Any:
         if name != "explain" and HydraConfig.get().runtime.choices.get("model") == "torchvision":
-            raise DefectlocError("model=torchvision is for 'explain' only; choose one of densenet121, resnet50, vgg16.")
+            others = ", ".join([*config.Backbone, "timm"])
+            raise DefectlocError(f"model=torchvision is for 'explain' only; choose one of {others}.")
         settings = checks.typed(composed)
         if not isinstance(task, str):
             return task(settings)

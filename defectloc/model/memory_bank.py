@@ -17,15 +17,8 @@ from numpy.typing import ArrayLike
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
 from defectloc.model.grids import Grid, interpolate
-from defectloc.model.levels import Level
 from defectloc.model.sampling import PatchSampler
 
-# Where a trunk has both texture and shape, on a grid finer than the class map's.
-LEVELS: dict[str, tuple[Level, ...]] = {
-    "vgg16": (Level("conv3_3", pool=2), Level("conv4_3")),
-    "resnet50": (Level("layer2"), Level("layer3")),
-    "densenet121": (Level("denseblock2"), Level("denseblock3")),
-}
 # Distances of this many patches to this many of the bank at once, so that their table fits into a core's cache.
 CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the

@@ -106,7 +106,7 @@ class Run:
         if not self.has_class_network:
             raise DefectlocError(
                 f"run={self.folder} has no class network, so no class map and no class score: it was fitted without a "
-                "defective image or with training.epochs=0; use localization=fusion."
+                "defective image, with training.epochs=0 or a network of timm that has none; use localization=fusion."
             )
 
     def data_root(self, given: str | None) -> Path:

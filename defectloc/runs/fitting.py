@@ -41,8 +41,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     if fold.has_class_network:
         history, seconds = _fit_network(fold, folder / UNFINISHED, class_weights)
     else:
-        why = "training.epochs=0" if any(labels) else "no defective training image"
-        print(f"{why}: no class network is fitted", file=sys.stderr)
+        print(f"{fold.without_class_network}: no class network is fitted{_left_out(fold)}", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
     _write_catalog(fold, folder, sizes)
@@ -70,6 +69,12 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def _left_out(fold: Fold) -> str:
+    if fold.classifier.has_class_map:
+        return ""
+    return "; class activation map, shortcut check and `explain` are left out, memory bank and patch head decide"
 
 
 def balanced_weights(labels: list[int]) -> list[float]:

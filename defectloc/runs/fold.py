@@ -24,7 +24,6 @@ from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level, derivable
-from defectloc.model.memory_bank import LEVELS
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
 
@@ -63,7 +62,7 @@ class Fold:
         if not self.needs_bank:
             return []
         named = [Level.parse(text) for text in self.settings.memory.levels]
-        return named or list(LEVELS[self.classifier.backbone])
+        return named or self.classifier.bank_levels
 
     @property
     def needs_bank(self) -> bool:
@@ -72,8 +71,24 @@ class Fold:
 
     @property
     def has_class_network(self) -> bool:
-        """Tell whether a class network is fitted: not without a defective training image, nor in no epochs."""
-        return self.settings.training.epochs > 0 and bool(self.rows(splits.TRAIN)["label"].any())
+        """Tell whether a class network is fitted."""
+        return self.without_class_network is None
+
+    @property
+    def without_class_network(self) -> str | None:
+        """Say why no class network is fitted; None where one is."""
+        if self.settings.training.epochs == 0:
+            return "training.epochs=0"
+        if not self.rows(splits.TRAIN)["label"].any():
+            return "no defective training image"
+        if not self.classifier.has_class_map:
+            return f"{self.settings.model.name} does not end in global pooling over a chain of stages"
+        return None
+
+    @property
+    def asks_for_class(self) -> bool:
+        """Tell whether the map or the decision is that of the class network."""
+        return not self._asked.isdisjoint(("cam", "class"))
 
     @property
     def needs_fusion(self) -> bool:
@@ -178,12 +193,23 @@ def prepare(settings: TrainSettings) -> Fold:
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
+    _check_network(fold)
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(
             "the validation split has no good image to scale maps by; add good images, or use localization=cam."
         )
     return fold
+
+
+def _check_network(fold: Fold) -> None:
+    """Refuse a class network where there is none to fit, and images that the network cannot take."""
+    if not fold.classifier.has_class_map and fold.asks_for_class:
+        raise DefectlocError(
+            f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
+            "use localization=fusion or memory."
+        )
+    fold.classifier.check_size(fold.settings.data.image_size, fold.bank_levels)
 
 
 def fingerprint(fold: Fold) -> str:
@@ -195,7 +221,7 @@ def fingerprint(fold: Fold) -> str:
             "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
             "image_size": data.image_size,
             "preprocessing": fold.classifier.preprocessing,
-            "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
+            "model": [fold.classifier.backbone, fold.classifier.trainable_from, fold.weights_digest],
             "training": asdict(s.training) | {"precision": fold.precision},
             "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
             "seed": s.seed,

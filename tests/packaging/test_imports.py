@@ -33,9 +33,11 @@ OPTIONAL = {
     "onnxruntime",
     "openvino",
     "optuna",
+    "safetensors",
     "shap",
     "skimage",
     "sqlalchemy",
+    "timm",
 }
 LONGEST = 250
 
