@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from defectloc.data.digests import Digests
 from defectloc.data.images import read_image
 from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.resize import resize
+from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
 from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
@@ -27,10 +30,13 @@ from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.memory_bank import LEVELS
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
+from defectloc.runs.tiled import TiledLevels, sizes_of, tiling_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
 FEATURES_VERSION = 1
+# The view of photographs in tiles.
+TILES = "tiles"
 
 
 @dataclass
@@ -45,6 +51,8 @@ class Fold:
     weights_digest: str
     device: str
     precision: str
+    # How the memory bank and the patch head see a photograph; None: whole, as the class network does.
+    tiling: Tiling | None = None
     _stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
 
     @property
@@ -104,6 +112,24 @@ class Fold:
 
     def _filled_store(self, view: str) -> FeatureStore:
         settings, classifier, features = self.settings, self.classifier, self.settings.features
+        store = self._empty_store({"view": view})
+        trunk = Trunk(classifier, self.device, self.precision)
+
+        def decoded(path: str) -> torch.Tensor:
+            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+
+        images, levels = self.rows(splits.TRAIN), [classifier.level]
+        if view == "plain" and self.tiling is None:
+            # All levels at once, so that no image goes through the trunk twice.
+            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
+        elif view == "plain":
+            images = self.catalog
+        names = [str(level) for level in levels]
+        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
+        return store
+
+    def _empty_store(self, more: dict[str, Any]) -> FeatureStore:
+        settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
             "version": FEATURES_VERSION,
             "image_size": settings.data.image_size,
@@ -113,22 +139,51 @@ class Fold:
             "weights": self.weights_digest,
             "dtype": str(features.dtype),
             "precision": self.precision,
-            "view": view,
+            **more,
         }
         root = Path(settings.outputs).expanduser() / ".features"
-        store = FeatureStore(root, key, features.limit_gb, derivable(classifier))
-        trunk = Trunk(classifier, self.device, self.precision)
+        return FeatureStore(root, key, features.limit_gb, derivable(classifier))
 
-        def decoded(path: str) -> torch.Tensor:
-            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Give (height, width) of all photographs in native pixels, by path."""
+        return sizes_of(self.root, self.catalog)
 
-        images, levels = self.rows(splits.TRAIN), [classifier.level]
-        if view == "plain":
-            # All levels at once, so that no image goes through the trunk twice.
-            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
-        names = [str(level) for level in levels]
-        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
-        return store
+    @property
+    def bank_batch(self) -> int:
+        """Count the images that are given to bank and patch head at once: in tiles they differ in shape."""
+        return self.settings.features.batch_size if self.tiling is None else 1
+
+    def bank_reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
+        """Return what gives levels `(n, C, h, w)` of `bank_batch` images, by number, as bank and patch head see them.
+
+        In tiles, all of the bank's levels are given.
+        """
+        if self.tiling is None:
+            return self.reader(images, levels)
+        trunk = Trunk(self.classifier, self.device, self.precision)
+        tiled, store = TiledLevels(self.root, self.tiling, trunk, self.bank_levels, self.settings), None
+        if self.settings.features.cache:
+            store = self._stores.get(TILES)
+            if store is None:
+                tile = {"tile": self.tiling.tile, "multiple": self.tiling.multiple}
+                store = self._stores[TILES] = self._empty_store({"view": TILES, **tile})
+                tiled.fill(store, self.catalog, self.sizes)
+        return tiled.reader(store, images, self.sizes)
+
+    def bank_features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
+        """Give the bank's levels `(n, C, h, w)` in batches of `bank_batch` images."""
+        read = self.bank_reader(images, levels)
+        for start in range(0, len(images), self.bank_batch):
+            yield read(range(start, min(start + self.bank_batch, len(images))))
+
+    def cells_of(
+        self, images: pd.DataFrame, grid: tuple[float, float], whole: tuple[int, int]
+    ) -> list[tuple[int, int]]:
+        """Give the shapes (h, w) of images' maps on a grid of the bank; `whole` is that of an untiled one."""
+        if self.tiling is None:
+            return [whole] * len(images)
+        return [self.tiling.cells(self.sizes[str(path)], round(grid[0])) for path in images["path"]]
 
     def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
         """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""
@@ -178,6 +233,9 @@ def prepare(settings: TrainSettings) -> Fold:
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
+    if settings.data.tiles != "none":
+        trunk = Trunk(classifier, device, precision)
+        fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(

@@ -27,7 +27,7 @@ from defectloc.runs.tables import write_csv, write_json
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
 # Settings in the record of a run that are those of the localization which it was made for first.
 LATER = ("memory", "localization", "decision")
-LATER_OF_DATA = ("masks", "ignore_mask")
+LATER_OF_DATA = ("masks", "ignore_mask", "tiles", "tile_overlap")
 DAMAGED = (
     OSError,
     ValueError,
