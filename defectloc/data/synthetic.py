@@ -72,7 +72,8 @@ def generate(
 
     The folder is `<root>/synthetic-<hash>`, one for each choice of the numbers; an image depends on its own place in
     the set and the seed, never on the counts. `size` is the side of the images, or height and width: such an image is
-    a panel of square sections, as large as fit, with a part each, one of which is defective. Raises DefectlocError for an unknown subset or impossible numbers.
+    a panel of square sections, as large as fit, with a part each, one of which is defective. Raises DefectlocError for
+    an unknown subset or impossible numbers.
     """
     if subset not in SUBSETS:
         raise DefectlocError(f"there is no synthetic subset {subset!r}: choose one of {', '.join(sorted(SUBSETS))}")

@@ -14,7 +14,7 @@ from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar
-from defectloc.runs import products
+from defectloc.runs import bank_levels, products
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
@@ -54,7 +54,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
         print(f"note: the memory bank rests on {len(good)} good training images only", file=sys.stderr)
     grids = [classifier.grid_of(level) for level in levels]
     bank = MemoryBank.fit(
-        lambda: ([batch[level] for level in levels] for batch in fold.bank_features(good, levels)),
+        lambda: ([batch[level] for level in levels] for batch in bank_levels.features(fold, good, levels)),
         len(good),
         grids,
         memory.dims,
@@ -65,7 +65,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
     found: list[np.ndarray] = []
     means = []
     with images_bar("memory bank", len(held_out)) as advance:
-        for batch in fold.bank_features(held_out, levels):
+        for batch in bank_levels.features(fold, held_out, levels):
             arrays = [batch[level] for level in levels]
             found += list(bank.distances(arrays))
             means.append(mean_patches(arrays))
@@ -87,7 +87,7 @@ def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | No
     if not validation.any():
         return None
     train = fold.rows(splits.TRAIN)
-    batches = fold.bank_features(train, levels)
+    batches = bank_levels.features(fold, train, levels)
     training = np.concatenate([mean_patches([batch[level] for level in levels]) for batch in batches])
     return Novelty.fit(training[(train["label"] == 0).to_numpy()], training, means[validation])
 

@@ -30,13 +30,11 @@ from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.memory_bank import LEVELS
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
-from defectloc.runs.tiled import TiledLevels, sizes_of, tiling_of
+from defectloc.runs.tiled import sizes_of, tiling_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
 FEATURES_VERSION = 1
-# The view of photographs in tiles.
-TILES = "tiles"
 
 
 @dataclass
@@ -53,7 +51,7 @@ class Fold:
     precision: str
     # How the memory bank and the patch head see a photograph; None: whole, as the class network does.
     tiling: Tiling | None = None
-    _stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
+    stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
 
     @property
     def cached(self) -> bool:
@@ -106,13 +104,13 @@ class Fold:
 
         Raises DefectlocError for an image that cannot be read.
         """
-        if view not in self._stores:
-            self._stores[view] = self._filled_store(view)
-        return self._stores[view]
+        if view not in self.stores:
+            self.stores[view] = self._filled_store(view)
+        return self.stores[view]
 
     def _filled_store(self, view: str) -> FeatureStore:
         settings, classifier, features = self.settings, self.classifier, self.settings.features
-        store = self._empty_store({"view": view})
+        store = self.empty_store({"view": view})
         trunk = Trunk(classifier, self.device, self.precision)
 
         def decoded(path: str) -> torch.Tensor:
@@ -128,7 +126,8 @@ class Fold:
         store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
         return store
 
-    def _empty_store(self, more: dict[str, Any]) -> FeatureStore:
+    def empty_store(self, more: dict[str, Any]) -> FeatureStore:
+        """Open the feature store of this setting, and of what more the stored numbers depend on."""
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
             "version": FEATURES_VERSION,
@@ -148,42 +147,6 @@ class Fold:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Give (height, width) of all photographs in native pixels, by path."""
         return sizes_of(self.root, self.catalog)
-
-    @property
-    def bank_batch(self) -> int:
-        """Count the images that are given to bank and patch head at once: in tiles they differ in shape."""
-        return self.settings.features.batch_size if self.tiling is None else 1
-
-    def bank_reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
-        """Return what gives levels `(n, C, h, w)` of `bank_batch` images, by number, as bank and patch head see them.
-
-        In tiles, all of the bank's levels are given.
-        """
-        if self.tiling is None:
-            return self.reader(images, levels)
-        trunk = Trunk(self.classifier, self.device, self.precision)
-        tiled, store = TiledLevels(self.root, self.tiling, trunk, self.bank_levels, self.settings), None
-        if self.settings.features.cache:
-            store = self._stores.get(TILES)
-            if store is None:
-                tile = {"tile": self.tiling.tile, "multiple": self.tiling.multiple}
-                store = self._stores[TILES] = self._empty_store({"view": TILES, **tile})
-                tiled.fill(store, self.catalog, self.sizes)
-        return tiled.reader(store, images, self.sizes)
-
-    def bank_features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
-        """Give the bank's levels `(n, C, h, w)` in batches of `bank_batch` images."""
-        read = self.bank_reader(images, levels)
-        for start in range(0, len(images), self.bank_batch):
-            yield read(range(start, min(start + self.bank_batch, len(images))))
-
-    def cells_of(
-        self, images: pd.DataFrame, grid: tuple[float, float], whole: tuple[int, int]
-    ) -> list[tuple[int, int]]:
-        """Give the shapes (h, w) of images' maps on a grid of the bank; `whole` is that of an untiled one."""
-        if self.tiling is None:
-            return [whole] * len(images)
-        return [self.tiling.cells(self.sizes[str(path)], round(grid[0])) for path in images["path"]]
 
     def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
         """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""

@@ -23,7 +23,7 @@ from defectloc.model.memory_bank import Arrays, MemoryBank
 from defectloc.model.patch_head import Patches, PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
-from defectloc.runs import directory, products, tables
+from defectloc.runs import bank_levels, directory, products, tables
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
 from defectloc.runs.fold import Features, Fold
@@ -78,7 +78,7 @@ def fusion_maps(
     of_held_out = directory.stacked(distances, held_out)
     fused: list[NDArray] = []
     with images_bar("fusion", len(held_out)) as advance:
-        for batch in fold.bank_features(held_out, levels):
+        for batch in bank_levels.features(fold, held_out, levels):
             arrays = _arrays(batch, levels)
             fused += list(fusion.fuse(arrays, np.stack(list(of_held_out[len(fused) : len(fused) + len(arrays[0])]))))
             advance(len(arrays[0]))
@@ -126,7 +126,7 @@ def _fit(
     train = fold.rows(splits.TRAIN)
     labels, groups = train["label"].to_numpy(), train["group"]
     folds = inner_folds(labels, fold.settings.seed, groups.to_numpy() if groups.notna().all() else None)
-    read, size = fold.bank_reader(train, levels), fold.bank_batch
+    read, size = bank_levels.reader(fold, train, levels), bank_levels.batch_of(fold)
 
     def arrays(numbers: NDArray[np.intp]) -> list[NDArray]:
         return _arrays(read(numbers), levels)
@@ -143,7 +143,7 @@ def _fit(
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
     unusual = None if distances is None else mapped(lambda values: (values - scale.mean) / scale.sd, distances)
     print(f"patch head: learning from {len(train)} images", file=sys.stderr)
-    shapes = fold.cells_of(train, bank.grid, shape)
+    shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
     source: Patches | LargeBags = patches
     if fold.tiling is not None:

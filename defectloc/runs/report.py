@@ -21,6 +21,7 @@ from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import HISTORY, Run, whole_metrics
 from defectloc.runs.drawing import UNITS, color_scale, shortcut_figure, tested_images
 from defectloc.runs.maps import RunMaps, truth_digest
+from defectloc.runs.products import TILING
 from defectloc.runs.report_photographs import most_wrong_first, photographs
 
 REPORT = "report.html"
@@ -123,6 +124,11 @@ def _history(path: Path) -> pd.DataFrame:
 def _settings(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings of the fit with those of this localization, without what names folders of a machine."""
     merged = flat(run.record["settings"]) | flat({key: chosen[key] for key in ("localization", "decision")})
+    # The record has those that the fit was first asked with, on which it does not depend.
+    tilings = [made_from[TILING] for made_from in (chosen.get("maps") or {}).values() if TILING in made_from]
+    merged |= {"data.tiles": "none", "data.tile_overlap": None}
+    if tilings:
+        merged |= {"data.tiles": tilings[0]["tile"], "data.tile_overlap": tilings[0]["overlap"]}
     return {key: _typed(value) for key, value in merged.items() if key not in LEFT_OUT and value is not None}
 
 
