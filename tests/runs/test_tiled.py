@@ -12,6 +12,7 @@ import defectloc
 from defectloc.config import ModelConfig
 from defectloc.data.resize import resize
 from defectloc.data.tiles import Tiling
+from defectloc.localization.boxes import corners
 from defectloc.model import weights
 from defectloc.model.levels import Level
 from defectloc.model.trunk import Trunk
@@ -113,9 +114,11 @@ def test_a_loaded_run_predicts_as_it_was_scored_and_boxes_follow_the_photograph(
     assert min(before.score, after.score) > rows.loc[rows["label"] == 0, "score"].max()
     assert after.anomaly_map.shape == (128, 192)
     # Of the map, since a verdict of few validation images gives no boxes.
-    first, second = (model.localizer.boxes(each.anomaly_map).iloc[0] for each in (before, after))
-    assert second["x0"] - first["x0"] == pytest.approx(7, abs=4)
-    assert second["y0"] == pytest.approx(first["y0"], abs=4)
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = (
+        corners(model.localizer.boxes(each.anomaly_map))[0] for each in (before, after)
+    )
+    assert (u0 + u1 - x0 - x1) / 2 == pytest.approx(7, abs=4)
+    assert (v0 + v1 - y0 - y1) / 2 == pytest.approx(0, abs=4)
     # Smaller than a tile, and of any aspect.
     for height, width in ((20, 30), (9, 150)):
         assert model.predict(photograph(rng, height, width)).anomaly_map.shape == (height, width)
