@@ -27,7 +27,15 @@ from defectloc.config import (
 )
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
-from defectloc.ranges import MOST_THREADS, check_numbers, checked_image_size, is_positive, positive
+from defectloc.ranges import (
+    MOST_THREADS,
+    check_numbers,
+    check_synthetic_size,
+    check_tiles,
+    checked_image_size,
+    is_positive,
+    positive,
+)
 
 # A day: longer than a camera writes a file.
 MOST_SECONDS = 86400
@@ -126,6 +134,8 @@ def _check_attribution(attribution: AttributionConfig) -> None:
 
 def _check_data(data: DataConfig) -> None:
     data.image_size = checked_image_size(data.image_size)
+    check_synthetic_size(data.synthetic_size)
+    check_tiles(data.tiles, data.tile_overlap, data.image_size)
     if not 0 <= data.validation < 1:
         raise DefectlocError(f"data.validation={data.validation} must lie in [0, 1): a share of each training fold.")
     if not 0 <= data.min_confidence <= 1:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
@@ -14,6 +13,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
+from defectloc.localization.maps import Stack, stack
 from defectloc.runs.products import Maps, Product, products_of, read_maps
 from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
 
@@ -243,6 +243,6 @@ def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:
     return table[table["split"] == split]
 
 
-def stacked(maps: Maps, images: pd.DataFrame) -> np.ndarray:
-    """Give the maps `(N, h, w)` of a table's images at grid resolution."""
-    return np.stack([maps.cells[path] for path in images["path"]])
+def stacked(maps: Maps, images: pd.DataFrame) -> Stack:
+    """Give the maps `(N, h, w)` of a table's images at grid resolution; a list where they have several shapes."""
+    return stack(maps.cells[path] for path in images["path"])

@@ -23,7 +23,7 @@ from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
 from defectloc.runs.fusion import Fusion, load_fusion
 from defectloc.runs.predictor import Predictor
-from defectloc.runs.products import Product
+from defectloc.runs.products import Product, tiling_of
 
 
 def open_run(settings: ExplainSettings) -> Run:
@@ -92,7 +92,15 @@ class _ProductMap:
         return bank, levels, load_fusion(self._product.folder, bank)
 
     def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:
-        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's."""
+        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's.
+
+        Raises DefectlocError where the map was made in tiles, of which such an image is none.
+        """
+        if tiling_of(self._product) is not None:
+            raise DefectlocError(
+                f"the {self._product.kind} map of this run was made in tiles (data.tiles), and explain shows photo"
+                "graphs whole: that map is drawn by train and predict; the methods of the class network are available."
+            )
         bank, levels, fusion = self._parts
         found = Trunk(network, self._device, self._precision)(list(images), levels)  # type: ignore[arg-type]
         values = [found[level] for level in levels]
