@@ -288,7 +288,7 @@ def test_table_that_is_not_there_or_a_folder(refused):
 def test_localize_of_what_is_no_run(command, tmp_path):
     assert "does not exist" in command("localize", "run=nowhere").sentence
     (tmp_path / "empty").mkdir()
-    assert "no finished fit" in command("localize", "run=empty").sentence
+    assert "not the folder of a finished fit" in command("localize", "run=empty").sentence
     (tmp_path / "empty" / "run.json").write_text("[]")
     assert "run.json" in command("localize", "run=empty").sentence
     assert "'run' is not given" in command("localize").sentence

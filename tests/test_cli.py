@@ -135,7 +135,7 @@ def test_unknown_key_and_wrong_type(command):
     assert "fold=two: Value 'two'" in command("train", *SYNTHETIC, "fold=two").sentence
     assert "choose one of" in command("train", *SYNTHETIC, "model=vgg19").sentence
     assert "not of the form key=value" in command("train", *SYNTHETIC, "fold").sentence
-    assert "data.image_size=[ cannot be parsed" in command("train", *SYNTHETIC, "data.image_size=[").sentence
+    assert "'data.image_size=[' cannot be parsed" in command("train", *SYNTHETIC, "data.image_size=[").sentence
     assert "group" in command("train", *SYNTHETIC, "data=null").sentence
 
 

@@ -13,7 +13,6 @@ from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.maps import Stack, stack
 from defectloc.runs.products import Maps, Product, products_of, read_maps
 from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
 
@@ -73,10 +72,12 @@ class Run:
     def open(cls, folder: str | Path) -> "Run":
         """Open a run directory; raises DefectlocError where it is none, half-finished or of another version."""
         folder = Path(folder).expanduser()
+        if folder.is_file():
+            raise DefectlocError(f"run={folder} is a file; give the folder of a run.")
         if not folder.is_dir():
-            raise DefectlocError(f"run={folder} does not exist; 'defectloc summarize' lists the finished runs.")
+            raise DefectlocError(f"run={folder} does not exist{_others(folder.parent)}.")
         if not (folder / RECORD).is_file():
-            raise DefectlocError(f"run={folder} holds no finished fit; start the same 'defectloc train' again.")
+            raise DefectlocError(f"run={folder} is not the folder of a finished fit ({RECORD}){_others(folder)}.")
         record = read_json(folder / RECORD)
         if record is None or "format" not in record:
             raise DefectlocError(
@@ -233,6 +234,12 @@ def whole_metrics(folder: Path) -> dict[str, Any] | None:
     )
 
 
+def _others(folder: Path) -> str:
+    """Name the runs in a folder, as the end of a sentence."""
+    names = sorted(path.parent.name for path in folder.glob(f"fold*/{RECORD}"))
+    return f"; in {folder} are {', '.join(names)}" if names else ""
+
+
 def changed_file(folder: Path, digests: dict[str, str]) -> str:
     """Name the first file that is not as it was written, of digests for which `are_as_written` is false."""
     return next(name for name, wanted in digests.items() if not are_as_written(folder, {name: wanted}))
@@ -241,8 +248,3 @@ def changed_file(folder: Path, digests: dict[str, str]) -> str:
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Give the rows of 'train', 'validation' or 'test'."""
     return table[table["split"] == split]
-
-
-def stacked(maps: Maps, images: pd.DataFrame) -> Stack:
-    """Give the maps `(N, h, w)` of a table's images at grid resolution; a list where they have several shapes."""
-    return stack(maps.cells[path] for path in images["path"])

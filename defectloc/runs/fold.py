@@ -131,12 +131,10 @@ class Fold:
         def decoded(path: str) -> torch.Tensor:
             return resize(flip(read_image(self.root / path), view), settings.data.image_size)
 
-        images, levels = self.rows(splits.TRAIN), [classifier.level]
+        images, levels = self.catalog if view == "plain" else self.rows(splits.TRAIN), [classifier.level]
         if view == "plain" and self.tiling is None:
             # All levels at once, so that no image goes through the trunk twice.
-            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
-        elif view == "plain":
-            images = self.catalog
+            levels = list(dict.fromkeys([classifier.level, *self.bank_levels]))
         names = [str(level) for level in levels]
         store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
         return store
@@ -249,14 +247,3 @@ def fingerprint(fold: Fold) -> str:
             "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
         }
     )
-
-
-def say_source(fold: Fold) -> None:
-    """Say in one line where the tail's inputs come from."""
-    augmentation, names = fold.settings.augmentation, fold.views
-    if fold.cached:
-        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
-    else:
-        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
-        source = f"streamed, since {reason}"
-    print(f"features: {source}", file=sys.stderr)
