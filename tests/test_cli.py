@@ -139,6 +139,12 @@ def test_unknown_key_and_wrong_type(command):
     assert "group" in command("train", *SYNTHETIC, "data=null").sentence
 
 
+def test_habits_of_other_command_lines_are_named(command):
+    assert "add -m to run one after the other" in command("train", "subset=pill", "fold=0,1").sentence
+    assert "written without dashes, data.good=photos" in command("train", "--data.good=photos").sentence
+    assert "without spaces around the =" in command("train", "subset=pill", "fold").sentence
+
+
 def test_failing_jobs_of_a_sweep_are_listed_and_the_others_go_on(command):
     """Also where the output folder has a name that needs quotes."""
     outputs = Path("out, 'puts'")
