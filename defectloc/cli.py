@@ -138,7 +138,7 @@ def _job_of_sweep(composed: DictConfig, start: Callable[[DictConfig], Any]) -> A
 
 
 def _list(failed: SweepError, wants_traceback: bool) -> None:
-    """Name the jobs that failed, and leave with exit code 2, or 75 where all were only told to stop."""
+    """Name the jobs that failed, and leave with exit code 2, or 75 where all were only asked to stop."""
     lines = [f"{overrides}: {sentence(error) or repr(error)}" for overrides, error in failed.failures]
     listed = f"{len(lines)} of the jobs failed:\n  " + "\n  ".join(lines)
     for _, error in failed.failures:

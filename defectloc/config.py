@@ -339,7 +339,7 @@ class PatchHeadConfig:
 
 @dataclass
 class SupervisionConfig:
-    """What the patch head is told beside the labels of images."""
+    """What the patch head learns from beside the labels of images."""
 
     masks: Any = _key(0, "number of defective training images whose masks teach it, drawn by seed; all: every one")
 
@@ -378,7 +378,7 @@ class DecisionConfig:
 
 @dataclass
 class LoggerConfig:
-    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+    """An experiment tracker to which finished runs are logged; no part of a fit's identity."""
 
     name: LoggerName = _key(LoggerName.none, "the tracker")
     uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")

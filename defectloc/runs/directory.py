@@ -194,11 +194,11 @@ class Run:
         return found if isinstance(found, dict) else {}
 
     def decision(self) -> Decision | None:
-        """Read how the run was last told to decide."""
+        """Read how the run was last set to decide."""
         return self._last("decision.json", Decision.from_json)
 
     def localizer(self) -> Localizer | None:
-        """Read how the run's map was last told to be cut into boxes."""
+        """Read how the run's map was last set to be cut into boxes."""
         return self._last("localizer.json", Localizer.from_json)
 
     def localization_config(self) -> LocalizationConfig | None:

@@ -72,7 +72,7 @@ def for_types_only(tree: ast.AST) -> set[ast.AST]:
 def imports_of(tree: ast.AST) -> set[str]:
     """The modules of defectloc that a module imports, by dotted name."""
     found = set()
-    # The face of the library alone names the types of what it loads late.
+    # The public API alone names the types of what it loads late.
     left_out = for_types_only(tree) if tree is MODULES["__init__"] else set()
     for node in ast.walk(tree):
         if node in left_out:
