@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar
 from defectloc.runs import products
-from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
+
+if TYPE_CHECKING:
+    # Lightning comes with it, which prediction does not need.
+    from defectloc.runs.fold import Fold
 
 BANK, NOVELTY = "bank.npz", "novelty.npz"
 # With fewer good images a bank hardly covers how good parts vary.
@@ -24,7 +27,7 @@ FEW_GOOD = 5
 VERSION = 6
 
 
-def product_of(fold: Fold, folder: Path) -> Product:
+def product_of(fold: "Fold", folder: Path) -> Product:
     """Name the bank of a fold's settings."""
     memory = fold.settings.memory
     made_from: dict[str, Any] = {
@@ -39,7 +42,7 @@ def product_of(fold: Fold, folder: Path) -> Product:
     return Product(folder, "memory", made_from)
 
 
-def bank_maps(fold: Fold, folder: Path) -> Product:
+def bank_maps(fold: "Fold", folder: Path) -> Product:
     """Fit the memory bank on the good training images, and write its maps of the held-out ones once."""
     product = product_of(fold, folder)
     if product.is_whole:
@@ -77,7 +80,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
     return product
 
 
-def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | None:
+def _novelty(fold: "Fold", levels: list[Level], means: np.ndarray) -> Novelty | None:
     """Learn what is unlike the training photographs; None without a validation split. `means`: of held-out images."""
     validation = (fold.held_out["split"] == splits.VALIDATION).to_numpy()
     if not validation.any():

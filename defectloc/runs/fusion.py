@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +24,14 @@ from defectloc.progress import images_bar
 from defectloc.runs import directory, products, tables
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
-from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
 from defectloc.runs.shortcut_check import ShortcutCheck
 from defectloc.runs.shortcut_table import SHORTCUT
 from defectloc.runs.supervision import Supervision
+
+if TYPE_CHECKING:
+    # Lightning comes with it, which prediction does not need.
+    from defectloc.runs.fold import Features, Fold
 
 HEAD, COMBINATION = "patch_head.npz", "combination.json"
 # Raised when the code changes what a fusion gives.
@@ -48,7 +52,7 @@ class Fusion:
 
 
 def fusion_maps(
-    fold: Fold, run: Run, bank_product: Product, cam_product: Product | None, supervision: Supervision
+    fold: "Fold", run: Run, bank_product: Product, cam_product: Product | None, supervision: Supervision
 ) -> Product:
     """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
@@ -104,7 +108,7 @@ def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
 
 
 def _fit(
-    fold: Fold,
+    fold: "Fold",
     bank: MemoryBank,
     levels: list[Level],
     scale: GoodStatistics,
@@ -162,5 +166,5 @@ def _batches(numbers: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     return np.split(numbers, range(size, len(numbers), size))
 
 
-def _arrays(batch: Features, levels: list[Level]) -> list[NDArray]:
+def _arrays(batch: "Features", levels: list[Level]) -> list[NDArray]:
     return [batch[level] for level in levels]

@@ -1,6 +1,7 @@
 """The shortcut check: what a run's class network retains of its log-odds on anomalous cells alone."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,17 @@ from defectloc.model.counterfactual import NormalFeatures, Retained
 from defectloc.model.predict import class_maps_of_features
 from defectloc.progress import images_bar
 from defectloc.runs import directory
-from defectloc.runs.fold import Fold
 from defectloc.runs.products import Maps
+
+if TYPE_CHECKING:
+    # Lightning comes with it, which prediction does not need.
+    from defectloc.runs.fold import Fold
 
 
 class ShortcutCheck:
     """A fold's class network, and normal features to replace with what is not anomalous."""
 
-    def __init__(self, fold: Fold, class_maps: Maps, scale: GoodStatistics) -> None:
+    def __init__(self, fold: "Fold", class_maps: Maps, scale: GoodStatistics) -> None:
         """`scale` is that of the memory bank's distances on good validation images."""
         self._fold, self._class_maps, self._scale = fold, class_maps, scale
         self._classifier: Classifier = weights.restore(class_maps.product.run / directory.CHECKPOINT).to(fold.device)

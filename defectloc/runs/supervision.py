@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from defectloc.data.masks import read_defect_mask
 from defectloc.errors import DefectlocError
 from defectloc.files import digest, digest_of
 from defectloc.model.kept_patches import UNKNOWN
-from defectloc.runs.fold import Fold
+
+if TYPE_CHECKING:
+    # Lightning comes with it, which prediction does not need.
+    from defectloc.runs.fold import Fold
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Supervision:
         return marked
 
 
-def supervision_of(fold: Fold) -> Supervision:
+def supervision_of(fold: "Fold") -> Supervision:
     """Find what `supervision.masks` and `data.annotations` give for the fold's defective training images.
 
     The masks are those of K images drawn by `seed`. Raises DefectlocError where fewer have one, and for annotations
@@ -76,7 +79,7 @@ def supervision_of(fold: Fold) -> Supervision:
     return Supervision(masks, annotated)
 
 
-def _annotated(fold: Fold, path: Path, defective: set[str]) -> dict[str, Annotated]:
+def _annotated(fold: "Fold", path: Path, defective: set[str]) -> dict[str, Annotated]:
     """Read the annotations of defective training images; those of other images are checked and passed over."""
     catalog = fold.catalog.set_index("path")
     found = read_annotations(path, list(catalog.index), fold.root)
