@@ -15,9 +15,9 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.augmentation import Augmentation
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.digests import Digests
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.resize import resize
 from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
