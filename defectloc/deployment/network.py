@@ -95,7 +95,7 @@ def _chain(graph: Graph, modules: Iterable[Any], values: str) -> str:
 
 def _convolution(graph: Graph, module: nn.Conv2d, values: str) -> str:
     parameters = [module.weight] if module.bias is None else [module.weight, module.bias]
-    padding = {"pads": _pair(module.padding) * 2}
+    padding: dict[str, Any] = {"pads": _pair(module.padding) * 2}
     if isinstance(module, SamePaddedConv2d):
         padding = {"auto_pad": "SAME_UPPER"}
     constants = [graph.constant(_numbers(each)) for each in parameters]

@@ -59,7 +59,7 @@ def _not_in_place(chain: "OrderedDict[str, nn.Module]") -> "OrderedDict[str, nn.
     for stage in chain.values():
         for module in stage.modules():
             if hasattr(module, "inplace"):
-                module.inplace = False
+                setattr(module, "inplace", False)  # noqa: B010
     return chain
 
 
@@ -118,10 +118,10 @@ def outputs(trunk: Iterable[tuple[str, nn.Module]], values: torch.Tensor) -> Ite
 def cells(chain: "OrderedDict[str, nn.Module]", level: str | None = None) -> Grid:
     """Give (stride, offset) of a level's cells in pixels of the input; None: of the last."""
     known = timm_networks.cells_of(chain)
-    names = list(chain) if level in (None, *known) else list(chain)[: list(chain).index(level) + 1]
     wanted = level or level_names(chain.items())[-1]
     if wanted in known:
         return known[wanted]
+    names = list(chain)[: list(chain).index(wanted) + 1]
     return cells_after(main_path(OrderedDict((name, chain[name]) for name in names)))
 
 

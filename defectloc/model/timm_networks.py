@@ -113,7 +113,7 @@ def network_of(name: str) -> tuple[Any, Options]:
 
     Raises DefectlocError where timm is not installed, or has no such network with levels.
     """
-    package = timm()
+    package: Any = timm()
     rest = "; model=timm takes any network of timm.list_models() that has features_only"
     if not package.is_model(name):
         near = package.list_models(f"*{name}*")[:5]
@@ -133,7 +133,7 @@ def network_of(name: str) -> tuple[Any, Options]:
     info = network.feature_info
     if type(network).__name__ == "FeatureGetterNet" and len(set(info.reduction())) == 1:
         # The last norm is left out by default, and with it what makes tokens of outlying length comparable.
-        features = functools.partial(type(network), norm=True)
+        features = functools.partial(network.__class__, norm=True)
         options |= {"out_indices": list(range(len(info))), "feature_cls": features}
         network = package.create_model(name, pretrained=False, **options)
     return network, options
@@ -149,7 +149,7 @@ def bank_levels(chain: "OrderedDict[str, nn.Module]") -> list[str]:
 
 def cells_of(chain: "OrderedDict[str, nn.Module]") -> dict[str, Grid]:
     """Name the levels of the stages, with their cells."""
-    found = {}
+    found: dict[str, Grid] = {}
     for name, stage in chain.items():
         if isinstance(stage, Features):
             found |= stage.cells

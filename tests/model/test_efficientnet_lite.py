@@ -4,6 +4,7 @@ import hashlib
 import sys
 from importlib.machinery import ModuleSpec
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,9 @@ from torch import nn
 from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
 from defectloc.model import efficientnet_lite, lite_weights, weights
+from defectloc.model.classifier import Classifier
 from defectloc.model.same_padding import SamePaddedConv2d
+from defectloc.model.trunk import Trunk
 
 # Sides of the images that these networks were trained on; of an odd number of cells on the way in lite2.
 SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
@@ -48,6 +51,27 @@ def test_the_plain_layers_compute_what_timm_computes(backbone):
         expected = network(pixels)
     found = logits_of(chain_of(backbone, state), state, pixels)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_the_copy_for_inference_computes_the_same_and_leaves_the_original():
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    classifier = Classifier("efficientnet_lite0", "blocks5", "lite").eval()
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    pixels = torch.rand(3, 64, 64) * 255
+    with torch.inference_mode():
+        expected = classifier.levels(pixels[None], classifier.bank_levels)
+    trunk = Trunk(classifier, "cpu", "float32")
+    assert not [module for module in trunk._stages.modules() if isinstance(module, nn.BatchNorm2d)]
+    found = trunk([pixels], classifier.bank_levels)
+    for level, values in found.items():
+        wanted = expected[level].numpy()
+        np.testing.assert_allclose(values, wanted, atol=1e-5 * np.abs(wanted).max())
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
 
 
 @pytest.mark.parametrize("size", [7, 8])
