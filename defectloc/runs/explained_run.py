@@ -64,6 +64,15 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
         except DefectlocError:
             # There is none, or it is not clear which one is meant: whoever asks for the method is told.
             continue
+        if tiling_of(product) is not None:
+            # Of a whole photograph at the network's size such a map would be another one than the run's.
+            if kind in (settings.method, *settings.comparison.methods):
+                raise DefectlocError(
+                    f"method={kind}: this map of run={run.folder} was made in tiles (data.tiles), and explain shows "
+                    "photographs whole; it is drawn by train and predict, and the methods of the class network are "
+                    "available."
+                )
+            continue
         # The name holds the hash of all that the product was made from.
         model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(product, device, run.record["precision"]))
     return model
@@ -92,15 +101,7 @@ class _ProductMap:
         return bank, levels, load_fusion(self._product.folder, bank)
 
     def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:
-        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's.
-
-        Raises DefectlocError where the map was made in tiles, of which such an image is none.
-        """
-        if tiling_of(self._product) is not None:
-            raise DefectlocError(
-                f"the {self._product.kind} map of this run was made in tiles (data.tiles), and explain shows photo"
-                "graphs whole: that map is drawn by train and predict; the methods of the class network are available."
-            )
+        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's."""
         bank, levels, fusion = self._parts
         found = Trunk(network, self._device, self._precision)(list(images), levels)  # type: ignore[arg-type]
         values = [found[level] for level in levels]

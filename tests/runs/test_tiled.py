@@ -17,6 +17,7 @@ from defectloc.model import weights
 from defectloc.model.levels import Level
 from defectloc.model.trunk import Trunk
 from defectloc.runs.directory import Run
+from defectloc.runs.shortcut_table import read_shortcut_table
 from defectloc.runs.tiled import levels_of
 from tests.conftest import FIT, trained_once
 
@@ -161,11 +162,29 @@ def test_auto_says_what_it_chose_and_what_it_costs(spots, command, tmp_path):
     assert "tiling" not in Run.open(run).product("memory").made_from
 
 
-@pytest.mark.parametrize("name", ["export", "explain"])
-def test_what_does_not_know_tiles_says_so(name, tiled, command, tmp_path):
-    options = {"export": ["format=onnx"], "explain": ["method=memory", "n=1"]}[name]
-    sentence = command(name, f"run={tiled.folder}", *options, f"output={tmp_path / 'x'}").sentence
-    assert "tiles" in sentence or "no class network" in sentence
+def test_an_export_of_tiles_is_refused(tiled, command, tmp_path):
+    sentence = command("export", f"run={tiled.folder}", "format=onnx", f"output={tmp_path / 'x'}").sentence
+    assert "tiles of 64 px" in sentence
+
+
+def test_beside_a_class_network_its_methods_explain_and_the_map_in_tiles_does_not(spots, command, tmp_path):
+    fitted = [each for each in TILED if each != "training=none"]
+    given = [*fitted, *spots[2], f"outputs={tmp_path / 'o'}", "data.tiles=64", "localization=memory"]
+    outcome = command("train", *given, "training.epochs=1", "data.limit=20")
+    assert outcome.code == 0, outcome.err
+    (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
+    assert command("explain", f"run={folder}", "method=layercam", "n=1", "threads=1").code == 0
+    assert "made in tiles" in command("explain", f"run={folder}", "method=memory", "n=1").sentence
+
+
+def test_fusion_beside_a_class_network_checks_for_shortcuts(spots, command, tmp_path):
+    fitted = [each for each in TILED if each != "training=none"]
+    given = [*fitted, *spots[2], f"outputs={tmp_path / 'o'}", "data.tiles=64", "patch_head.steps=6"]
+    assert command("train", *given, "training.epochs=1", "figures=true").code == 0
+    (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
+    run = Run.open(folder)
+    assert len(read_shortcut_table(run.product("fusion"))) == len(run.images())
+    assert "tiles of 64 px" in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +196,7 @@ def test_what_does_not_know_tiles_says_so(name, tiled, command, tmp_path):
         (["data.tiles=64", "data.tile_overlap=0.6"], "share of a tile"),
         (["data.tiles=64", "data.image_size=[64,96]"], "square inputs"),
         (["data.tiles=64", "memory.levels=[conv4_3.pool3]"], "multiple of 24"),
+        (["data.synthetic_size=[64,64,64]"], "[height,width]"),
     ],
 )
 def test_impossible_tiles_are_refused(options, words, spots, command, tmp_path):
