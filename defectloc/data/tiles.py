@@ -6,7 +6,7 @@ of the coarsest stride that is used. So the cells of all tiles lie on one grid, 
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,22 +111,42 @@ def shares(origins: list[int], side: int, length: int, stride: int) -> Iterator[
         yield slice(0, stop - start), slice(start, stop), (one - following)[start:stop]
 
 
-def assembled(tiles: list[NDArray], tiling: Tiling, size: Size) -> NDArray:
-    """Join the maps `(C, h, w)` of a photograph's tiles, in the order of `corners`, to its own `(C, H, W)`.
+class Joining:
+    """Joins the maps `(C, h, w)` of a photograph's tiles, which come in the order of `corners`, one at a time."""
 
-    `size` is that of the photograph in native pixels. Where one tile alone counts, its values are unchanged.
-    """
-    channels, cells, _ = tiles[0].shape
-    stride = tiling.side // cells
-    height, width = tiling.input_size(size)
-    joined = np.zeros((channels, height // stride, width // stride), tiles[0].dtype)
-    following = iter(tiles)
-    columns = list(shares(tiling.origins(width), tiling.side, width, stride))
-    for ys, to_ys, down in shares(tiling.origins(height), tiling.side, height, stride):
-        for xs, to_xs, across in columns:
-            weight = (down[:, None] * across).astype(np.float32)
-            joined[:, to_ys, to_xs] += (next(following)[:, ys, xs] * weight).astype(joined.dtype)
-    return joined
+    def __init__(self, tiling: Tiling, size: Size) -> None:
+        """`size` is that of the photograph in native pixels."""
+        self._tiling, self._size = tiling, size
+        self._places: Iterator[tuple[tuple[slice, slice, NDArray], tuple[slice, slice, NDArray]]] = iter(())
+        self._joined: NDArray | None = None
+
+    def add(self, tile: NDArray) -> None:
+        """Add the next tile."""
+        if self._joined is None:
+            side, stride = self._tiling.side, self._tiling.side // tile.shape[1]
+            axes = [
+                list(shares(self._tiling.origins(length), side, length, stride))
+                for length in self._tiling.input_size(self._size)
+            ]
+            self._places = itertools.product(*axes)
+            self._joined = np.zeros((len(tile), *self._tiling.cells(self._size, stride)), tile.dtype)
+        (ys, to_ys, down), (xs, to_xs, across) = next(self._places)
+        weight = (down[:, None] * across).astype(np.float32)
+        self._joined[:, to_ys, to_xs] += (tile[:, ys, xs] * weight).astype(tile.dtype)
+
+    @property
+    def joined(self) -> NDArray:
+        """Give the photograph's own map `(C, H, W)`; where one tile alone counts, its values are unchanged."""
+        assert self._joined is not None, "a photograph has at least one tile"
+        return self._joined
+
+
+def assembled(tiles: Iterable[NDArray], tiling: Tiling, size: Size) -> NDArray:
+    """Join all tiles of a photograph at once (see `Joining`)."""
+    joining = Joining(tiling, size)
+    for tile in tiles:
+        joining.add(tile)
+    return joining.joined
 
 
 def cut(image: NDArray, corner: Size, side: int) -> NDArray:

@@ -15,7 +15,7 @@ from defectloc.config import TrainSettings
 from defectloc.data.images import image_size, read_image, sides_of
 from defectloc.data.recent import Recent
 from defectloc.data.resize import resize
-from defectloc.data.tiles import Size, Tiling, assembled, chosen_tile, cut
+from defectloc.data.tiles import Joining, Size, Tiling, assembled, chosen_tile, cut
 from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
 from defectloc.model.classifier import Classifier
@@ -77,11 +77,14 @@ def levels_of(
     image: NDArray[np.uint8], tiling: Tiling, trunk: Trunk, levels: Sequence[Level], batch_size: int
 ) -> Features:
     """Give the trunk's levels `(1, C, h, w)` of a photograph `(H, W, 3)`, computed tile by tile."""
-    tiles, parts = tiles_of(image, tiling), []
-    for start in range(0, len(tiles), batch_size):
-        parts.append(trunk(tiles[start : start + batch_size], levels))
     size = (image.shape[0], image.shape[1])
-    return {level: assembled([tile for part in parts for tile in part[level]], tiling, size)[None] for level in levels}
+    tiles, joining = tiles_of(image, tiling), {level: Joining(tiling, size) for level in levels}
+    for start in range(0, len(tiles), batch_size):
+        # Joined at once: all tiles together take twice as much memory as the photograph.
+        for level, values in trunk(tiles[start : start + batch_size], levels).items():
+            for tile in values:
+                joining[level].add(tile)
+    return {level: each.joined[None] for level, each in joining.items()}
 
 
 class TiledLevels:
@@ -130,7 +133,7 @@ class TiledLevels:
             number = _only(numbers)
             rows = range(starts[number], starts[number + 1])
             return {
-                level: assembled([values[row] for row in rows], self._tiling, sizes[paths[number]])[None]
+                level: assembled((values[row] for row in rows), self._tiling, sizes[paths[number]])[None]
                 for level, values in stored.items()
             }
 
