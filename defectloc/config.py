@@ -237,6 +237,10 @@ class DataConfig:
     root: str | None = _key(None, "folder of the data set")
     limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
     image_size: Any = _key(224, "side of the network's input in pixels, or [height, width]; multiples of 32")
+    tiles: Any = _key(
+        "none", "what memory bank and patch head see: none: photographs whole; N: tiles of N native pixels; auto"
+    )
+    tile_overlap: float = _key(0.25, "share of a tile that neighbours have in common, at least")
     split: Split = _key(Split.kfold, "kfold: all images pooled; official, given: the source's own train and test")
     split_seed: int = _key(42, "seed of the splits")
     validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")
@@ -259,7 +263,9 @@ class DataConfig:
     n_good: int = _key(120, "good training images", "synthetic")
     n_test_good: int = _key(20, "good test images", "synthetic")
     n_per_type: int = _key(12, "test images of each defect type", "synthetic")
-    synthetic_size: int = _key(256, "side of the images in pixels", "synthetic")
+    synthetic_size: Any = _key(
+        256, "side of the images in pixels, or [height, width]: several parts side by side", "synthetic"
+    )
     synthetic_seed: int = _key(0, "seed of the images", "synthetic")
     url: str | None = _key(None, "address of the archive", "mvtec")
     sha256: str | None = _key(None, "checksum of the archive", "mvtec")
@@ -333,7 +339,7 @@ class PatchHeadConfig:
 
 @dataclass
 class SupervisionConfig:
-    """What the patch head is told beside the labels of images."""
+    """What the patch head learns from beside the labels of images."""
 
     masks: Any = _key(0, "number of defective training images whose masks teach it, drawn by seed; all: every one")
 
@@ -372,7 +378,7 @@ class DecisionConfig:
 
 @dataclass
 class LoggerConfig:
-    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+    """An experiment tracker to which finished runs are logged; no part of a fit's identity."""
 
     name: LoggerName = _key(LoggerName.none, "the tracker")
     uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")

@@ -24,7 +24,8 @@ def interpolate(values: torch.Tensor, grid: Grid, onto: Grid, size: tuple[int, i
         shares(n_cells, n_wanted, grid, onto).to(values)
         for n_cells, n_wanted in zip(values.shape[2:], size, strict=True)
     )
-    return rows @ values @ columns.T
+    # Whatever the memory format, so that the products sum in one order.
+    return rows @ values.contiguous() @ columns.T
 
 
 def shares(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:

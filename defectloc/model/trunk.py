@@ -25,6 +25,14 @@ class Trunk:
 
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         """Give the levels `(N, C, h, w)`, float32, of images `(3, S, S)` in 0..255."""
+        # One by one on a processor: the layers' outputs of a batch are so large that each is fresh memory from the
+        # system, out of the cache. It saves a fifth of the time; the numbers are the same. In bfloat16 each pass would
+        # round the weights again.
+        size = 1 if (self._device, self._precision) == ("cpu", "float32") else len(images)
+        parts = [self._levels(images[start : start + size], levels) for start in range(0, len(images), size)]
+        return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
+
+    def _levels(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         batch = torch.stack(list(images)).to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._precision):
             found = self._classifier.levels(batch, levels, self._stages)

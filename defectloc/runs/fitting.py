@@ -20,7 +20,7 @@ from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
 from defectloc.runs import directory, products, tables
-from defectloc.runs.fold import Fold, say_source
+from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
 # Raised when the code changes what a class activation map holds.
@@ -116,7 +116,7 @@ def _fit_network(
     stored = time.perf_counter()
     module = DefectClassifier(fold.classifier, training, class_weights, settings.seed, from_images=not fold.cached)
     data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
-    say_source(fold)
+    _say_source(fold)
     fit(module, data, unfinished, fold.device, fold.precision)
     if not all(bool(value.isfinite().all()) for value in module.classifier.state_dict().values()):
         # What has diverged would be resumed by the same command.
@@ -168,3 +168,14 @@ def _are_readable(folder: Path) -> bool:
     except DefectlocError:
         return False
     return True
+
+
+def _say_source(fold: Fold) -> None:
+    """Say in one line where the tail's inputs come from."""
+    augmentation, names = fold.settings.augmentation, fold.views
+    if fold.cached:
+        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
+    else:
+        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
+        source = f"streamed, since {reason}"
+    print(f"features: {source}", file=sys.stderr)

@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,11 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.augmentation import Augmentation
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.digests import Digests
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.resize import resize
+from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
 from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
@@ -26,6 +29,7 @@ from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
+from defectloc.runs.tiled import sizes_of, tiling_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
@@ -44,7 +48,9 @@ class Fold:
     weights_digest: str
     device: str
     precision: str
-    _stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
+    # How the memory bank and the patch head see a photograph; None: whole, as the class network does.
+    tiling: Tiling | None = None
+    stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
 
     @property
     def cached(self) -> bool:
@@ -113,11 +119,28 @@ class Fold:
 
         Raises DefectlocError for an image that cannot be read.
         """
-        if view not in self._stores:
-            self._stores[view] = self._filled_store(view)
-        return self._stores[view]
+        if view not in self.stores:
+            self.stores[view] = self._filled_store(view)
+        return self.stores[view]
 
     def _filled_store(self, view: str) -> FeatureStore:
+        settings, classifier, features = self.settings, self.classifier, self.settings.features
+        store = self.empty_store({"view": view})
+        trunk = Trunk(classifier, self.device, self.precision)
+
+        def decoded(path: str) -> torch.Tensor:
+            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+
+        images, levels = self.catalog if view == "plain" else self.rows(splits.TRAIN), [classifier.level]
+        if view == "plain" and self.tiling is None:
+            # All levels at once, so that no image goes through the trunk twice.
+            levels = list(dict.fromkeys([classifier.level, *self.bank_levels]))
+        names = [str(level) for level in levels]
+        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
+        return store
+
+    def empty_store(self, more: dict[str, Any]) -> FeatureStore:
+        """Open the feature store of this setting, and of what more the stored numbers depend on."""
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
             "version": FEATURES_VERSION,
@@ -128,22 +151,15 @@ class Fold:
             "weights": self.weights_digest,
             "dtype": str(features.dtype),
             "precision": self.precision,
-            "view": view,
+            **more,
         }
         root = Path(settings.outputs).expanduser() / ".features"
-        store = FeatureStore(root, key, features.limit_gb, derivable(classifier))
-        trunk = Trunk(classifier, self.device, self.precision)
+        return FeatureStore(root, key, features.limit_gb, derivable(classifier))
 
-        def decoded(path: str) -> torch.Tensor:
-            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
-
-        images, levels = self.rows(splits.TRAIN), [classifier.level]
-        if view == "plain":
-            # All levels at once, so that no image goes through the trunk twice.
-            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
-        names = [str(level) for level in levels]
-        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
-        return store
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Give (height, width) of all photographs in native pixels, by path."""
+        return sizes_of(self.root, self.catalog)
 
     def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
         """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""
@@ -194,6 +210,9 @@ def prepare(settings: TrainSettings) -> Fold:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
     _check_network(fold)
+    if settings.data.tiles != "none":
+        trunk = Trunk(classifier, device, precision)
+        fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(
@@ -228,14 +247,3 @@ def fingerprint(fold: Fold) -> str:
             "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
         }
     )
-
-
-def say_source(fold: Fold) -> None:
-    """Say in one line where the tail's inputs come from."""
-    augmentation, names = fold.settings.augmentation, fold.views
-    if fold.cached:
-        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
-    else:
-        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
-        source = f"streamed, since {reason}"
-    print(f"features: {source}", file=sys.stderr)

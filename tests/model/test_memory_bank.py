@@ -45,6 +45,14 @@ def test_coarser_levels_are_interpolated_to_the_finest_grid(order):
     np.testing.assert_allclose(found[0, 3, 2:5, 1], [16, 24, 32])
 
 
+def test_patches_are_the_same_bits_as_means_taken_with_the_channels_first():
+    generator = torch.Generator().manual_seed(0)
+    levels = [torch.randn(2, n, 9, 7, generator=generator) for n in (24, 40)]
+    means = [torch.nn.functional.avg_pool2d(each, 3, stride=1, padding=1, count_include_pad=False) for each in levels]
+    found = patches([each.numpy() for each in levels], [(8.0, 0.0)] * 2)
+    assert torch.equal(found, torch.cat(means, 1).permute(0, 2, 3, 1))
+
+
 def test_good_patches_are_at_distance_0_and_others_by_brute_force():
     good, new = levels(3), levels(2, seed=1)
     bank = fitted(good)
