@@ -19,15 +19,8 @@ from defectloc.errors import DefectlocError
 from defectloc.files import atomic
 from defectloc.model.bands import bands, is_large
 from defectloc.model.grids import Grid, interpolate
-from defectloc.model.levels import Level
 from defectloc.model.sampling import PatchSampler
 
-# Where a trunk has both texture and shape, on a grid finer than the class map's.
-LEVELS: dict[str, tuple[Level, ...]] = {
-    "vgg16": (Level("conv3_3", pool=2), Level("conv4_3")),
-    "resnet50": (Level("layer2"), Level("layer3")),
-    "densenet121": (Level("denseblock2"), Level("denseblock3")),
-}
 # Distances of this many patches to this many of the bank at once, so that their table fits into a core's cache.
 CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
@@ -51,8 +44,15 @@ def _aligned(levels: Sequence[torch.Tensor], grids: Sequence[Grid]) -> list[torc
     """Take local means of levels, all on the finest grid."""
     finest = min(grids)
     height, width = levels[list(grids).index(finest)].shape[2:]
-    means = (F.avg_pool2d(level, 3, stride=1, padding=1, count_include_pad=False) for level in levels)
+    means = [_local_mean(level) for level in levels]
     return [interpolate(mean, grid, finest, (height, width)) for mean, grid in zip(means, grids, strict=True)]
+
+
+def _local_mean(level: torch.Tensor) -> torch.Tensor:
+    if level.device.type == "cpu":
+        # With the channels last in memory it takes a twelfth of the time there, for the same numbers.
+        level = level.contiguous(memory_format=torch.channels_last)
+    return F.avg_pool2d(level, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _tensor(level: np.ndarray, device: str | torch.device) -> torch.Tensor:

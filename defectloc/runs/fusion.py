@@ -23,7 +23,7 @@ from defectloc.model.memory_bank import Arrays, MemoryBank
 from defectloc.model.patch_head import Patches, PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
-from defectloc.runs import bank_levels, directory, products, tables
+from defectloc.runs import bank_levels, products, tables
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
 from defectloc.runs.fold import Features, Fold
@@ -69,13 +69,13 @@ def fusion_maps(
         return product
     started = time.perf_counter()
     distances = run.maps("memory", bank_product)
-    of_good = directory.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
+    of_good = products.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
     scale = GoodStatistics.from_maps(of_good)
     bank, levels = load_bank(bank_product.folder, fold.device)
     fusion, training_distances = _fit(fold, bank, levels, scale, settings, supervision, of_good[0].shape)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
-    of_held_out = directory.stacked(distances, held_out)
+    of_held_out = products.stacked(distances, held_out)
     fused: list[NDArray] = []
     with images_bar("fusion", len(held_out)) as advance:
         for batch in bank_levels.features(fold, held_out, levels):

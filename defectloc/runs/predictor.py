@@ -26,6 +26,7 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty
 from defectloc.model.predict import class_maps_of_features
 from defectloc.model.trunk import Trunk
+from defectloc.model.winograd import with_winograd
 from defectloc.runs.bank import load_bank, load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
 from defectloc.runs.exported import ExportedModel
@@ -53,7 +54,11 @@ class Predictor(PhotographModel):
         self.identity = identity_of(run)
         self._has_class_network = run.has_class_network
         self._classifier = weights.restore(run.folder / CHECKPOINT).to(device)
-        self._trunk = Trunk(self._classifier, device, run.record["precision"])
+        precision = run.record["precision"]
+        # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
+        is_plain = (device, precision) == ("cpu", "float32")
+        self._network = with_winograd(self._classifier) if is_plain else self._classifier
+        self._trunk = Trunk(self._network, device, precision)
         self._bank: MemoryBank | None = None
         self._novelty: Novelty | None = None
         self._fusion: Fusion | None = None
@@ -120,7 +125,7 @@ class Predictor(PhotographModel):
         table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
         maps: dict[str, Stack] = {}
         if self._has_class_network:
-            of_classes = class_maps_of_features(self._classifier, found[level])
+            of_classes = class_maps_of_features(self._network, found[level])
             table["log_odds"] = of_classes.astype(np.float64).mean((1, 2))
             maps["cam"] = of_classes
         if self._bank_tiling is None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from defectloc.data.tiles import Size, Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, atomic, digest, digest_of, make_directory, read_json, sealed, write_text
-from defectloc.localization.maps import Grid, Stack
+from defectloc.localization.maps import Grid, Stack, stack
 
 FOLDER, KEY, MAPS = "maps", "key.json", "maps.npz"
 # What a product was made from where photographs were seen in tiles.
@@ -152,3 +153,8 @@ def read_maps(product: Product) -> Maps:
             return Maps(cells, Grid(stride, offset), product)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DefectlocError(f"{path} cannot be read as maps.") from error
+
+
+def stacked(maps: Maps, images: pd.DataFrame) -> Stack:
+    """Give the maps `(N, h, w)` of a table's images at grid resolution; a list where they have several shapes."""
+    return stack(maps.cells[path] for path in images["path"])

@@ -14,7 +14,7 @@ from defectloc.model.classifier import Classifier
 from defectloc.model.counterfactual import NormalFeatures, Retained
 from defectloc.model.predict import class_maps_of_features
 from defectloc.progress import images_bar
-from defectloc.runs import directory
+from defectloc.runs import directory, products
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Maps
 
@@ -34,7 +34,7 @@ class ShortcutCheck:
         """Give `path, retained_log_odds, retained_area, retained_evidence` of the held-out images."""
         held_out = self._fold.held_out
         positive = np.stack([self._class_maps.cells[path] for path in held_out["path"]]).clip(0)
-        found = [each for _, each in self._retained(held_out, directory.stacked(distances, held_out))]
+        found = [each for _, each in self._retained(held_out, products.stacked(distances, held_out))]
         cells = np.concatenate([each.cells for each in found])
         return held_out[["path"]].assign(
             retained_log_odds=np.concatenate([each.log_odds for each in found]),
