@@ -1,8 +1,9 @@
 """A photograph in tiles: the size at which a network sees it, where its tiles lie, and how their cells become one map.
 
 The photograph is resized once, by one factor, and cut into squares of the network's input whose corners are multiples
-of the coarsest stride that is used. So the cells of all tiles lie on one grid, that of the whole photograph. Around it the
-photograph is reflected: a network pads with zeros, which would make the few cells along the border unlike all others.
+of the coarsest stride that is used. So the cells of all tiles lie on one grid, that of the whole photograph. Beyond its
+border the photograph is reflected: a network pads with zeros, which would make the few cells along the border unlike
+all others.
 """
 
 import itertools
