@@ -1,7 +1,9 @@
 """A photograph in tiles: the size at which a network sees it, where its tiles lie, and how their cells become one map.
 
 The photograph is resized once, by one factor, and cut into squares of the network's input whose corners are multiples
-of the coarsest stride that is used. So the cells of all tiles lie on one grid, that of the whole photograph.
+of the coarsest stride that is used. So the cells of all tiles lie on one grid, that of the whole photograph. Beyond its
+border the photograph is reflected: a network pads with zeros, which would make the few cells along the border unlike
+all others.
 """
 
 import itertools
@@ -37,6 +39,12 @@ class Tiling:
         shared = math.ceil(self.overlap * self.side / self.multiple) * self.multiple
         return max(self.side - shared, self.multiple)
 
+    @property
+    def margin(self) -> int:
+        """Give the pixels of the input by which tiles reach beyond the photograph: half of what neighbours share."""
+        half = math.ceil(self.overlap * self.side / 2 / self.multiple) * self.multiple
+        return min(half, (self.side - self.multiple) // 2 // self.multiple * self.multiple)
+
     def input_size(self, size: Size) -> Size:
         """Give height and width at which a network sees a photograph of `size` = (height, width) native pixels."""
         height, width = (
@@ -45,13 +53,13 @@ class Tiling:
         return height, width
 
     def origins(self, length: int) -> list[int]:
-        """Give the corners of tiles along `length` pixels of the input, evenly spread, the last one ending there.
+        """Give the corners of tiles along `length` pixels of the input, evenly spread from margin to margin.
 
-        A photograph that is smaller than a tile has one, which extends beyond it.
+        A photograph that is smaller than a tile has one, which extends further beyond it.
         """
-        rest = max(0, length - self.side)
+        rest = max(0, length + 2 * self.margin - self.side)
         n = math.ceil(rest / self.step) + 1
-        return [rest * i // max(1, n - 1) // self.multiple * self.multiple for i in range(n)]
+        return [rest * i // max(1, n - 1) // self.multiple * self.multiple - self.margin for i in range(n)]
 
     def corners(self, size: Size) -> list[Size]:
         """List the corners (y, x) of a photograph's tiles in pixels of the input, row by row."""
@@ -107,8 +115,9 @@ def shares(origins: list[int], side: int, length: int, stride: int) -> Iterator[
             come_in.append(np.clip((centres - origin - shared / 4) / (shared / 2), 0, 1))
     come_in.append(np.zeros(len(centres)))
     for origin, one, following in zip(origins, come_in[:-1], come_in[1:], strict=True):
-        start, stop = origin // stride, min((origin + side) // stride, len(centres))
-        yield slice(0, stop - start), slice(start, stop), (one - following)[start:stop]
+        first = origin // stride
+        start, stop = max(0, first), min((origin + side) // stride, len(centres))
+        yield slice(start - first, stop - first), slice(start, stop), (one - following)[start:stop]
 
 
 class Joining:
@@ -150,8 +159,12 @@ def assembled(tiles: Iterable[NDArray], tiling: Tiling, size: Size) -> NDArray:
 
 
 def cut(image: NDArray, corner: Size, side: int) -> NDArray:
-    """Cut a tile `(C, side, side)` out of an image `(C, H, W)`; beyond its end the image is reflected."""
-    y, x = corner
-    piece = image[:, y : y + side, x : x + side]
-    missing = [(0, 0), (0, side - piece.shape[1]), (0, side - piece.shape[2])]
-    return np.pad(piece, missing, mode="symmetric") if any(after for _, after in missing) else piece
+    """Cut a tile `(C, side, side)` out of an image `(C, H, W)`; beyond its borders the image is reflected."""
+    rows, columns = (_reflected(at, side, length) for at, length in zip(corner, image.shape[1:], strict=True))
+    return image[:, rows[:, None], columns]
+
+
+def _reflected(start: int, count: int, length: int) -> NDArray[np.intp]:
+    """Give the positions in `length` pixels, reflected at both ends, of `count` ones from `start` on."""
+    at = np.arange(start, start + count) % (2 * length)
+    return np.where(at < length, at, 2 * length - 1 - at)

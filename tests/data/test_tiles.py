@@ -18,9 +18,9 @@ def test_tiles_cover_the_photograph_and_share_what_they_should(size, tiling):
         origins = tiling.origins(length)
         assert length % tiling.multiple == 0
         assert all(origin % tiling.multiple == 0 for origin in origins)
-        assert origins[0] == 0
-        # Shifted inward: the last tile ends with the photograph, unless that is smaller than a tile.
-        assert origins[-1] + tiling.side == max(length, tiling.side)
+        assert origins[0] == -tiling.margin
+        # Shifted inward: the last tile ends with the margin, unless the photograph is smaller than a tile.
+        assert origins[-1] + tiling.side == max(length + tiling.margin, tiling.side - tiling.margin)
         for before, after in itertools.pairwise(origins):
             assert before < after
             assert before + tiling.side - after >= tiling.overlap * tiling.side
@@ -36,7 +36,8 @@ def test_weights_sum_to_one_and_leave_out_the_outer_quarter_of_an_overlap(size, 
         origins, total = tiling.origins(length), np.zeros(length // 8)
         for number, (own, to, weight) in enumerate(shares(origins, 224, length, 8)):
             assert own.stop - own.start == to.stop - to.start == len(weight)
-            assert to.start == origins[number] // 8
+            assert to.start - own.start == origins[number] // 8
+            assert to.start == max(0, origins[number] // 8)
             assert weight.min() >= 0
             total[to] += weight
             if number:
@@ -64,6 +65,7 @@ def test_a_photograph_smaller_than_a_tile_is_reflected_not_padded_with_black():
         [1, 2, 3, 3, 2],
         [1, 2, 3, 3, 2],
     ]
+    assert cut(image, (-1, -2), 3)[0].tolist() == [[2, 1, 1], [2, 1, 1], [5, 4, 4]]
 
 
 def test_auto_goes_by_the_longer_side():

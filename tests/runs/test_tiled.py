@@ -79,13 +79,21 @@ def test_features_of_tiles_are_those_of_the_whole_photograph(narrow):
     image = np.random.default_rng(0).integers(0, 256, (400, 590, 3), dtype=np.uint8)
     # A quarter of the overlap is 48 px, and conv4_3 looks 46 px far.
     tiling = Tiling(384, 384, 0.5, 16)
-    assert len(tiling.corners((400, 590))) == 6
-    whole = trunk([resize(image, tiling.input_size((400, 590)))], LEVELS)
+    assert len(tiling.corners((400, 590))) == 12
+    resized = resize(image, tiling.input_size((400, 590)))
+    margin, far = tiling.margin, 6
+    reflected = torch.from_numpy(np.pad(resized.numpy(), [(0, 0), (margin, margin), (margin, margin)], "symmetric"))
     found = levels_of(image, tiling, trunk, LEVELS, 2)
+    plain, around = trunk([resized], LEVELS), trunk([reflected], LEVELS)
     for level in LEVELS:
-        scale = np.abs(whole[level]).max()
-        assert found[level].shape == whole[level].shape
-        assert found[level] / scale == pytest.approx(whole[level] / scale, abs=1e-5)
+        cells = margin // 8
+        within = around[level][:, :, cells:-cells, cells:-cells]
+        scale = np.abs(within).max()
+        assert found[level].shape == plain[level].shape
+        assert found[level] / scale == pytest.approx(within / scale, abs=1e-5)
+        # Where the zeros beyond the photograph's border are out of reach, as without a margin.
+        inner = (..., slice(far, -far), slice(far, -far))
+        assert found[level][inner] / scale == pytest.approx(plain[level][inner] / scale, abs=1e-5)
 
 
 def test_maps_scores_and_boxes_are_those_of_the_photographs(tiled):
