@@ -28,11 +28,24 @@ def paint_map(
     """
     low, high = scale
     share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    color = colormaps[colormap](share)[..., :3] * 255
+    colors = _colors(colormap)
+    color = colors.take((share * len(colors)).astype(np.intp), axis=0, mode="clip")
     if photo_opacity is not None:
         return np.clip(color * opacity + image * photo_opacity, 0, 255).astype(np.uint8)
     weight = (opacity * share)[..., None]
     return (image * (1 - weight) + color * weight).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _colors(colormap: str) -> np.ndarray:
+    """List the colours `(N, 3)` of a colour map, 0 to 255, from none to full."""
+    table = colormaps[colormap]
+    return table(np.arange(table.N))[:, :3] * 255
+
+
+def png(image: np.ndarray) -> bytes:
+    """Encode an `(H, W, 3)` uint8 image; OpenCV takes a tenth of the time that Pillow does, for as small a file."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def paint_outline(image: np.ndarray, mask: np.ndarray, width: int) -> np.ndarray:

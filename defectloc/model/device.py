@@ -26,7 +26,7 @@ def prepare(device: str, threads: int | None) -> None:
     deterministic; one without such an implementation, such as the gradient of torchvision's adaptive pooling in
     `explain`, warns instead of failing.
     """
-    torch.set_num_threads(threads or _n_cores())
+    torch.set_num_threads(threads or n_cores())
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -38,6 +38,7 @@ def prepare(device: str, threads: int | None) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
+    """Count the cores that this process may use."""
     # Not every system tells which cores a process may use.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

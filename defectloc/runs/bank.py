@@ -9,11 +9,12 @@ import numpy as np
 
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
+from defectloc.localization.maps import stack
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar
-from defectloc.runs import products
+from defectloc.runs import bank_levels, products
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
@@ -36,6 +37,8 @@ def product_of(fold: Fold, folder: Path) -> Product:
     if not fold.cached and fold.settings.features.cache:
         # The fit does not depend on what is stored, so that its fingerprint does not name it, but the bank does.
         made_from["dtype"] = str(fold.settings.features.dtype)
+    if fold.tiling is not None:
+        made_from[products.TILING] = fold.tiling.to_json()
     return Product(folder, "memory", made_from)
 
 
@@ -51,7 +54,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
         print(f"note: the memory bank rests on {len(good)} good training images only", file=sys.stderr)
     grids = [classifier.grid_of(level) for level in levels]
     bank = MemoryBank.fit(
-        lambda: ([batch[level] for level in levels] for batch in fold.features(good, levels)),
+        lambda: ([batch[level] for level in levels] for batch in bank_levels.features(fold, good, levels)),
         len(good),
         grids,
         memory.dims,
@@ -59,14 +62,15 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
         fold.settings.seed,
         fold.device,
     )
-    found, means = [], []
+    found: list[np.ndarray] = []
+    means = []
     with images_bar("memory bank", len(held_out)) as advance:
-        for batch in fold.features(held_out, levels):
+        for batch in bank_levels.features(fold, held_out, levels):
             arrays = [batch[level] for level in levels]
-            found.append(bank.distances(arrays))
+            found += list(bank.distances(arrays))
             means.append(mean_patches(arrays))
-            advance(len(found[-1]))
-    maps = np.concatenate(found)
+            advance(len(means[-1]))
+    maps = stack(found)
     novelty = _novelty(fold, levels, np.concatenate(means))
     with product.making() as note:
         bank.save(product.folder / BANK)
@@ -83,7 +87,7 @@ def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | No
     if not validation.any():
         return None
     train = fold.rows(splits.TRAIN)
-    batches = fold.features(train, levels)
+    batches = bank_levels.features(fold, train, levels)
     training = np.concatenate([mean_patches([batch[level] for level in levels]) for batch in batches])
     return Novelty.fit(training[(train["label"] == 0).to_numpy()], training, means[validation])
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from defectloc.runs.products import TILING
+
 # Settings in the record of a run that are those of the localization which it was made for first.
 LATER = ("memory", "patch_head", "supervision", "localization", "decision")
-LATER_OF_DATA = ("masks", "ignore_mask", "annotations")
+LATER_OF_DATA = ("masks", "ignore_mask", "annotations", "tiles", "tile_overlap")
 
 
 def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,14 +17,16 @@ def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[s
     """
     given = record["settings"]
     fit = {key: value for key, value in given.items() if key not in LATER}
-    fit |= {"data": {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}}
     maps = content.get("maps") or {}
+    tiling = next((each[TILING] for each in maps.values() if TILING in each), {"tile": "none", "overlap": None})
+    data = {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}
+    fit |= {"data": data | {"tiles": tiling["tile"], "tile_overlap": tiling["overlap"]}}
     bank, fusion = maps.get("memory") or {}, maps.get("fusion") or {}
     taught = fusion.get("supervision") or {}
     return {
         **fit,
         **{key: value for key, value in content.items() if key != "maps"},
-        "memory": {key: value for key, value in bank.items() if key != "version"},
+        "memory": {key: value for key, value in bank.items() if key not in ("version", TILING)},
         "patch_head": {"steps": fusion["head"]["steps"]} if fusion else given.get("patch_head", {}),
         "supervision": {"masks": taught.get("masks", 0), "annotations": taught.get("annotations")},
     }

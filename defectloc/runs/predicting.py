@@ -4,18 +4,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from defectloc.config import PredictSettings
 from defectloc.data.image_names import ImageNames, named_by, require_some
 from defectloc.data.watching import Watcher
 from defectloc.deployment.files import is_exported
 from defectloc.errors import DefectlocError
-from defectloc.figures.overlay import paint_boxes, paint_map
+from defectloc.figures.overlay import paint_boxes, paint_map, png
 from defectloc.files import atomic, lock
 from defectloc.localization.boxes import CORNERS
 from defectloc.model import device as devices
@@ -31,6 +33,8 @@ from defectloc.runs.results import FORMATS, Named, Results
 from defectloc.runs.stopping import stop_on_signal
 
 OVERLAYS = "overlays"
+# The most threads that paint overlays: each holds one in double precision.
+PAINTERS = 4
 
 
 def run(settings: PredictSettings) -> Path:
@@ -57,8 +61,8 @@ def run(settings: PredictSettings) -> Path:
     identity = {"run": predictor.identity, "images": str(names.base.resolve()), "format": str(settings.format)}
     with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
         results = FORMATS[settings.format](output, identity, settings.resume)
-        work = _Work(settings, names, predictor, results, output / OVERLAYS, stop)
-        with results:
+        with results, ThreadPoolExecutor(min(PAINTERS, settings.threads or devices.n_cores())) as painters:
+            work = _Work(settings, names, predictor, results, output / OVERLAYS, painters, stop)
             work.run()
         if work.is_stopped and not settings.watch:
             print(f"stopped after {results.n_images} images; resume=true goes on with the others", file=sys.stderr)
@@ -77,6 +81,7 @@ class _Work:
     predictor: PhotographModel
     results: Results
     overlays: Path
+    painters: ThreadPoolExecutor
     stop: threading.Event
     n_new: int = 0
     n_unreadable: int = 0
@@ -126,8 +131,8 @@ class _Work:
         found = self.predictor.predict(images, self.settings.batch_size)
         named: list[Named] = [(each.name, one) for each, one in zip(read_images, found, strict=True)]
         if self.settings.overlays:
-            for each, (name, prediction) in zip(read_images, named, strict=True):
-                self._write_overlay(each, name, prediction)
+            # At once, since one picture keeps one core busy.
+            list(self.painters.map(self._write_overlay, images, *zip(*named, strict=True)))
         self.results.add(named)
         self.n_new += len(named)
         for name, prediction in named:
@@ -155,11 +160,10 @@ class _Work:
         if self._watcher is not None:
             self._watcher.refuse(each.name)
 
-    def _write_overlay(self, each: Read, name: str, found: Prediction) -> None:
-        assert each.image is not None
-        painted = paint_map(each.image, found.anomaly_map, self.predictor.scale)
+    def _write_overlay(self, image: NDArray[np.uint8], name: str, found: Prediction) -> None:
+        painted = paint_map(image, found.anomaly_map, self.predictor.scale)
         with atomic(self.overlays / overlay_name(name), durable=False) as temporary:
-            Image.fromarray(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)).save(temporary)
+            temporary.write_bytes(png(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)))
 
     def report(self) -> None:
         """Print what was found; raises DefectlocError where images could not be read."""

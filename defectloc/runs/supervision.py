@@ -13,6 +13,7 @@ from defectloc.data.images import image_size
 from defectloc.data.masks import read_defect_mask
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
+from defectloc.localization.maps import Stack, stack
 from defectloc.model.kept_patches import UNKNOWN
 from defectloc.runs.fold import Fold
 
@@ -29,19 +30,21 @@ class Supervision:
     annotated: dict[str, Annotated]
     made_from: dict[str, Any]
 
-    def known(self, paths: list[str], shape: tuple[int, int]) -> NDArray[np.int8] | None:
-        """Mark the patches `(N, h, w)` of images on a grid `shape`: 1 a defect, 0 none, -1 beside one, -2 unknown.
+    def known(self, paths: list[str], shapes: list[tuple[int, int]]) -> Stack | None:
+        """Mark the patches `(N, h, w)` of images on grids of their shapes: 1 a defect, 0 none, -1 beside, -2 unknown.
 
-        None where nothing is known of any.
+        As int8, a list where there are several shapes. None where nothing is known of any.
         """
         if not self.masks and not self.annotated:
             return None
-        marked = np.full((len(paths), *shape), UNKNOWN, np.int8)
-        for number, path in enumerate(paths):
-            if path in self.annotated:
-                marked[number] = self.annotated[path].cells(shape)
-            elif path in self.masks:
-                marked[number] = marked_cells(cell_shares(read_defect_mask(self.masks[path]), shape))
+        return stack(self._of(path, shape) for path, shape in zip(paths, shapes, strict=True))
+
+    def _of(self, path: str, shape: tuple[int, int]) -> NDArray[np.int8]:
+        marked = np.full(shape, UNKNOWN, np.int8)
+        if path in self.annotated:
+            marked[:] = self.annotated[path].cells(shape)
+        elif path in self.masks:
+            marked[:] = marked_cells(cell_shares(read_defect_mask(self.masks[path]), shape))
         return marked
 
 

@@ -96,12 +96,12 @@ class Sweep(Launcher):
 
     def _tell(self, jobs: Iterable[Sequence[str]]) -> None:
         """Tell their tracker of jobs that are not started: it may have been lost since they told it themselves."""
-        told = defaultdict(list)
+        logged = defaultdict(list)
         for overrides in jobs:
             settings, folder = self._composed(overrides)
             if settings.logger.name != LoggerName.none:
-                told[tuple(asdict(settings.logger).items())].append((settings.logger, localization_of(folder)))
-        for runs in told.values():
+                logged[tuple(asdict(settings.logger).items())].append((settings.logger, localization_of(folder)))
+        for runs in logged.values():
             # Late, since it loads torch, which a sweep that only hands out jobs does without.
             add_finished = importlib.import_module("defectloc.runs.tracking").add_finished
             add_finished(runs[0][0], Path(str(self._config.outputs)).expanduser(), [folder for _, folder in runs])

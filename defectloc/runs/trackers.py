@@ -1,4 +1,4 @@
-"""Experiment trackers, each of which is told of a run once: tables, TensorBoard, MLflow."""
+"""Experiment trackers, each of which logs a run once: tables, TensorBoard, MLflow."""
 
 import importlib.util
 import logging
@@ -34,7 +34,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class Tracker(ABC):
-    """A place that runs are told to; `place` says where for people."""
+    """A place that runs are logged to; `place` says where for people."""
 
     def __init__(self, folder: Path, place: str) -> None:
         self.folder, self.place = folder, place
@@ -42,7 +42,7 @@ class Tracker(ABC):
     def add(self, run: Tracked) -> bool:
         """Tell of a run, unless that was done before; tells whether it was not.
 
-        What was told by a process that was killed in the middle is told anew; files that a run has only now are added.
+        What a process that was killed in the middle has logged is logged anew; files that a run has only now are added.
         """
         with lock(self.folder / LOCK, f"the tracker {self.place}"):
             return self._add(run)
@@ -53,7 +53,7 @@ class Tracker(ABC):
 
 
 class FileTracker(Tracker):
-    """Tells of each run in a folder of its own, with its files in `artifacts/`."""
+    """Logs each run in a folder of its own, with its files in `artifacts/`."""
 
     kind: str
 
@@ -180,7 +180,7 @@ class MlflowTracker(Tracker):
             return False
 
     def _before(self, client: Any, run: Tracked) -> Any:
-        """Find a run that was told of wholly; what was not is deleted."""
+        """Find a run that was logged wholly; what was not is deleted."""
         experiment = client.get_experiment_by_name(self._experiment)
         if experiment is None:
             return None

@@ -1,4 +1,4 @@
-"""Finished runs told to an experiment tracker, each once."""
+"""Finished runs logged to an experiment tracker, each once."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,10 +1,13 @@
 """Maps, outlines and boxes on a photograph."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from PIL import Image
 
-from defectloc.figures.overlay import BOX, font, paint_boxes, paint_map, paint_outline, shortened
+from defectloc.figures.overlay import BOX, font, paint_boxes, paint_map, paint_outline, png, shortened
 
 GREY = np.full((4, 4, 3), 100, np.uint8)
 
@@ -23,6 +26,20 @@ def test_overlay_of_given_opacities_adds_map_and_photograph_everywhere():
     values = np.linspace(0, 1, 16).reshape(4, 4)
     painted = paint_map(GREY, values, (0, 1), 0.3, "jet", 0.5)
     np.testing.assert_allclose(painted, np.clip(0.3 * 255 * colormaps["jet"](values)[..., :3] + 50, 0, 255), atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_colours_are_those_of_matplotlib(dtype):
+    values = np.linspace(-0.5, 1.5, 3000, dtype=dtype).reshape(30, 100)
+    share = np.clip(values, 0, 1)
+    expected = np.clip(colormaps["inferno"](share)[..., :3] * 255, 0, 255).astype(np.uint8)
+    painted = paint_map(np.zeros((30, 100, 3), np.uint8), values, (0, 1), 1.0, photo_opacity=0.0)
+    np.testing.assert_array_equal(painted, expected)
+
+
+def test_a_png_holds_the_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(image)))), image)
 
 
 def test_boxes_are_half_open():

@@ -6,7 +6,7 @@ import torch
 
 from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
-from defectloc.model.memory_bank import LEVELS, MemoryBank, patches
+from defectloc.model.memory_bank import MemoryBank, patches
 
 GRIDS = [(8.0, 3.5), (8.0, 3.5)]
 
@@ -43,6 +43,14 @@ def test_coarser_levels_are_interpolated_to_the_finest_grid(order):
     # Away from the border local means leave a ramp as it is.
     np.testing.assert_allclose(found[0, 3, 2:5, 0], [16, 24, 32])
     np.testing.assert_allclose(found[0, 3, 2:5, 1], [16, 24, 32])
+
+
+def test_patches_are_the_same_bits_as_means_taken_with_the_channels_first():
+    generator = torch.Generator().manual_seed(0)
+    levels = [torch.randn(2, n, 9, 7, generator=generator) for n in (24, 40)]
+    means = [torch.nn.functional.avg_pool2d(each, 3, stride=1, padding=1, count_include_pad=False) for each in levels]
+    found = patches([each.numpy() for each in levels], [(8.0, 0.0)] * 2)
+    assert torch.equal(found, torch.cat(means, 1).permute(0, 2, 3, 1))
 
 
 def test_good_patches_are_at_distance_0_and_others_by_brute_force():
@@ -165,9 +173,9 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 def test_levels_of_each_backbone_lie_on_a_grid_of_8_pixels(backbone, cut):
     classifier = Classifier(backbone, cut, "torchvision").eval()
     with torch.inference_mode():
-        found = classifier.levels(torch.zeros(1, 3, 64, 64), LEVELS[backbone])
-    grids = [classifier.grid_of(level) for level in LEVELS[backbone]]
-    assert patches([found[level].numpy() for level in LEVELS[backbone]], grids).shape[1:3] == (8, 8)
+        found = classifier.levels(torch.zeros(1, 3, 64, 64), classifier.bank_levels)
+    grids = [classifier.grid_of(level) for level in classifier.bank_levels]
+    assert patches([found[level].numpy() for level in classifier.bank_levels], grids).shape[1:3] == (8, 8)
     assert min(grids)[0] == 8
 
 

@@ -33,9 +33,11 @@ OPTIONAL = {
     "onnxruntime",
     "openvino",
     "optuna",
+    "safetensors",
     "shap",
     "skimage",
     "sqlalchemy",
+    "timm",
 }
 LONGEST = 250
 
@@ -70,7 +72,7 @@ def for_types_only(tree: ast.AST) -> set[ast.AST]:
 def imports_of(tree: ast.AST) -> set[str]:
     """The modules of defectloc that a module imports, by dotted name."""
     found = set()
-    # The face of the library alone names the types of what it loads late.
+    # The public API alone names the types of what it loads late.
     left_out = for_types_only(tree) if tree is MODULES["__init__"] else set()
     for node in ast.walk(tree):
         if node in left_out:
@@ -138,6 +140,7 @@ def test_commands_are_not_imported_by_each_other():
     doors = {name for name in MODULES if place_of(name) == "commands"} - {
         "cli",
         "checks",
+        "data_checks",
         "usage",
         "arguments",
         "launchers",
@@ -152,3 +155,20 @@ def test_the_map_in_contributing_is_the_order_held_here():
     drawn = re.search(r"```\n(base ->.*?)```", text, re.DOTALL)
     assert drawn, "CONTRIBUTING.md shows the packages in a block that begins with 'base ->'"
     assert [name.strip() for name in drawn[1].replace("\n", " ").split("->")] == ORDER
+
+
+def test_prediction_comes_without_lightning():
+    """It takes more than a second to import, and only fits need it."""
+    seen, waiting = set(), ["runs.predicting"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in MODULES:
+            continue
+        seen.add(name)
+        tree = MODULES[name]
+        types_only = for_types_only(tree)
+        carried_out = ast.Module([node for node in tree.body if node not in types_only], [])
+        waiting += imports_of(carried_out)
+        outside = {ast.unparse(node) for node in ast.walk(carried_out) if isinstance(node, ast.Import | ast.ImportFrom)}
+        assert not [line for line in outside if "lightning" in line], name
+    assert "runs.bank" in seen

@@ -1,0 +1,31 @@
+"""A run's predictor: what it computes faster must not change what it says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from defectloc.model import winograd
+from defectloc.model.winograd import WinogradConv2d
+from defectloc.runs import predictor
+from defectloc.runs.directory import Run
+from defectloc.runs.predictor import Predictor
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_winograds_convolutions_change_no_verdict_and_no_box(fused, synthetic, monkeypatch, precision):
+    run = Run.open(fused)
+    run.record["precision"] = precision
+    # The network of the tests is narrow.
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 8)
+    quick = Predictor(run)
+    assert any(isinstance(each, WinogradConv2d) for each in quick._network.modules()) == (precision == "float32")
+    assert not any(isinstance(each, WinogradConv2d) for each in quick.parts().classifier.modules())
+    monkeypatch.setattr(predictor, "with_winograd", lambda network: network)
+    plain = Predictor(run)
+    photographs = sorted(synthetic.glob("pill/test/*/*.png"))
+    for found, expected in zip(quick.predict(photographs), plain.predict(photographs), strict=True):
+        assert found.verdict == expected.verdict
+        np.testing.assert_allclose(found.probability, expected.probability, atol=1e-3)
+        # Random weights have channels that hardly vary; in standard deviations of theirs, rounding is large.
+        np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=0.05)
+        pd.testing.assert_frame_equal(found.boxes, expected.boxes, rtol=1e-3)
