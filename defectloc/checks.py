@@ -1,30 +1,37 @@
 """Checks of values that need no image and no network, made before anything else is loaded."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from defectloc.config import (
     AttributionConfig,
+    Backbone,
     CacheSettings,
-    DataConfig,
     DataSettings,
     DecisionConfig,
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
+    Library,
     LocalizationConfig,
     LocalizeSettings,
     MapKind,
+    ModelConfig,
     PredictSettings,
     Score,
     TrainSettings,
 )
+from defectloc.data_checks import check_data
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import check_threshold, threshold_range
-from defectloc.ranges import MOST_THREADS, check_numbers, checked_image_size, is_positive, positive
+from defectloc.ranges import (
+    MOST_THREADS,
+    check_numbers,
+    is_positive,
+    positive,
+)
 
 # A day: longer than a camera writes a file.
 MOST_SECONDS = 86400
@@ -38,11 +45,12 @@ def typed(config: DictConfig) -> Any:
     settings: Any = OmegaConf.to_object(config)
     check_numbers(settings)
     if isinstance(settings, TrainSettings):
+        _check_model(settings.model)
         _check_train(settings)
     if isinstance(settings, CacheSettings):
         _check_cache(settings)
     if isinstance(settings, DataSettings | TrainSettings):
-        _check_data(settings.data)
+        check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
         _check_localization(settings.localization, settings.decision)
     if isinstance(settings, ExplainSettings):
@@ -73,6 +81,13 @@ def _check_class_network(settings: TrainSettings) -> None:
     for key, value in given.items():
         if value in ("cam", "class"):
             raise DefectlocError(f"{key}={value} is unavailable with {why}; use localization=fusion.")
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.library == Library.defectloc and model.name not in list(Backbone):
+        raise DefectlocError(
+            f"model.name={model.name} is not known; choose one of {', '.join(Backbone)}, or model=timm model.name=NAME."
+        )
 
 
 def _check_cache(settings: CacheSettings) -> None:
@@ -111,32 +126,6 @@ def _check_attribution(attribution: AttributionConfig) -> None:
         raise DefectlocError(f"attribution.window={attribution.window} must be at most 1.")
     if not 0 <= attribution.noise < math.inf:
         raise DefectlocError(f"attribution.noise={attribution.noise} must be a number of at least 0.")
-
-
-def _check_data(data: DataConfig) -> None:
-    data.image_size = checked_image_size(data.image_size)
-    if not 0 <= data.validation < 1:
-        raise DefectlocError(f"data.validation={data.validation} must lie in [0, 1): a share of each training fold.")
-    if not 0 <= data.min_confidence <= 1:
-        raise DefectlocError(f"data.min_confidence={data.min_confidence} must lie in [0, 1].")
-    if not 0 <= data.split_seed < 2**32:
-        raise DefectlocError(f"data.split_seed={data.split_seed} must lie in [0, 2^32).")
-    if data.limit is not None:
-        positive("data.limit", data.limit)
-    if data.n_defective is not None and data.split != "official":
-        raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training split.")
-    if data.n_defective is not None and data.n_defective < 0:
-        raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
-    if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):
-        raise DefectlocError(f"data.ignore_mask={data.ignore_mask} does not exist.")
-    if data.annotations is not None and not Path(data.annotations).expanduser().exists():
-        raise DefectlocError(f"data.annotations={data.annotations} does not exist.")
-
-
-def _found(name: str, root: str | None) -> bool:
-    path = Path(name).expanduser()
-    # Without a typed root the source knows where its images lie, and the check is made there.
-    return path.is_file() or root is None or (Path(root).expanduser() / path).is_file()
 
 
 def _check_train(settings: TrainSettings) -> None:

@@ -63,7 +63,8 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
 
     def start(composed: DictConfig) -> Any:
         if name != "explain" and HydraConfig.get().runtime.choices.get("model") == "torchvision":
-            raise DefectlocError("model=torchvision is for 'explain' only; choose one of densenet121, resnet50, vgg16.")
+            others = ", ".join([*config.Backbone, "timm"])
+            raise DefectlocError(f"model=torchvision is for 'explain' only; choose one of {others}.")
         settings = checks.typed(composed)
         if not isinstance(task, str):
             return task(settings)
@@ -98,7 +99,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         if errors:
             raise errors[0]
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{'; the same command goes on' if name in PREEMPTIBLE else ''}", file=sys.stderr)
         sys.exit(130)
     except Preempted as stop:
         print(stop, file=sys.stderr)
@@ -137,7 +138,7 @@ def _job_of_sweep(composed: DictConfig, start: Callable[[DictConfig], Any]) -> A
 
 
 def _list(failed: SweepError, wants_traceback: bool) -> None:
-    """Name the jobs that failed, and leave with exit code 2, or 75 where all were only told to stop."""
+    """Name the jobs that failed, and leave with exit code 2, or 75 where all were only asked to stop."""
     lines = [f"{overrides}: {sentence(error) or repr(error)}" for overrides, error in failed.failures]
     listed = f"{len(lines)} of the jobs failed:\n  " + "\n  ".join(lines)
     for _, error in failed.failures:
@@ -148,10 +149,12 @@ def _list(failed: SweepError, wants_traceback: bool) -> None:
 
 
 def _refuse_additions(name: str) -> None:
-    """Refuse `+key=value` for a key that the schema lacks; Hydra would add it, and it would have no effect."""
+    """Refuse `--key=value`, and `+key=value` for a key that the schema lacks, which Hydra would add without effect."""
     known = config.leaves(config.SETTINGS[name])
     for argument in sys.argv[1:]:
-        key = argument.lstrip("+").partition("=")[0]
+        key = argument.lstrip("+-").partition("=")[0]
+        if argument.startswith("--") and "=" in argument and (key in known or key == "data" or "." in key):
+            raise DefectlocError(f"{argument}: keys are written without dashes, {argument.lstrip('-')}.")
         if argument.startswith("+") and not key.startswith("hydra") and key not in known:
             raise DefectlocError(f"'{key}' is not a key of this command (--help lists them).{_close_key(key)}")
 
@@ -194,9 +197,14 @@ def _hydra_sentence(error: BaseException) -> str:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"{group}={choice} is not known; choose one of {', '.join(error.options)}."
     if isinstance(error, OverrideParseException):
-        if "=" not in error.override:
-            return f"'{error.override}' is not of the form key=value."
-        return f"{error.override} cannot be parsed; quote the value once more inside the shell's: \"key='value'\"."
+        if "=" in error.override:
+            problem = "cannot be parsed; quote the value once more inside the shell's: \"key='value'\""
+        else:
+            problem = "is not of the form key=value, without spaces around the ="
+        return f"'{error.override}' {problem}."
+    several = re.search(r"Ambiguous value for argument '([^']*)'", str(error))
+    if several:
+        return f"{several[1]} gives several values; add -m to run one after the other."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     # Hydra spreads one message over many lines; the first says what, the rest how to force it.
     lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]

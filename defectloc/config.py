@@ -48,6 +48,16 @@ class Backbone(StrEnum):
     vgg16 = "vgg16"
     resnet50 = "resnet50"
     densenet121 = "densenet121"
+    efficientnet_lite0 = "efficientnet_lite0"
+    efficientnet_lite1 = "efficientnet_lite1"
+    efficientnet_lite2 = "efficientnet_lite2"
+
+
+class Library(StrEnum):
+    """Whose networks `model.name` names."""
+
+    defectloc = "defectloc"
+    timm = "timm"
 
 
 class Preprocessing(StrEnum):
@@ -56,6 +66,8 @@ class Preprocessing(StrEnum):
     auto = "auto"
     oxford = "oxford"
     torchvision = "torchvision"
+    lite = "lite"
+    timm = "timm"
 
 
 class Device(StrEnum):
@@ -225,6 +237,10 @@ class DataConfig:
     root: str | None = _key(None, "folder of the data set")
     limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
     image_size: Any = _key(224, "side of the network's input in pixels, or [height, width]; multiples of 32")
+    tiles: Any = _key(
+        "none", "what memory bank and patch head see: none: photographs whole; N: tiles of N native pixels; auto"
+    )
+    tile_overlap: float = _key(0.25, "share of a tile that neighbours have in common, at least")
     split: Split = _key(Split.kfold, "kfold: all images pooled; official, given: the source's own train and test")
     split_seed: int = _key(42, "seed of the splits")
     validation: float = _key(0.15, "share of each training fold set aside for what is chosen or calibrated")
@@ -247,7 +263,9 @@ class DataConfig:
     n_good: int = _key(120, "good training images", "synthetic")
     n_test_good: int = _key(20, "good test images", "synthetic")
     n_per_type: int = _key(12, "test images of each defect type", "synthetic")
-    synthetic_size: int = _key(256, "side of the images in pixels", "synthetic")
+    synthetic_size: Any = _key(
+        256, "side of the images in pixels, or [height, width]: several parts side by side", "synthetic"
+    )
     synthetic_seed: int = _key(0, "seed of the images", "synthetic")
     url: str | None = _key(None, "address of the archive", "mvtec")
     sha256: str | None = _key(None, "checksum of the archive", "mvtec")
@@ -258,10 +276,13 @@ class DataConfig:
 class ModelConfig:
     """The network: a backbone, where its weights come from, and from which layer on it is trained."""
 
-    name: Backbone = _key(Backbone.vgg16, "the backbone")
-    weights: str = _key("imagenet", "imagenet | a state dict's file | none (random)")
+    name: str = _key("vgg16", f"the backbone: {', '.join(Backbone)}; with model=timm any of timm that has levels")
+    weights: str = _key("imagenet", "imagenet (of model=timm: what timm has) | a state dict's file | none (random)")
     preprocessing: Preprocessing = _key(Preprocessing.auto, "auto: by the weights' digest or the checkpoint's record")
-    trainable_from: str = _key("conv5_1", "first trained layer; the layers before it are frozen")
+    trainable_from: str = _key(
+        "conv5_1", "first trained layer; the layers before it are frozen; auto: the last stage of a network of timm"
+    )
+    library: Library = _key(Library.defectloc, "whose names these are; timm: of model=timm")
 
 
 @dataclass
@@ -318,7 +339,7 @@ class PatchHeadConfig:
 
 @dataclass
 class SupervisionConfig:
-    """What the patch head is told beside the labels of images."""
+    """What the patch head learns from beside the labels of images."""
 
     masks: Any = _key(0, "number of defective training images whose masks teach it, drawn by seed; all: every one")
 
@@ -357,7 +378,7 @@ class DecisionConfig:
 
 @dataclass
 class LoggerConfig:
-    """An experiment tracker that is told of finished runs; no part of a fit's identity."""
+    """An experiment tracker to which finished runs are logged; no part of a fit's identity."""
 
     name: LoggerName = _key(LoggerName.none, "the tracker")
     uri: str | None = _key(None, "mlflow: address of a server or database; null: SQLite in outputs/.tracking")

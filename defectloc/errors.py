@@ -6,7 +6,7 @@ class DefectlocError(Exception):
 
 
 class InterruptedJobError(DefectlocError):
-    """A job of a sweep that was told to stop; the same sweep started again goes on with it."""
+    """A job of a sweep that was asked to stop; the same sweep started again goes on with it."""
 
 
 class SweepError(Exception):

@@ -1,4 +1,4 @@
-"""`python -m defectloc.evaluate`: the same scores for anybody's heat maps; no network, no torch."""
+"""`python -m defectloc.evaluate`: the same scores for heat maps made elsewhere; no network, no torch."""
 
 import json
 from collections.abc import Iterator

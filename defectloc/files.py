@@ -119,8 +119,8 @@ def make_directory(path: Path) -> None:
 def refusal(error: OSError, path: Path) -> DefectlocError:
     """Put an error of the file system into one sentence."""
     if error.errno in _NO_SPACE:
-        return DefectlocError(f"no space is left to write {path}; free some or choose another folder with outputs=DIR.")
-    return DefectlocError(f"{path} cannot be written ({error.strerror}); choose another folder with outputs=DIR.")
+        return DefectlocError(f"no space is left to write {path}; free some or choose another output folder.")
+    return DefectlocError(f"{path} cannot be written ({error.strerror}); choose another output folder.")
 
 
 @contextlib.contextmanager

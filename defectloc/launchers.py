@@ -1,4 +1,4 @@
-"""What the jobs of a sweep are told by the launcher that starts them."""
+"""What the jobs of a sweep take from the launcher that starts them."""
 
 import importlib.util
 import os

@@ -26,20 +26,6 @@ def is_positive(text: str) -> bool:
         return False
 
 
-def checked_image_size(value: Any) -> int | list[int]:
-    """Return data.image_size as the side of a square or as [height, width]; raises DefectlocError for anything else."""
-    sides = [value] if isinstance(value, int) else value
-    whole = isinstance(sides, list) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not whole or len(sides) not in (1, 2) or any(side <= 0 or side % 32 for side in sides):
-        given = str(value).replace(" ", "")
-        raise DefectlocError(
-            f"data.image_size={given} must be a multiple of 32, for example 224, or two as [height,width]."
-        )
-    if max(sides) > sys.maxsize:
-        raise DefectlocError("the value of data.image_size is too large for a number.")
-    return sides[0] if len(set(sides)) == 1 else sides
-
-
 def check_numbers(settings: Any) -> None:
     """Raise DefectlocError for integers that no machine can follow, and for counts and seeds out of range."""
     for key, value in _integers(settings):

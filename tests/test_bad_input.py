@@ -288,10 +288,34 @@ def test_table_that_is_not_there_or_a_folder(refused):
 def test_localize_of_what_is_no_run(command, tmp_path):
     assert "does not exist" in command("localize", "run=nowhere").sentence
     (tmp_path / "empty").mkdir()
-    assert "no finished fit" in command("localize", "run=empty").sentence
+    assert "not the folder of a finished fit" in command("localize", "run=empty").sentence
     (tmp_path / "empty" / "run.json").write_text("[]")
     assert "run.json" in command("localize", "run=empty").sentence
     assert "'run' is not given" in command("localize").sentence
+
+
+def test_a_run_that_is_not_there_names_those_beside_it(command, tmp_path):
+    for name in ("fold1-0123", "fold0-0123"):
+        (tmp_path / "outputs" / "part" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / "part" / name / "run.json").write_text("{}")
+    for typed in ("outputs/part/fold2-0123", "outputs/part"):
+        assert "in outputs/part are fold0-0123, fold1-0123" in command("localize", f"run={typed}").sentence
+    assert "is a file; give the folder" in command("localize", "run=outputs/part/fold0-0123/run.json").sentence
+
+
+def test_folders_of_another_source_are_refused(refused, tmp_path):
+    sentence = refused("data=synthetic", "subset=pill", f"data.good={tmp_path}")
+    assert sentence == f"data.good={tmp_path} is for data=folder, and the source is data=synthetic."
+    assert "is for data=csv" in refused("subset=pill", "data.table=table.csv")
+
+
+def test_one_folder_for_both_classes_and_an_archive(refused, tmp_path):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    typed = ["data=folder", "subset=part", "data.good=good"]
+    assert "are one folder" in refused(*typed, "data.defective=./good/")
+    write_image(tmp_path / "good" / "0.png", seed=0)
+    assert "unpack an archive first" in refused(*typed, "data.defective=bad.zip")
 
 
 def test_image_of_floats_is_named(refused, folder, tmp_path):

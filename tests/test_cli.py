@@ -135,8 +135,14 @@ def test_unknown_key_and_wrong_type(command):
     assert "fold=two: Value 'two'" in command("train", *SYNTHETIC, "fold=two").sentence
     assert "choose one of" in command("train", *SYNTHETIC, "model=vgg19").sentence
     assert "not of the form key=value" in command("train", *SYNTHETIC, "fold").sentence
-    assert "data.image_size=[ cannot be parsed" in command("train", *SYNTHETIC, "data.image_size=[").sentence
+    assert "'data.image_size=[' cannot be parsed" in command("train", *SYNTHETIC, "data.image_size=[").sentence
     assert "group" in command("train", *SYNTHETIC, "data=null").sentence
+
+
+def test_habits_of_other_command_lines_are_named(command):
+    assert "add -m to run one after the other" in command("train", "subset=pill", "fold=0,1").sentence
+    assert "written without dashes, data.good=photos" in command("train", "--data.good=photos").sentence
+    assert "without spaces around the =" in command("train", "subset=pill", "fold").sentence
 
 
 def test_failing_jobs_of_a_sweep_are_listed_and_the_others_go_on(command):

@@ -128,7 +128,7 @@ def test_atomic_files_are_readable_as_others_are(tmp_path):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DefectlocError, match=r"file.* cannot be written .*outputs=DIR"):
+    with pytest.raises(DefectlocError, match=r"file.* cannot be written .*another output folder"):
         write_text(tmp_path / "file" / "inside.txt", "")
     with pytest.raises(DefectlocError, match="cannot be written"), lock(tmp_path / "file" / ".lock", "this"):
         pass
@@ -189,7 +189,7 @@ def test_lock_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path, monk
     with pytest.raises(DefectlocError) as raised, lock(tmp_path / "run" / ".lock", "this"):
         pass
     assert str(raised.value) == (
-        f"{tmp_path / 'run'} cannot be written ({os.strerror(code)}); choose another folder with outputs=DIR."
+        f"{tmp_path / 'run'} cannot be written ({os.strerror(code)}); choose another output folder."
     )
 
 

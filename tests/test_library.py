@@ -1,4 +1,4 @@
-"""The library's face: `import defectloc; defectloc.load(RUN).predict(image)`."""
+"""The public API: `import defectloc; defectloc.load(RUN).predict(image)`."""
 
 import re
 import shutil

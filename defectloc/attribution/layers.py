@@ -8,8 +8,8 @@ from torch import nn
 from defectloc.attribution.network import ExplainedModel, undisturbed
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Grid
-from defectloc.model import backbones
 from defectloc.model.classifier import Classifier
+from defectloc.model.grids import cells_after
 
 
 def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
@@ -68,7 +68,7 @@ def grid_of(model: ExplainedModel, layer: nn.Module, cells: int) -> Grid:
         reached = reached or module is layer
         if "downsample" not in name.split("."):
             passed.append(module)
-    stride, offset = backbones.grid(passed)
+    stride, offset = cells_after(passed)
     if -(-model.image_size // stride) == cells:
         return Grid(stride, offset)
     # Of a network whose modules are not registered in the order of their use, only the map's size is known.

@@ -26,7 +26,7 @@ from defectloc.runs.tables import write_csv
 def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure, and write table, CSV and figure; returns the comparison and the single figures."""
     if settings.logger.name != LoggerName.none:
-        raise DefectlocError("logger belongs to 'train' and 'track'; a benchmark tells no tracker.")
+        raise DefectlocError("logger belongs to 'train' and 'track'; a benchmark logs to no tracker.")
     if not isinstance(settings.data.image_size, int):
         raise DefectlocError(
             "data.image_size=[height,width] is not for a benchmark, which compares squares; give one side."

@@ -6,11 +6,9 @@ and of YOLO.
 """
 
 import json
-import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectloc.data import label_studio, labelme, yolo
+from defectloc.data.annotated_names import ImageFinder, ImageName
 from defectloc.data.labelme import Drawn
 from defectloc.errors import DefectlocError
 
@@ -84,22 +83,26 @@ def read_annotations(path: Path, images: list[str], root: Path | None = None) ->
     without any region are left out. Raises DefectlocError, naming the first, for an image that is not there, a region
     beyond its image, and a file of another tool.
     """
-    path_of, annotated = _finder(images, path, root), {}
-    for name, each in _drawn_in_folder(path) if path.is_dir() else _drawn_in_file(path):
+    annotated: dict[str, Annotated] = {}
+    drawn = list(_drawn_in_folder(path) if path.is_dir() else _drawn_in_file(path))
+    renamed = {yolo.name_of(image): image for image in images} | {image: image for image in images}
+    renamed = renamed if yolo.is_one(path) else {}
+    path_of = ImageFinder(images, path, root, [name for name, _ in drawn], renamed)
+    for name, each in drawn:
         if not each.regions:
             continue
         image = path_of(name)
         if image in annotated:
             raise DefectlocError(f"data.annotations={path} names {image} twice; keep one.")
         for region in each.regions:
-            _check(region, each.size, name, path)
+            _check(region, each.size, name.written, path)
         annotated[image] = each
     if not annotated:
         raise DefectlocError(f"data.annotations={path} holds no box and no outline.")
     return annotated
 
 
-def _drawn_in_file(path: Path) -> Iterator[tuple[str, Annotated]]:
+def _drawn_in_file(path: Path) -> Iterator[tuple[ImageName, Annotated]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -111,44 +114,13 @@ def _drawn_in_file(path: Path) -> Iterator[tuple[str, Annotated]]:
     raise DefectlocError(f"data.annotations={path} is neither a COCO data set nor a Label Studio export.")
 
 
-def _drawn_in_folder(path: Path) -> Iterator[tuple[str, Annotated]]:
+def _drawn_in_folder(path: Path) -> Iterator[tuple[ImageName, Annotated]]:
     return _regions_of(yolo.read(path) if yolo.is_one(path) else labelme.read(path))
 
 
-def _regions_of(drawn: Iterator[Drawn]) -> Iterator[tuple[str, Annotated]]:
+def _regions_of(drawn: Iterator[Drawn]) -> Iterator[tuple[ImageName, Annotated]]:
     for name, size, shapes in drawn:
         yield name, Annotated(size, tuple(Region(corners, is_box) for corners, is_box in shapes))
-
-
-def _finder(images: list[str], path: Path, root: Path | None) -> Callable[[str], str]:
-    by_name, base = defaultdict(list), None if root is None else os.path.realpath(root)
-    for image in images:
-        by_name[PurePosixPath(image).name].append(image)
-
-    def find(name: str) -> str:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        candidates = by_name.get(parts[-1] if parts else "", [])
-        below = os.path.relpath(name, base) if base is not None and os.path.isabs(name) else name
-        exact = [each for each in candidates if each in (name, PurePath(below).as_posix())]
-        # The longest common end decides, since tools prefix paths of their own.
-        common = [_common_end(PurePosixPath(each).parts, parts) for each in candidates]
-        best = exact or [each for each, n in zip(candidates, common, strict=True) if n == max(common)]
-        # A path that the name holds from its beginning goes before one of which the name holds the end.
-        whole = [each for each in best if len(PurePosixPath(each).parts) == max(common)]
-        best = whole if len(best) > 1 and whole else best
-        if len(best) != 1:
-            what = "is not in the data set" if not best else f"may be {best[0]} or {best[1]}"
-            raise DefectlocError(f"data.annotations={path}: the image {name} {what}.")
-        return best[0]
-
-    return find
-
-
-def _common_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
-    n = 0
-    while n < min(len(first), len(second)) and first[-1 - n] == second[-1 - n]:
-        n += 1
-    return n
 
 
 def _check(region: Region, size: tuple[int, int], name: str, path: Path) -> None:
@@ -162,7 +134,7 @@ def _check(region: Region, size: tuple[int, int], name: str, path: Path) -> None
         raise DefectlocError(f"data.annotations={path}: a region of the image {name} has no area.")
 
 
-def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[str, Annotated]]:
+def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[ImageName, Annotated]]:
     try:
         images = {each["id"]: each for each in content["images"]}
         regions: dict[Any, list[Region]] = {number: [] for number in images}
@@ -172,10 +144,10 @@ def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[str, Annotated]
             regions[each["image_id"]] += _coco_regions(each, path)
         for number, image in images.items():
             name = str(image["file_name"])
-            # Label Studio's COCO export: its own address, and without a size where nothing is drawn.
-            name = label_studio.name_at(name) if label_studio.LOCAL_FILES in name else name
-            if regions[number]:
-                yield name, Annotated((int(image["height"]), int(image["width"])), tuple(regions[number]))
+            # Label Studio's COCO export has its own addresses, and no size where nothing is drawn.
+            size = (int(image["height"]), int(image["width"])) if regions[number] else (0, 0)
+            named = label_studio.name_at(name) if label_studio.LOCAL_FILES in name else ImageName(name)
+            yield named, Annotated(size, tuple(regions[number]))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DefectlocError(f"data.annotations={path} is no COCO data set ({error!r}).") from error
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 import numpy as np
 from numpy.typing import NDArray
 
+from defectloc.data.annotated_names import ImageName
 from defectloc.data.labelme import Drawn
 from defectloc.errors import DefectlocError
 
@@ -40,11 +41,10 @@ def _tasks(content: list[dict[str, Any]], path: Path) -> Iterator[Drawn]:
                 for annotation in task.get("annotations", [])
                 if not annotation.get("was_cancelled")
                 for result in annotation["result"]
-                if _is_region(result, name, path)
+                if _is_region(result, name.written, path)
             ]
-            if results:
-                size = int(results[0]["original_height"]), int(results[0]["original_width"])
-                yield name, size, [_region(each, size, name, path) for each in results]
+            size = (int(results[0]["original_height"]), int(results[0]["original_width"])) if results else (0, 0)
+            yield name, size, [_region(each, size, name.written, path) for each in results]
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DefectlocError(f"data.annotations={path} is no Label Studio export ({error!r}).") from error
 
@@ -67,18 +67,19 @@ def _region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path
     return np.array([[x, y], [x + width, y + height]]) * scale, True
 
 
-def _image_of(data: dict[str, Any], path: Path) -> str:
+def _image_of(data: dict[str, Any], path: Path) -> ImageName:
     others = [value for value in data.values() if isinstance(value, str) and "/" in value]
     named = [data["image"]] if isinstance(data.get("image"), str) else others
     if not named:
         raise DefectlocError(f"data.annotations={path}: a task names no image.")
     name, written = name_at(named[0]), data.get("path")
     # Tasks of 'annotate' say which part of the address is the path in the data set.
-    return written if isinstance(written, str) and f"/{name}".endswith(f"/{written}") else name
+    is_told = isinstance(written, str) and f"/{name.written}".endswith(f"/{written}")
+    return ImageName(str(written)) if is_told else name
 
 
-def name_at(address: str) -> str:
+def name_at(address: str) -> ImageName:
     """Give the file of a local address, or the path of any other."""
     parts = urlparse(address)
     local = parse_qs(parts.query).get("d")
-    return local[0] if local else unquote(parts.path)
+    return ImageName(local[0], is_served=True) if local else ImageName(unquote(parts.path))

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defectloc.data.annotated_names import ImageName
 from defectloc.errors import DefectlocError
 
 READ = ("rectangle", "polygon")
+# What `annotate` writes: a record, and the images with their files below a folder.
+RECORD, IMAGES = "annotate.json", "images"
 # The name of an image, its size (height, width), and of each shape the corners (n, 2) x, y and whether it is a box.
-Drawn = tuple[str, tuple[int, int], list[tuple[NDArray[np.float64], bool]]]
+Drawn = tuple[ImageName, tuple[int, int], list[tuple[NDArray[np.float64], bool]]]
 
 
 def read(folder: Path) -> Iterator[Drawn]:
-    """Read all files of labelme below a folder; an image's name is its path from there.
+    """Read all files of labelme below a folder; an image's name is its path from there, or from its folder `images`.
+
+    The second where the folder is one that `annotate` has written.
 
     Raises DefectlocError where there is none, and for what is damaged or drawn as anything but a box or a polygon.
     """
@@ -25,15 +30,16 @@ def read(folder: Path) -> Iterator[Drawn]:
     found = [(path, content) for path in files if "shapes" in (content := _content(path))]
     if not found:
         raise DefectlocError(f"data.annotations={folder} is a folder without files of labelme and without a data.yaml.")
+    base = folder / IMAGES if (folder / RECORD).is_file() else folder
     for path, content in found:
         try:
             name = str(content["imagePath"]).replace("\\", "/")
-            inner = path.parent.relative_to(folder).as_posix()
+            file = posixpath.normpath(posixpath.join(path.parent.as_posix(), name))
             shapes = [_shape(each, path) for each in content["shapes"]]
             size = (int(content["imageHeight"]), int(content["imageWidth"])) if shapes else (0, 0)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DefectlocError(f"data.annotations={folder}: {path} is no file of labelme ({error!r}).") from error
-        yield posixpath.normpath(posixpath.join(inner, name)), size, shapes
+        yield ImageName(file.removeprefix(f"{base.as_posix()}/"), file=Path(file)), size, shapes
 
 
 def _content(path: Path) -> dict[str, Any]:

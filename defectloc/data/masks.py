@@ -72,7 +72,7 @@ def read_defect_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndar
     mask = read_mask(path)
     if not mask.any():
         raise DefectlocError(
-            f"{path} marks no pixel, though its image is defective; mend the mask, or take it away: an image without "
+            f"{path} marks no pixel, though its image is defective; correct or remove the mask: an image without "
             "a mask is left out of the scores of pixels and boxes."
         )
     if size is None or mask.shape == size:

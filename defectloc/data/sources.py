@@ -85,6 +85,8 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         root = _existing_root(data)
     elif data.good and data.defective:
         good, defective = (Path(p).expanduser().absolute() for p in (data.good, data.defective))
+        if good.resolve() == defective.resolve():
+            raise DefectlocError(f"data.good and data.defective are one folder, {good}.")
         root = Path(*[a for a, b in zip(good.parts, defective.parts, strict=False) if a == b])
         # The common beginning of two paths is a prefix only up to the first difference.
         while not (good.is_relative_to(root) and defective.is_relative_to(root)):
@@ -113,6 +115,8 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
 def _class_folder(base: Path, typed: str | None, names: tuple[str, ...], data: DataConfig) -> Path:
     if typed is not None:
         folder = base / Path(typed).expanduser() if data.root else Path(typed).expanduser().absolute()
+        if folder.is_file():
+            raise DefectlocError(f"{folder} is a file, not a folder of images; unpack an archive first.")
         if not folder.is_dir():
             raise DefectlocError(f"the folder {folder} does not exist; check data.good and data.defective.")
         return folder

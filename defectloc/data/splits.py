@@ -55,9 +55,9 @@ def _kfold(catalog: pd.DataFrame, n_folds: int, fold: int, seed: int) -> np.ndar
         of_class = catalog["label"] == label
         n = groups[of_class].nunique() if groups.notna().all() else int(of_class.sum())
         if n < n_folds:
-            unit = "groups of" if groups.notna().all() else ""
+            unit = "groups of " if groups.notna().all() else ""
             raise DefectlocError(
-                f"n_folds={n_folds} needs as many {unit} {name} images; there are {n}.".replace("  ", " ")
+                f"n_folds={n_folds} needs as many {unit}{name} images; there are {n}. Add some, or lower n_folds."
             )
     strata = _strata(catalog, n_folds, "n_folds")
     if groups.notna().all():

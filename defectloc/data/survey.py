@@ -73,7 +73,7 @@ class Survey:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each thing to mend or to know before training."""
+        """One sentence for each thing to correct or to know before training."""
         found = []
         conflicts = [d for d in self.duplicates if d.conflict]
         if conflicts:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,6 +54,8 @@ _ATTEMPTS, _PARTS = 50, 8
 # Bytes for a pixel while an image is made, and what all images that are made at once may take.
 _PIXEL_BYTES, _MEMORY = 400, 3 * 2**30
 LARGEST_SHARE = 1 / 3
+# Of an image that is not square.
+MOST_SECTIONS = 256
 
 
 def generate(
@@ -62,19 +66,28 @@ def generate(
     n_good: int = 120,
     n_test_good: int = 20,
     n_per_type: int = 12,
-    size: int = 256,
+    size: int | list[int] = 256,
 ) -> Path:
     """Generate a data set, or find it already there, and return the MVTec-style folder that holds `<subset>/`.
 
     The folder is `<root>/synthetic-<hash>`, one for each choice of the numbers; an image depends on its own place in
-    the set and the seed, never on the counts. Raises DefectlocError for an unknown subset or impossible numbers.
+    the set and the seed, never on the counts. `size` is the side of the images, or height and width: such an image is
+    a panel of square sections, as large as fit, with a part each, one of which is defective. Raises DefectlocError for
+    an unknown subset or impossible numbers.
     """
     if subset not in SUBSETS:
         raise DefectlocError(f"there is no synthetic subset {subset!r}: choose one of {', '.join(sorted(SUBSETS))}")
-    if min(n_good, n_test_good, n_per_type) < 0 or size < 32 or seed < 0:
+    section, n_sections = _sections(size)
+    if min(n_good, n_test_good, n_per_type) < 0 or section < 32 or seed < 0:
         raise DefectlocError(
             f"cannot generate {subset!r} with seed={seed}, counts {n_good}, {n_test_good}, {n_per_type} and "
             f"size={size}: seed and counts must not be negative, and the size must be at least 32 pixels"
+            + (", also the greatest common divisor of height and width" if isinstance(size, list) else "")
+        )
+    if n_sections > MOST_SECTIONS:
+        raise DefectlocError(
+            f"a panel of size={size} would have {n_sections} sections of {section} px, more than {MOST_SECTIONS}: "
+            "choose height and width with a greater common divisor"
         )
     numbers = {
         "format": FORMAT,
@@ -145,6 +158,38 @@ def generate_image(
     return image, mask * np.uint8(255)
 
 
+def _sections(size: int | list[int]) -> tuple[int, int]:
+    """Return the side of a panel's square sections and their number; of a square image itself and 1."""
+    if isinstance(size, int):
+        return size, 1
+    height, width = size
+    side = max(1, math.gcd(height, width))
+    return side, height * width // side**2
+
+
+def generate_panel(
+    subset: str, *, seed: int, split: str, defect_type: str, index: int, size: list[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return one RGB image `(height, width, 3)` of several parts side by side, and its mask `(height, width)`.
+
+    Of the square sections one, drawn at random, is defective (see `generate_image`); none for `defect_type="good"`.
+    """
+    side, n_sections = _sections(size)
+    kind = ("good", *SUBSETS[subset][1]).index(defect_type)
+    # Numbers that no set of single parts reaches.
+    first = 1_000_000 * (1 + kind) + index * n_sections
+    place = [("train", "test").index(split), kind, index]
+    defective = int(np.random.default_rng([seed, 4, *place]).integers(n_sections)) if kind else None
+    image, mask = np.empty((*size, 3), np.uint8), np.zeros(size, np.uint8)
+    for number in range(n_sections):
+        y, x = (side * each for each in divmod(number, size[1] // side))
+        here = defect_type if number == defective else "good"
+        image[y : y + side, x : x + side], mask[y : y + side, x : x + side] = generate_image(
+            subset, seed=seed, split=split, defect_type=here, index=first + number, size=side
+        )
+    return image, mask
+
+
 def _photograph(
     renderer: Renderer, key: list[int], size: int, defect: str | None, attempt: int
 ) -> tuple[NDArray[np.uint8], Canvas]:
@@ -173,20 +218,24 @@ def _stray_light(key: list[int], part: Canvas) -> NDArray[np.uint8]:
 
 
 def _generate_all(
-    folder: Path, subset: str, *, seed: int, n_good: int, n_test_good: int, n_per_type: int, size: int
+    folder: Path, subset: str, *, seed: int, n_good: int, n_test_good: int, n_per_type: int, size: int | list[int]
 ) -> None:
     plan = [("train", "good", n_good), ("test", "good", n_test_good)]
     plan += [("test", defect_type, n_per_type) for defect_type in SUBSETS[subset][1]]
 
     def one(place: tuple[str, str, int]) -> None:
         split, defect_type, index = place
-        image, mask = generate_image(subset, seed=seed, split=split, defect_type=defect_type, index=index, size=size)
+        where: Any = {"seed": seed, "split": split, "defect_type": defect_type, "index": index}
+        if isinstance(size, int):
+            image, mask = generate_image(subset, **where, size=size)
+        else:
+            image, mask = generate_panel(subset, **where, size=size)
         _write_png(folder / split / defect_type / f"{index:03d}.png", image[..., ::-1])
         if defect_type != "good":
             _write_png(folder / "ground_truth" / defect_type / f"{index:03d}_mask.png", mask)
 
     # Threads, because NumPy and OpenCV release the lock; each image has generators of its own.
-    n_threads = max(1, min(8, os.cpu_count() or 1, _MEMORY // (_PIXEL_BYTES * size**2)))
+    n_threads = max(1, min(8, os.cpu_count() or 1, _MEMORY // (_PIXEL_BYTES * _sections(size)[0] ** 2)))
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(one, [(split, kind, i) for split, kind, count in plan for i in range(count)]))
 

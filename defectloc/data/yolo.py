@@ -1,12 +1,12 @@
 """Boxes and outlines in a folder as YOLO reads it: `images/`, of each image a text file in `labels/`, `data.yaml`."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defectloc.data.annotated_names import ImageName
 from defectloc.data.images import find_images, image_size
 from defectloc.data.labelme import Drawn
 from defectloc.errors import DefectlocError
@@ -19,8 +19,17 @@ def is_one(folder: Path) -> bool:
     return (folder / DATA).is_file()
 
 
+def name_of(path: str) -> str:
+    """Name an image of a data set below `images/`, as `annotate` does.
+
+    Readers find the labels by the last folder `images` of a path, and a listed image by the first `./`.
+    """
+    *parents, name = path.split("/")
+    return "/".join([*(f"{part}_" if part == IMAGES or part.endswith(".") else part for part in parents), name])
+
+
 def read(folder: Path) -> Iterator[Drawn]:
-    """Read the labels of all images below `images/`; an image's name is its path, where it is a link that of the file.
+    """Read the labels of all images below `images/`, by their paths from there.
 
     Boxes may have a score as sixth number; more numbers are an outline. Raises DefectlocError where there are no
     images, for labels without an image, and for a line that is neither.
@@ -36,7 +45,8 @@ def read(folder: Path) -> Iterator[Drawn]:
         left.remove(labels)
         height, width = image_size(image)
         shapes = [_shape(line, labels, np.array([width, height])) for line in _lines(labels)]
-        yield Path(os.path.realpath(image)).as_posix(), (height, width), shapes
+        name = ImageName(image.relative_to(folder / IMAGES).as_posix(), file=image)
+        yield name, (height, width), shapes
     if left:
         raise DefectlocError(f"data.annotations={folder}: {min(left)} belongs to no image in {IMAGES}/.")
 

@@ -15,6 +15,7 @@ from defectloc.localization.combination import Combination
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid
+from defectloc.model.backbones import is_of_timm
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level
 from defectloc.model.memory_bank import MemoryBank
@@ -83,6 +84,11 @@ class Built:
 def build(parts: Parts, metadata: dict[str, str]) -> Built:
     """Build the graph; raises DefectlocError where a part cannot be exported."""
     graph = Graph()
+    if is_of_timm(parts.classifier.backbone):
+        name = parts.classifier.backbone.partition(":")[2]
+        raise DefectlocError(
+            f"a run of model=timm (here {name}) cannot be exported: its layers are timm's own; the other backbones can."
+        )
     resized = image.resized(graph, INPUT, parts.image_size)
     levels = list(parts.levels) if parts.uses_bank else []
     of_class = parts.classifier.level

@@ -11,7 +11,9 @@ from torchvision.models.resnet import Bottleneck
 from defectloc.deployment.graph import Graph
 from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
+from defectloc.model.efficientnet_lite import ReLU6, Residual
 from defectloc.model.levels import Level
+from defectloc.model.same_padding import SamePaddedConv2d
 
 
 def trunk_levels(graph: Graph, classifier: Classifier, image: str, levels: Sequence[Level]) -> dict[Level, str]:
@@ -53,6 +55,8 @@ def layers(graph: Graph, module: nn.Module, values: str) -> str:
     Raises DefectlocError for a kind of layer that no backbone here has.
     """
     match module:
+        case Residual():
+            values = graph.add("Add", values, _chain(graph, module.children(), values))
         case nn.Sequential():
             values = _chain(graph, module.children(), values)
         case nn.Conv2d():
@@ -61,6 +65,8 @@ def layers(graph: Graph, module: nn.Module, values: str) -> str:
             names = ("weight", "bias", "running_mean", "running_var")
             parameters = [graph.constant(_numbers(getattr(module, name))) for name in names]
             values = graph.add("BatchNormalization", values, *parameters, epsilon=module.eps)
+        case ReLU6():
+            values = graph.add("Clip", values, graph.constant(0.0), graph.constant(6.0))
         case nn.ReLU():
             values = graph.add("Relu", values)
         case nn.MaxPool2d() if not module.ceil_mode:
@@ -89,7 +95,9 @@ def _chain(graph: Graph, modules: Iterable[Any], values: str) -> str:
 
 def _convolution(graph: Graph, module: nn.Conv2d, values: str) -> str:
     parameters = [module.weight] if module.bias is None else [module.weight, module.bias]
-    dilations, padding = list(module.dilation), _pair(module.padding)
+    padding: dict[str, Any] = {"pads": _pair(module.padding) * 2}
+    if isinstance(module, SamePaddedConv2d):
+        padding = {"auto_pad": "SAME_UPPER"}
     constants = [graph.constant(_numbers(each)) for each in parameters]
     return graph.add(
         "Conv",
@@ -97,9 +105,9 @@ def _convolution(graph: Graph, module: nn.Conv2d, values: str) -> str:
         *constants,
         kernel_shape=list(module.kernel_size),
         strides=list(module.stride),
-        pads=padding * 2,
-        dilations=dilations,
+        dilations=list(module.dilation),
         group=module.groups,
+        **padding,
     )
 
 

@@ -1,1 +1,1 @@
-"""Image, pixel and box scores by the field's protocols, on anybody's predictions; NumPy and pandas only."""
+"""Image, pixel and box scores by the field's protocols, on predictions of any origin; NumPy and pandas only."""

@@ -1,4 +1,4 @@
-"""Samples for scoring from anybody's maps and their ground truth."""
+"""Samples for scoring from maps made elsewhere and their ground truth."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one loop over maps, masks and boxes: of a run, of anybody's maps, and of explanations side by side."""
+"""The one loop over maps, masks and boxes: of a run, of maps made elsewhere, and of explanations side by side."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The ground truth of anybody's maps: a folder of masks, or a COCO file of boxes."""
+"""The ground truth of maps made elsewhere: a folder of masks, or a COCO file of boxes."""
 
 import json
 import math

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 
 from defectloc.errors import DefectlocError
+from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.scores import top_k_mean
 
 # Weights of the log-odds and of the distances, in standard deviations of good patches, and how far each choice is from
@@ -44,8 +45,8 @@ class Combination:
         scale: tuple[float, float],
         labels: ArrayLike | None = None,
         folds: ArrayLike | None = None,
-        log_odds: NDArray | None = None,
-        distances: NDArray | None = None,
+        log_odds: Stack | None = None,
+        distances: Stack | None = None,
     ) -> "Combination":
         """Choose the weights on training images `(N,)` with labels, in folds, by maps `(N, h, w)` made without them.
 
@@ -59,10 +60,11 @@ class Combination:
         if labels is None or folds is None or log_odds is None or distances is None:
             return cls(head, bank, mean, sd, TOO_LITTLE)
         truth, part = np.asarray(labels) == 1, np.asarray(folds)
-        first, second = _maps(log_odds), (_maps(distances) - mean) / sd
-        if first.shape != second.shape or len(first) != len(truth) or len(part) != len(truth):
+        first, second = _maps(log_odds), mapped(lambda values: (values - mean) / sd, _maps(distances))
+        shapes = [[each.shape for each in maps] for maps in (first, second)]
+        if shapes[0] != shapes[1] or len(first) != len(truth) or len(part) != len(truth):
             raise DefectlocError(
-                f"log-odds of shape {first.shape} and distances of shape {second.shape} do not belong to "
+                f"log-odds of shape {_shape(first)} and distances of shape {_shape(second)} do not belong to "
                 f"{len(truth)} labels in {len(part)} folds."
             )
         usable = [fold for fold in np.unique(part) if 0 < truth[part == fold].sum() < (part == fold).sum()]
@@ -70,7 +72,9 @@ class Combination:
             return cls(head, bank, mean, sd, TOO_LITTLE)
         gains = []
         for a, b, far in CHOICES:
-            scores = top_k_mean(a * first + b * second)
+            # One after the other, since all together are those of whole photographs.
+            pairs = zip(first, second, strict=True)
+            scores = top_k_mean(stack(a * of_head + b * of_bank for of_head, of_bank in pairs))
             within = [roc_auc_score(truth[part == fold], scores[part == fold]) for fold in usable]
             gains.append(float(np.mean(within)) - PRIOR * far / int(truth.sum()))
         head, bank, _ = CHOICES[int(np.argmax(gains))]
@@ -99,7 +103,13 @@ class Combination:
             raise DefectlocError(f"this is no combination of patch head and memory bank: {error!r}.") from error
 
 
-def _maps(values: NDArray) -> NDArray[np.float64]:
+def _shape(maps: Stack) -> object:
+    return "several" if isinstance(maps, list) else maps.shape
+
+
+def _maps(values: Stack) -> Any:
+    if isinstance(values, list):
+        return [_maps(each[None])[0] for each in values]
     maps = np.asarray(values, dtype=np.float64)
     if maps.ndim != 3 or not np.isfinite(maps).all():
         raise DefectlocError(f"maps must be finite and of shape (N, h, w), not {maps.shape}.")

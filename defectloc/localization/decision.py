@@ -238,6 +238,9 @@ def _choose(labels: pd.Series, scores: NDArray[np.float64], config: DecisionConf
         return thresholds.by_max_overkill_rate(labels, scores, overkill)
     if _is_by_good(labels, config):
         chosen = thresholds.by_max_overkill_rate(labels, scores, OVERKILL)
-        few = f"{int(labels.sum())} defective validation images are too few to choose a threshold by"
-        return thresholds.Chosen(chosen.value, f"{few}: {chosen.sentence}")
+        n = int(labels.sum())
+        few = (
+            f"The validation split has {n} defective image{'' if n == 1 else 's'}, and {FEWEST} are needed to choose by"
+        )
+        return thresholds.Chosen(chosen.value, f"{few}; the threshold follows from its good images. {chosen.sentence}")
     return thresholds.by_balanced_accuracy(labels, scores)

@@ -1,13 +1,29 @@
 """Interpolate a map from its grid to the image's own pixels, each grid cell at its place in the network's input."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
+
+# Maps `(N, h, w)`, or a list of `(h, w)` where they have several shapes.
+Stack: TypeAlias = NDArray | list[NDArray]
+
+
+def stack(maps: Iterable[NDArray]) -> Stack:
+    """Stack maps `(h, w)` to `(N, h, w)` where they have one shape."""
+    found = list(maps)
+    return np.stack(found) if len({each.shape for each in found}) <= 1 else found
+
+
+def mapped(function: Callable[[NDArray], NDArray], maps: Stack) -> Stack:
+    """Apply what works on values one by one to maps."""
+    return [function(each) for each in maps] if isinstance(maps, list) else function(maps)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def by_balanced_accuracy(labels: ArrayLike, scores: ArrayLike) -> Chosen:
     reached = float(balanced[np.searchsorted(levels, value, side="right") - 1])
     return Chosen(
         value,
-        f"Balanced accuracy {reached:.3f} on the {len(values)} validation images; the best is {balanced.max():.3f}.",
+        f"Balanced accuracy {reached:.3f} on the {len(values)} validation images; the best of any threshold is "
+        f"{balanced.max():.3f}.",
     )
 
 
@@ -95,7 +96,7 @@ def by_max_escape_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Cho
     allowed = int(np.floor(rate * len(bad) + 1e-9))
     value = float(values.max()) if allowed == len(bad) else below(bad[allowed], values)
     escapes = int((bad <= value).sum())
-    return Chosen(value, f"{escapes} of {len(bad)} validation defects escape, at most a share of {rate:g} may.")
+    return Chosen(value, f"{escapes} of {len(bad)} validation defects escape; at most {rate:.1%} may.")
 
 
 def by_max_overkill_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Chosen:
@@ -117,7 +118,7 @@ def by_max_overkill_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> C
         higher = values[values > edge]
         value = middle(float(edge), float(higher.min())) if len(higher) else float(edge)
     overkill = int((good > value).sum())
-    return Chosen(value, f"{overkill} of {len(good)} good validation images are rejected, a share of {rate:g} may be.")
+    return Chosen(value, f"{overkill} of {len(good)} good validation images are rejected; at most {rate:.1%} may be.")
 
 
 def review_band(labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, max_overkill_rate: float) -> Chosen:

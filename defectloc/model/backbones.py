@@ -1,15 +1,15 @@
-"""ImageNet classifiers of torchvision, each cut in trunk (frozen), tail (trained) and head."""
+"""ImageNet classifiers of torchvision and timm, each cut in trunk (frozen), tail (trained) and head."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 from torchvision import models
 
 from defectloc.errors import DefectlocError
-from defectloc.model.grids import Grid
+from defectloc.model import efficientnet_lite, timm_networks
+from defectloc.model.grids import Grid, cells_after
 
 # VGG16's convolutions by the names of its paper, in torchvision's order of layers.
 _VGG16 = {
@@ -31,6 +31,10 @@ def stages(backbone: str) -> "OrderedDict[str, nn.Module]":
     chain: OrderedDict[str, nn.Module]
     if backbone == "vgg16":
         return _vgg16_stages()
+    if backbone in efficientnet_lite.BLOCKS:
+        return efficientnet_lite.stages(backbone)
+    if is_of_timm(backbone):
+        return _not_in_place(timm_networks.stages(backbone))
     if backbone == "resnet50":
         net = models.resnet50(weights=None)
         chain = OrderedDict(
@@ -46,12 +50,22 @@ def stages(backbone: str) -> "OrderedDict[str, nn.Module]":
         # torchvision applies this activation as a function, outside of `features`.
         chain["relu5"] = nn.ReLU()
     else:
-        raise DefectlocError(f"model={backbone} is not known; choose vgg16, resnet50 or densenet121.")
+        known = ", ".join(["vgg16", "resnet50", "densenet121", *efficientnet_lite.BLOCKS])
+        raise DefectlocError(f"model={backbone} is not known; choose one of {known}.")
+    return _not_in_place(chain)
+
+
+def _not_in_place(chain: "OrderedDict[str, nn.Module]") -> "OrderedDict[str, nn.Module]":
     for stage in chain.values():
         for module in stage.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False
+            if hasattr(module, "inplace"):
+                setattr(module, "inplace", False)  # noqa: B010
     return chain
+
+
+def is_of_timm(backbone: str) -> bool:
+    """Tell whether a backbone is one of `model=timm`."""
+    return backbone.startswith(timm_networks.PREFIX)
 
 
 def _vgg16_stages() -> "OrderedDict[str, nn.Module]":
@@ -74,12 +88,86 @@ def _vgg16_stages() -> "OrderedDict[str, nn.Module]":
 
 def cuts(chain: "OrderedDict[str, nn.Module]") -> list[str]:
     """List the stages with weights, from each of which on a network can be trained, and 'head'."""
-    return [name for name, stage in chain.items() if any(True for _ in stage.parameters())] + [HEAD]
+    trained = [
+        name
+        for name, stage in chain.items()
+        if any(True for _ in stage.parameters()) and not isinstance(stage, timm_networks.Features)
+    ]
+    return [*trained, HEAD]
 
 
-def torchvision_key(backbone: str, key: str) -> str:
-    """Translate a parameter's name in a chain of stages into torchvision's name for it."""
+def level_names(trunk: Iterable[tuple[str, nn.Module]]) -> list[str]:
+    """Name the outputs of a trunk's stages that can be taken as levels, from the first to the last."""
+    return [
+        level
+        for name, stage in trunk
+        for level in (stage.cells if isinstance(stage, timm_networks.Features) else [name])
+    ]
+
+
+def outputs(trunk: Iterable[tuple[str, nn.Module]], values: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Give each level `(N, C, h, w)` by its name as it is computed, of normalised images `(N, 3, H, W)`."""
+    for name, stage in trunk:
+        if isinstance(stage, timm_networks.Features):
+            yield from stage(values).items()
+        else:
+            values = stage(values)
+            yield name, values
+
+
+def cells(chain: "OrderedDict[str, nn.Module]", level: str | None = None) -> Grid:
+    """Give (stride, offset) of a level's cells in pixels of the input; None: of the last."""
+    known = timm_networks.cells_of(chain)
+    wanted = level or level_names(chain.items())[-1]
+    if wanted in known:
+        return known[wanted]
+    names = list(chain)[: list(chain).index(wanted) + 1]
+    return cells_after(main_path(OrderedDict((name, chain[name]) for name in names)))
+
+
+def width(chain: "OrderedDict[str, nn.Module]") -> int:
+    """Count the channels of the last map: those of the last normalisation or convolution."""
+    last = next(reversed(chain.values()))
+    if isinstance(last, timm_networks.Stage):
+        return last.channels
+    if isinstance(last, timm_networks.Features):
+        return last.channels[-1]
+    found = 0
+    for module in main_path(chain):
+        if isinstance(module, nn.Conv2d):
+            found = module.out_channels
+        elif isinstance(module, nn.BatchNorm2d):
+            found = module.num_features
+    return found
+
+
+def ends_in_pooling(backbone: str, chain: "OrderedDict[str, nn.Module]") -> bool:
+    """Tell whether a class network can be made of the chain: whether what it ends in is averaged for the classes."""
+    return not is_of_timm(backbone) or timm_networks.ends_in_pooling(backbone, chain)
+
+
+def trainable_from(backbone: str, chain: "OrderedDict[str, nn.Module]", wanted: str) -> str:
+    """Name the first trained stage; of `auto`, for networks of timm, the last with a level, or the head.
+
+    Raises DefectlocError where `wanted` is no stage with weights.
+    """
+    possible = cuts(chain)
+    if wanted == "auto" and is_of_timm(backbone):
+        return possible[-2] if len(possible) > 1 and ends_in_pooling(backbone, chain) else HEAD
+    if wanted not in possible:
+        raise DefectlocError(
+            f"model.trainable_from={wanted} is no stage of {backbone}; choose one of {', '.join(possible)}."
+        )
+    return wanted
+
+
+def published_key(backbone: str, key: str) -> str:
+    """Translate a parameter's name in a chain of stages into the name that torchvision, or timm, has for it."""
     stage, _, rest = key.partition(".")
+    if is_of_timm(backbone):
+        return key
+    if backbone in efficientnet_lite.BLOCKS:
+        return efficientnet_lite.published_key(key)
     if backbone == "vgg16":
         return f"features.{_vgg16_index(stage)}.{rest.removeprefix('conv.')}"
     if backbone == "resnet50":
@@ -98,25 +186,6 @@ def _vgg16_index(stage: str) -> int:
     raise KeyError(stage)
 
 
-def grid(modules: Iterable[nn.Module]) -> Grid:
-    """Give (stride, offset): cell i of the last map has its centre at offset + stride * i pixels of the input.
-
-    A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input.
-    """
-    stride, offset = 1.0, 0.0
-    for module in modules:
-        if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            continue
-        kernel, step, padding = (_first(v) for v in (module.kernel_size, module.stride, module.padding))
-        offset += ((kernel - 1) / 2 - padding) * stride
-        stride *= step
-    return stride, offset
-
-
-def _first(value: Any) -> int:
-    return value if isinstance(value, int) else value[0]
-
-
 def main_path(chain: "OrderedDict[str, nn.Module]") -> list[nn.Module]:
     """List the layers on the way from image to last map, without the shortcuts of residual blocks."""
     return [
@@ -127,10 +196,17 @@ def main_path(chain: "OrderedDict[str, nn.Module]") -> list[nn.Module]:
     ]
 
 
+def constants(preprocessing: str, backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give mean and standard deviation of red, green and blue in 0..255; of `timm` those that timm has for it."""
+    return timm_networks.constants(backbone) if preprocessing == "timm" else PREPROCESSING[preprocessing]
+
+
 PREPROCESSING = {
     # RGB means of the Oxford networks, no division (torchvision, VGG16_Weights.IMAGENET1K_FEATURES).
     "oxford": ((123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
     "torchvision": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    # MEAN_RGB and STDDEV_RGB of efficientnet/lite/efficientnet_lite_builder.py in the repository tensorflow/tpu.
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
 }
 
 

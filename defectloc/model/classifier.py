@@ -8,9 +8,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from defectloc.errors import DefectlocError
-from defectloc.model import backbones
+from defectloc.model import backbones, timm_networks
 from defectloc.model.grids import Grid
 from defectloc.model.levels import IMAGE, Level
+
+# Where a network has both texture and shape, on a grid finer than the class map's.
+BANK_LEVELS = {
+    "vgg16": ("conv3_3.pool2", "conv4_3"),
+    "resnet50": ("layer2", "layer3"),
+    "densenet121": ("denseblock2", "denseblock3"),
+    "efficientnet_lite0": ("blocks2", "blocks3"),
+    "efficientnet_lite1": ("blocks2", "blocks3"),
+    "efficientnet_lite2": ("blocks2", "blocks3"),
+}
 
 
 class Classifier(nn.Module):
@@ -25,22 +35,27 @@ class Classifier(nn.Module):
         """Raises DefectlocError where `trainable_from` is no stage with weights."""
         super().__init__()
         chain = backbones.stages(backbone)
-        possible = backbones.cuts(chain)
-        if trainable_from not in possible:
-            raise DefectlocError(
-                f"model.trainable_from={trainable_from} is no stage of {backbone}; choose one of {', '.join(possible)}."
-            )
+        trainable_from = backbones.trainable_from(backbone, chain, trainable_from)
         names = list(chain)
         cut = len(names) if trainable_from == backbones.HEAD else names.index(trainable_from)
         # Plain text: they go into the checkpoint, and a member of an enumeration would need pickle.
         self.backbone, self.trainable_from, self.preprocessing = str(backbone), str(trainable_from), str(preprocessing)
-        self.level = Level(names[cut - 1]) if cut else IMAGE
-        self.grid = backbones.grid(backbones.main_path(chain))
-        self.normalize = backbones.Normalize(*backbones.PREPROCESSING[preprocessing])
+        self.level = Level(backbones.level_names(list(chain.items())[:cut])[-1]) if cut else IMAGE
+        self.has_class_map = backbones.ends_in_pooling(backbone, chain)
+        self.grid = backbones.cells(chain)
+        self.normalize = backbones.Normalize(*backbones.constants(preprocessing, backbone))
         self.trunk = nn.Sequential(OrderedDict((name, chain[name]) for name in names[:cut]))
         self.tail = nn.Sequential(OrderedDict((name, chain[name]) for name in names[cut:]))
-        self.head = nn.Conv2d(_width(chain), 2, kernel_size=1)
+        self.head = nn.Conv2d(backbones.width(chain), 2, kernel_size=1)
         self.trunk.requires_grad_(False)
+
+    @property
+    def bank_levels(self) -> list[Level]:
+        """List the levels for the memory bank unless others are given; the trunk need not have them."""
+        if self.backbone in BANK_LEVELS:
+            return [Level.parse(text) for text in BANK_LEVELS[self.backbone]]
+        chain = OrderedDict([*self.trunk.named_children(), *self.tail.named_children()])
+        return [Level(name) for name in timm_networks.bank_levels(chain)]
 
     def train(self, mode: bool = True) -> "Classifier":
         """Switch tail and head; the trunk stays in evaluation mode, so that its statistics are never updated."""
@@ -48,21 +63,26 @@ class Classifier(nn.Module):
         self.trunk.eval()
         return self
 
-    def levels(self, images: torch.Tensor, wanted: Sequence[Level]) -> dict[Level, torch.Tensor]:
-        """Give levels `(N, C, h, w)` of the trunk in one pass; raises DefectlocError for one that it does not have."""
+    def levels(
+        self, images: torch.Tensor, wanted: Sequence[Level], trunk: nn.Module | None = None
+    ) -> dict[Level, torch.Tensor]:
+        """Give levels `(N, C, h, w)` of the trunk in one pass; `trunk`: a copy of it that is faster.
+
+        Raises DefectlocError for a level that it does not have.
+        """
         self.require(wanted)
         found = {IMAGE: images} if IMAGE in wanted else {}
-        values = self.normalize(images)
-        for name, stage in self.trunk.named_children():
-            values = stage(values)
+        for name, values in backbones.outputs((trunk or self.trunk).named_children(), self.normalize(images)):
             for level in wanted:
                 if level.stage == name:
                     found[level] = values if level.pool == 1 else F.avg_pool2d(values, level.pool)
+            if len(found) == len(set(wanted)):
+                break
         return found
 
     def require(self, levels: Sequence[Level]) -> None:
         """Raise DefectlocError unless the trunk has the stages of all these levels."""
-        there = [name for name, _ in self.trunk.named_children()]
+        there = backbones.level_names(self.trunk.named_children())
         missing = [level.stage for level in levels if level != IMAGE and level.stage not in there]
         if missing:
             raise DefectlocError(
@@ -70,13 +90,25 @@ class Classifier(nn.Module):
                 f"{self.trainable_from}); it has {', '.join(there) or 'none'}. localization.map=cam needs none."
             )
 
+    def check_size(self, size: int | list[int], levels: Sequence[Level]) -> None:
+        """Raise DefectlocError where a network of timm cannot take images of this side, or (height, width)."""
+        if not backbones.is_of_timm(self.backbone):
+            return
+        height, width = (size, size) if isinstance(size, int) else size
+        try:
+            with torch.inference_mode():
+                self.levels(torch.zeros(1, 3, height, width), levels or [self.level])
+        # It refuses them by assertions, or its layers do not fit.
+        except (AssertionError, RuntimeError, ValueError) as error:
+            what = str(error).strip().partition("\n")[0]
+            raise DefectlocError(f"data.image_size={size} does not suit {self.backbone}: {what}") from error
+
     def grid_of(self, level: Level) -> Grid:
         """Give (stride, offset) of a level's cells in pixels of the input; raises DefectlocError as `require` does."""
         self.require([level])
-        names = [] if level == IMAGE else [name for name, _ in self.trunk.named_children()]
-        names = names[: names.index(level.stage) + 1] if names else []
-        chain = OrderedDict((name, self.trunk.get_submodule(name)) for name in names)
-        stride, offset = backbones.grid(backbones.main_path(chain))
+        stride, offset = (
+            (1, 0) if level == IMAGE else backbones.cells(OrderedDict(self.trunk.named_children()), level.stage)
+        )
         return stride * level.pool, offset + stride * (level.pool - 1) / 2
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -102,14 +134,3 @@ def class_activation_map(channels: torch.Tensor) -> torch.Tensor:
     """Give the log-odds of each cell `(N, h, w)` float32; their mean is the log-odds of the decision."""
     channels = channels.float()
     return channels[:, 1] - channels[:, 0]
-
-
-def _width(chain: "OrderedDict[str, nn.Module]") -> int:
-    """Count the channels of the last map: those of the last normalisation or convolution."""
-    width = 0
-    for module in backbones.main_path(chain):
-        if isinstance(module, nn.Conv2d):
-            width = module.out_channels
-        elif isinstance(module, nn.BatchNorm2d):
-            width = module.num_features
-    return width

@@ -1,6 +1,6 @@
 """The shortcut check: the classifier's decision on an image whose unremarkable cells are replaced by good ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,15 +59,20 @@ class NormalFeatures:
         ]
         return cls(torch.cat(sample).to(device))
 
-    def retained(self, classifier: Classifier, features: np.ndarray, anomaly: np.ndarray) -> Retained:
+    def retained(
+        self, classifier: Classifier, features: np.ndarray, anomaly: np.ndarray | Sequence[np.ndarray]
+    ) -> Retained:
         """Give what the decision retains once every cell without an anomalous patch in or beside it is replaced.
 
-        `features` `(N, C, h, w)` are the tail's input, `anomaly` `(N, H, W)` that of each patch, in standard
-        deviations.
+        `features` `(N, C, h, w)` are the tail's input, `anomaly` `(N, H, W)`, or `(H, W)` of each image, that of each
+        patch, in standard deviations; a cell is as anomalous as the most anomalous patch of its share of the image.
         """
         values = torch.from_numpy(np.ascontiguousarray(features)).to(self.vectors.device).float()
-        anomalous = torch.from_numpy((anomaly > ANOMALOUS).astype(np.float32))[:, None].to(values.device)
-        anomalous = F.max_pool2d(F.adaptive_max_pool2d(anomalous, values.shape[2:]), 3, stride=1, padding=1)
+        of_cells = [
+            F.adaptive_max_pool2d(torch.from_numpy((each > ANOMALOUS).astype(np.float32))[None], values.shape[2:])
+            for each in anomaly
+        ]
+        anomalous = F.max_pool2d(torch.stack(of_cells).to(values.device), 3, stride=1, padding=1)
         cells = values.permute(0, 2, 3, 1)
         replaced = cells.clone()
         swap = anomalous[:, 0] == 0

@@ -228,7 +228,7 @@ def fit(module: DefectClassifier, data: FoldData, folder: Path, device: str, pre
         except Preempted:
             raise
         except SystemExit as stop:
-            raise SystemExit(130) from stop
+            raise KeyboardInterrupt from stop
     module.keep_best()
 
 

@@ -1,6 +1,12 @@
 """Where the cells of a level lie on the image, and a level's values at the cells of another."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
+from torch import nn
+
+from defectloc.model.same_padding import SamePaddedConv2d
 
 # (stride, offset): cell i has its centre at offset + stride * i pixels of the input.
 Grid = tuple[float, float]
@@ -27,3 +33,25 @@ def shares(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:
     centres = onto[1] + onto[0] * torch.arange(n_wanted, dtype=torch.float64)
     places = ((centres - grid[1]) / grid[0]).clamp(0, n_cells - 1)
     return (1 - (places[:, None] - torch.arange(n_cells)).abs()).clamp_min(0)
+
+
+def cells_after(modules: Iterable[nn.Module]) -> Grid:
+    """Give the grid of the last map of layers, from the image on, that are passed one after another.
+
+    A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input.
+    """
+    stride, offset = 1.0, 0.0
+    for module in modules:
+        if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            continue
+        kernel, step, padding = (_first(v) for v in (module.kernel_size, module.stride, module.padding))
+        if isinstance(module, SamePaddedConv2d) or type(module).__name__ == "Conv2dSame":
+            # timm's class of that name pads alike: by the image's own sides, which the strides divide.
+            padding = max(kernel - step, 0) // 2
+        offset += ((kernel - 1) / 2 - padding) * stride
+        stride *= step
+    return stride, offset
+
+
+def _first(value: Any) -> int:
+    return value if isinstance(value, int) else value[0]

@@ -49,25 +49,34 @@ def read(
     seed: int,
     device: str,
     budget: int,
-    unusual: NDArray | None,
-    known: NDArray[np.int8] | None = None,
+    unusual: NDArray | list[NDArray] | None,
+    known: NDArray[np.int8] | list[NDArray] | None = None,
 ) -> tuple[KeptPatches, KeptPatches | None]:
     """Read good and defective images (None without one) as far as the `budget` in bytes holds (see `train`)."""
-    rng = np.random.default_rng(seed)
-    good, defective = (rng.permutation(np.flatnonzero(truth == label)) for label in (False, True))
+    good, _ = drawn_images(truth, seed, 2)
     first = _half(patches(good[:1]), device)
-    room = max(2, budget // (2 * first[0].numel()))
-    n_defective = min(len(defective), max(room // 2, room - len(good)))
     kept = []
-    for drawn in (good[: max(1, room - n_defective)], defective[:n_defective]):
-        numbers = np.sort(drawn)
+    for numbers in drawn_images(truth, seed, budget // (2 * first[0].numel())):
         store = torch.empty((len(numbers), *first.shape[1:]), dtype=torch.float16, device=device)
         for start in range(0, len(numbers), READ):
             store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
-        distances = None if unusual is None else torch.from_numpy(unusual[numbers]).float().flatten(1).to(device)
-        given = None if known is None else torch.from_numpy(known[numbers]).flatten(1).to(device)
+        distances = (
+            None if unusual is None else torch.from_numpy(np.asarray(unusual)[numbers]).float().flatten(1).to(device)
+        )
+        given = None if known is None else torch.from_numpy(np.asarray(known)[numbers]).flatten(1).to(device)
         kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), distances, given))
-    return kept[0], kept[1] if n_defective else None
+    return kept[0], kept[1] if len(kept[1].patches) else None
+
+
+def drawn_images(truth: NDArray[np.bool_], seed: int, room: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draw as many good and defective images `(N,)` as there is `room` for, at least one good one; sorted numbers.
+
+    At least half of the room is for the good ones where there are so many.
+    """
+    rng, room = np.random.default_rng(seed), max(2, room)
+    good, defective = (rng.permutation(np.flatnonzero(truth == label)) for label in (False, True))
+    n_defective = min(len(defective), max(room // 2, room - len(good)))
+    return np.sort(good[: max(1, room - n_defective)]), np.sort(defective[:n_defective])
 
 
 def _half(patches: torch.Tensor, device: str) -> torch.Tensor:

@@ -4,8 +4,9 @@ The idea is PatchCore's (Roth et al., "Towards Total Recall in Industrial Anomal
 new image is as anomalous as it is far from the nearest patch of a good one.
 """
 
+import math
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +17,10 @@ from numpy.typing import ArrayLike
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
+from defectloc.model.bands import bands, is_large
 from defectloc.model.grids import Grid, interpolate
-from defectloc.model.levels import Level
 from defectloc.model.sampling import PatchSampler
 
-# Where a trunk has both texture and shape, on a grid finer than the class map's.
-LEVELS: dict[str, tuple[Level, ...]] = {
-    "vgg16": (Level("conv3_3", pool=2), Level("conv4_3")),
-    "resnet50": (Level("layer2"), Level("layer3")),
-    "densenet121": (Level("denseblock2"), Level("denseblock3")),
-}
 # Distances of this many patches to this many of the bank at once, so that their table fits into a core's cache.
 CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
@@ -77,12 +72,13 @@ def _moments(images: Iterable[Arrays], grids: Sequence[Grid], device: str) -> _M
     """Go through good images once; None where there is none."""
     n, total, squares, channels = 0, torch.zeros(1), torch.zeros(1), []
     for batch in images:
-        vectors = patches(batch, grids, device)
         channels = [level.shape[1] for level in batch]
-        # On the CPU, since not every device counts in double precision.
-        vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
-        total, squares = total + vectors.sum(0), squares + vectors.square().sum(0)
-        n += len(vectors)
+        for band, rows in bands(batch, grids):
+            vectors = patches(band, grids, device)[:, rows]
+            # On the CPU, since not every device counts in double precision.
+            vectors = vectors.reshape(-1, vectors.shape[-1]).cpu().double()
+            total, squares = total + vectors.sum(0), squares + vectors.square().sum(0)
+            n += len(vectors)
     if n == 0:
         return None
     mean = total / n
@@ -99,6 +95,23 @@ def _projection(moments: _Moments, dims: int, generator: torch.Generator) -> tor
     weight = torch.cat([torch.full((c,), (n_channels / len(channels) / c) ** 0.5) for c in channels])
     axes = torch.randn(n_channels, dims, generator=generator) / dims**0.5
     return (weight[:, None] * axes).contiguous()
+
+
+def _samples(batch: Arrays, grids: Sequence[Grid], sampler: PatchSampler, device: str) -> Iterator[torch.Tensor]:
+    """Give a sample `(n, C)` of the patches of each image of a batch."""
+    if not is_large(batch, grids):
+        for image in patches(batch, grids, device).flatten(1, 2):
+            yield image[sampler.indices(len(image)).to(device)]
+        return
+    n_cells = math.prod(batch[list(grids).index(min(grids))].shape[2:])
+    for number in range(len(batch[0])):
+        chosen, at, sample = sampler.indices(n_cells).sort().values, 0, []
+        for band, rows in bands([level[number : number + 1] for level in batch], grids):
+            part = patches(band, grids, device)[0, rows].flatten(0, 1)
+            here = chosen[(chosen >= at) & (chosen < at + len(part))] - at
+            sample.append(part[here.to(device)])
+            at += len(part)
+        yield torch.cat(sample)
 
 
 class MemoryBank:
@@ -147,8 +160,7 @@ class MemoryBank:
         mean, sd = moments.mean.float().to(device), moments.sd.float().to(device)
         sampler, kept = PatchSampler(n_images, places, generator), []
         for batch in images():
-            for image in patches(batch, grids, device).flatten(1, 2):
-                sample = image[sampler.indices(len(image)).to(device)]
+            for sample in _samples(batch, grids, sampler, device):
                 kept.append(((sample - mean) / sd) @ projection)
         numbers = torch.arange(len(kept)).repeat_interleave(torch.tensor([len(each) for each in kept]))
         return cls(mean, sd, projection, torch.cat(kept), numbers.to(device), grids)
@@ -191,6 +203,10 @@ class MemoryBank:
 
     def distances(self, levels: Arrays) -> np.ndarray:
         """Give each patch's exact Euclidean distance to the nearest of the bank, `(N, h, w)` float32, 0 or more."""
+        found = [self._distances(band)[:, rows] for band, rows in bands(levels, self.grids)]
+        return found[0] if len(found) == 1 else np.concatenate(found, 1)
+
+    def _distances(self, levels: Arrays) -> np.ndarray:
         vectors = self.projected(levels, self.projection)
         shape, projected = vectors.shape[:3], vectors.flatten(0, 2)
         nearest = torch.full((len(projected),), torch.inf, device=projected.device)

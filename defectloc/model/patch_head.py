@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
 from defectloc.model.kept_patches import CLAMP
+from defectloc.model.large_bags import LargeBags
 from defectloc.model.patch_training import FEWEST_SPLIT, Settings, Weights, train
 
 # Patches at once, so that the hidden layer of a large photograph does not have to fit in memory.
@@ -71,18 +72,19 @@ class PatchHead:
     @classmethod
     def fit(
         cls,
-        patches: Patches,
+        patches: Patches | LargeBags,
         labels: NDArray[np.integer],
         folds: NDArray[np.integer],
         seed: int,
         device: str = "cpu",
         settings: Settings | None = None,
-        unusual: NDArray | None = None,
-        known: NDArray[np.int8] | None = None,
+        unusual: NDArray | list[NDArray] | None = None,
+        known: NDArray[np.int8] | list[NDArray] | None = None,
     ) -> "PatchHead":
         """Learn from images with labels `(N,)` (0 good, 1 defective), in folds `(N,)` numbered from 0.
 
-        `patches` is asked for a few images at a time; `settings.budget` bytes of them are kept, at half precision.
+        `patches` is asked for a few images at a time; `settings.budget` bytes of them are kept, at half precision, of
+        `LargeBags` a share of each photograph. Maps of several shapes are lists of `(h, w)`.
         `unusual` `(N, h, w)` are the images' distances to a memory bank that left them out, in standard deviations of
         good ones; they label patches at first where they are reliable (`bank_reliability`). `known` `(N, h, w)` are
         labels of patches that a person has given: 1 a defect, 0 none, -1 neither, -2 not known. With fewer than

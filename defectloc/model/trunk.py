@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from defectloc.model import efficientnet_lite
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level
 
@@ -19,6 +20,8 @@ class Trunk:
         # On a GPU of another layout this is a copy of the weights; on a CPU it saves a quarter of the time.
         classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._classifier = classifier.eval()
+        is_lite = classifier.backbone in efficientnet_lite.BLOCKS
+        self._stages = efficientnet_lite.for_inference(classifier.trunk) if is_lite else None
 
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         """Give the levels `(N, C, h, w)`, float32, of images `(3, S, S)` in 0..255."""
@@ -32,7 +35,7 @@ class Trunk:
     def _levels(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         batch = torch.stack(list(images)).to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._precision):
-            found = self._classifier.levels(batch, levels)
+            found = self._classifier.levels(batch, levels, self._stages)
         return {level: values.float().contiguous().cpu().numpy() for level, values in found.items()}
 
     def by_name(self, images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
-from defectloc.model.backbones import torchvision_key
+from defectloc.model import efficientnet_lite, timm_weights
+from defectloc.model.backbones import is_of_timm, published_key
 from defectloc.model.classifier import Classifier
 from defectloc.model.pretrained import State, imagenet
+from defectloc.model.timm_networks import PREFIX
 
 CHECKPOINT_FORMAT = 1
 # `weights_digest` of VGG16's first ten convolutions as Oxford trained them; tells weights of unknown origin apart.
@@ -31,19 +34,33 @@ def build(model: ModelConfig, seed: int) -> tuple[Classifier, str, str]:
     The head is random by `seed` unless the weights have one of two classes. Raises DefectlocError where the weights
     cannot be reached or do not fit.
     """
-    state, record, origin = _source(model, seed)
+    backbone = backbone_of(model)
+    state, record, origin = _source(backbone, model.weights, seed)
     preprocessing = str(model.preprocessing)
     if preprocessing == "auto":
-        preprocessing = record or ("oxford" if _is_oxford(state) else "torchvision")
+        preprocessing = record or _preprocessing(backbone, state)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(model.name, model.trainable_from, preprocessing)
+        classifier = Classifier(backbone, model.trainable_from, preprocessing)
     load(classifier, state, origin)
     return classifier.eval(), weights_digest(state), f"{origin}, {preprocessing} preprocessing"
 
 
+def backbone_of(model: ModelConfig) -> str:
+    """Name a backbone in one word, by which a checkpoint is built again."""
+    return f"{PREFIX}{model.name}" if model.library == "timm" else str(model.name)
+
+
+def _preprocessing(backbone: str, state: State) -> str:
+    if is_of_timm(backbone):
+        return "timm"
+    if backbone in efficientnet_lite.BLOCKS:
+        return "lite"
+    return "oxford" if _is_oxford(state) else "torchvision"
+
+
 def load(classifier: Classifier, state: State, origin: str) -> None:
-    """Copy weights with torchvision's names into a classifier; raises DefectlocError naming the first misfit."""
+    """Copy weights with their published names into a classifier; raises DefectlocError naming the first misfit."""
     own = classifier.state_dict()
     names = {key: _published_name(classifier.backbone, key) for key in own}
     missing = [name for name in names.values() if name not in state and not name.startswith("head.")]
@@ -65,7 +82,7 @@ def load(classifier: Classifier, state: State, origin: str) -> None:
 
 
 def state_of(classifier: Classifier) -> State:
-    """Give a classifier's weights under torchvision's names, the head as `head.weight` and `head.bias`."""
+    """Give a classifier's weights under their published names, the head as `head.weight` and `head.bias`."""
     own = classifier.state_dict()
     return {_published_name(classifier.backbone, key): value.detach().cpu().clone() for key, value in own.items()}
 
@@ -99,18 +116,35 @@ def restore(path: Path) -> Classifier:
 
 def read(path: Path) -> dict[str, Any]:
     """Load a file of tensors without running anything in it; raises DefectlocError where that cannot be done."""
+    load_file = _safetensors(path) if path.suffix == ".safetensors" else _pytorch
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path)
     except FileNotFoundError as error:
         raise DefectlocError(f"the weights file {path} does not exist.") from error
     # torch refuses what it cannot parse, or deems unsafe, by many kinds of exception.
     except Exception as error:
         raise DefectlocError(
-            f"{path} is not a file of plain tensors that can be read safely (torch.load, weights_only=True)."
+            f"{path} is not a file of plain tensors that can be read safely (by torch.load, weights_only=True, or as "
+            "safetensors)."
         ) from error
     if not isinstance(content, dict):
         raise DefectlocError(f"{path} holds no state dict but a {type(content).__name__}.")
     return content
+
+
+def _pytorch(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> Callable[[Path], State]:
+    # It comes with timm, whose weights are published in this format.
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise DefectlocError(
+            f"to read {path} the package 'safetensors' is needed: pip install 'defectloc[timm]'."
+        ) from error
+    return load_file
 
 
 def weights_digest(state: State) -> str:
@@ -126,7 +160,7 @@ def weights_digest(state: State) -> str:
 
 def _published_name(backbone: str, key: str) -> str:
     part, _, rest = key.partition(".")
-    return key if part == "head" else torchvision_key(backbone, rest)
+    return key if part == "head" else published_key(backbone, rest)
 
 
 def _is_oxford(state: State) -> bool:
@@ -136,27 +170,34 @@ def _is_oxford(state: State) -> bool:
     )
 
 
-def _source(model: ModelConfig, seed: int) -> tuple[State, str | None, str]:
-    if model.weights == "none":
+def _source(backbone: str, weights: str, seed: int) -> tuple[State, str | None, str]:
+    if weights == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            fresh = Classifier(model.name, "head", "torchvision")
+            fresh = Classifier(backbone, "head", "torchvision")
         state = {name: value for name, value in state_of(fresh).items() if not name.startswith("head.")}
         return state, None, f"random weights of seed {seed}"
-    if model.weights == "imagenet":
-        state, origin = imagenet(model.name)
-        return _published(model.name, state, origin), None, origin
-    content = read(Path(model.weights))
+    if weights == "imagenet":
+        if is_of_timm(backbone):
+            state, origin = timm_weights.published(backbone)
+            return state, None, origin
+        state, origin = imagenet(backbone)
+        return _published(backbone, state, origin), None, origin
+    content = read(Path(weights))
     record = content.get("preprocessing") if isinstance(content.get("preprocessing"), str) else None
-    return _published(model.name, content, model.weights), record, model.weights
+    return _published(backbone, content, weights), record, weights
 
 
 def _published(backbone: str, content: dict[str, Any], origin: str) -> State:
-    """Rename a state dict of another program to torchvision's names and a 1x1 head."""
+    """Rename a state dict of another program to the published names and a 1x1 head."""
     state = content["state_dict"] if isinstance(content.get("state_dict"), dict) else content
     if not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise DefectlocError(f"{origin} holds no state dict: a name with a tensor for each weight.")
+    if is_of_timm(backbone):
+        return timm_weights.adapted(backbone, {str(k).removeprefix("module."): v for k, v in state.items()}, origin)
     state = {_DENSE_KEY.sub(r"\1\2", str(key).removeprefix("module.")): value for key, value in state.items()}
+    if backbone in efficientnet_lite.BLOCKS:
+        state = efficientnet_lite.renamed(backbone, state)
     head = {k: v for k, v in state.items() if k.partition(".")[0] in _HEADS}
     state = {k: v for k, v in state.items() if k not in head}
     weight = next((v for k, v in head.items() if k in ("head.weight", "classifier.weight", "fc.weight")), None)

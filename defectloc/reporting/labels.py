@@ -82,15 +82,18 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     shown |= {"localization.threshold"} if fixed else set()
     threshold = _text(row["localization.threshold" if fixed else "localization.threshold_from"])
     peak = row.get("localization.min_peak")
-    threshold += "" if peak is None else f" peak {_text(peak)}"
-    where = f"{_text(row['localization.map'])} {_text(row['localization.normalization'])} {threshold}"
+    normalization = _text(row["localization.normalization"])
+    scaled = "" if normalization == "none" else f"{normalization}, "
+    above = "" if peak is None else f", peak {_text(peak)}"
+    boxes = _text(row["localization.boxes"])
+    where = f"{_text(row['localization.map'])} map ({scaled}threshold {threshold}{above}, {boxes})"
     score = _text(row["decision.score"])
     decided = "" if score == "class" else f", decision by {score}"
-    network = f"{_text(row['model.name'])} {_text(row['data.image_size'])}"
+    network = f"{_text(row['model.name'])} {_text(row['data.image_size'])} px"
     if row.get("training.epochs") == 0:
         network += " without class network"
         shown.add("training.epochs")
-    return f"{network}, {where} {_text(row['localization.boxes'])}{decided}", shown
+    return f"{network}, {where}{decided}", shown
 
 
 def _name(key: str) -> str:

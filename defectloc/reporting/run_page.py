@@ -89,7 +89,7 @@ def render_run(content: Content) -> str:
         own=points["limits"][points["own"]],
         n_test=len(test),
         types=types,
-        moving=run_words.MOVING,
+        moving={key: title for key, title in run_words.MOVING.items() if metrics["n_masks"] or "box" not in key},
         charts=drawn,
         size=_size(),
         curves_note=run_words.CURVES,
@@ -134,7 +134,7 @@ def _cards(content: Content, types: Sequence[Mapping[str, Any]], points: Mapping
                 "name": picture.path,
                 "label": label,
                 "type": of_type[label, str(row["defect_type"])],
-                "truth": f"defective: {row['defect_type']}" if label else "good",
+                "truth": _truth(str(row["defect_type"])) if label else "good",
                 "verdict": row["verdict"],
                 "outcome": outcome.replace(" ", "-"),
                 "badge": outcome,
@@ -147,6 +147,11 @@ def _cards(content: Content, types: Sequence[Mapping[str, Any]], points: Mapping
             }
         )
     return cards
+
+
+def _truth(defect_type: str) -> str:
+    # A source without types calls all of them that.
+    return "defective" if defect_type == "defective" else f"defective: {defect_type}"
 
 
 def _boxes_text(picture: Photograph) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from defectloc.evaluation.shortcut import LEAST_RETAINED, is_informative, is_suspicious
+from defectloc.evaluation.shortcut import FEWEST, is_informative, is_suspicious
 from defectloc.localization.decision import Decision
 from defectloc.reporting.tables import TITLES
 
@@ -72,7 +72,8 @@ def introduction(
             how = f"heat map by {of_map}, decision by that map and the class network"
     size = settings.get("data.image_size")
     sides = " x ".join(str(side) for side in size) if isinstance(size, list | tuple) else size
-    network = f"{settings.get('model.name')}, {sides} px"
+    tiles = settings.get("data.tiles", "none")
+    network = f"{settings.get('model.name')}, {sides} px" + ("" if tiles == "none" else f", tiles of {tiles} px")
     fitted = (
         f"A model ({network}; {how}) learned from {_split('train', class_counts)} of "
         f"“{metrics['subset']}” ({settings.get('data.name')}), each labelled only as good or defective."
@@ -194,12 +195,15 @@ def shortcut(metrics: Mapping[str, Any], picture: str | None) -> dict[str, Any] 
         means = "but the memory bank, which tells what is anomalous, is too weak here for the check to say anything"
     elif warns:
         means = "so it mostly judges by something else than the defect, such as light, background or session"
-    elif found["retained_share"] >= LEAST_RETAINED:
-        means = "so its verdicts rest mostly on the defects themselves"
+    elif found["n_found"] < FEWEST:
+        means = "but these are too few to tell whether it judges by the defect"
     else:
-        means = "but these are too few images to tell whether it judges by the defect"
+        means = "so its verdicts rest mostly on the defects themselves"
+    counted = (
+        "1 defective test photograph" if found["n_found"] == 1 else f"{found['n_found']} defective test photographs"
+    )
     sentence = (
-        f"Of {found['n_found']} defective test photographs that the class network predicts defective, "
+        f"Of {counted} that the class network predicts defective, "
         f"{found['retained_share']:.0%} stay so when all but the anomaly is replaced by features of good parts, "
         f"{means}."
     )

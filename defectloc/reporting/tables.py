@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from defectloc.evaluation.shortcut import is_informative, is_suspicious
+from defectloc.evaluation.shortcut import FEWEST, is_informative, is_suspicious
 from defectloc.localization.decision import Decision
 
 TITLES = {
@@ -79,7 +79,10 @@ def print_metrics(metrics: dict[str, Any], decision: Decision | None = None) -> 
 
 
 def _by_type(types: list[dict[str, Any]]) -> list[Row]:
-    return [(f"  {row['defect_type']}", f"{row['correct']} of {row['n']}", "") for row in types if row["label"]]
+    defective = [row for row in types if row["label"]]
+    # Of a source without types the row would repeat the one above.
+    untyped = [row["defect_type"] for row in defective] == ["defective"]
+    return [] if untyped else [(f"  {row['defect_type']}", f"{row['correct']} of {row['n']}", "") for row in defective]
 
 
 def _verdicts(metrics: dict[str, Any], decision: Decision | None) -> list[Row]:
@@ -108,4 +111,6 @@ def _shortcut(scores: dict[str, Any] | None) -> list[Row]:
     remark = "retained log-odds above 0"
     if not is_informative(scores.get("bank_auroc")):
         remark = "memory bank too weak to tell"
+    elif scores["n_found"] < FEWEST:
+        remark = "too few to tell"
     return [("shortcut check", share, remark)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from defectloc.config import AnnotateSettings, AnnotationFormat
+from defectloc.data.labelme import RECORD
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, digest, lock, make_directory, read_json, refusal, sealed
 from defectloc.runs.annotation_files import Origin, write_coco, write_label_studio
@@ -21,8 +22,9 @@ WRITERS: dict[AnnotationFormat, Callable[[Path, Sequence[Suggestion], Origin], l
     AnnotationFormat.yolo: write_yolo,
     AnnotationFormat.labelme: write_labelme,
 }
-# Of an output folder: what it was made from with the checksums of its files, written last; and where they are made.
-RECORD, UNFINISHED, TABLE = "annotate.json", ".unfinished", "images.csv"
+# Of an output folder: where files are made, and what says which fold judged each image. Its record, with the checksums
+# of its files, is written last.
+UNFINISHED, TABLE = ".unfinished", "images.csv"
 
 
 def run(settings: AnnotateSettings) -> Path:

@@ -9,13 +9,15 @@ from typing import Any
 
 import yaml
 
+from defectloc.data import yolo
+from defectloc.data.labelme import IMAGES
+from defectloc.data.yolo import DATA, LABELS
 from defectloc.errors import DefectlocError
 from defectloc.files import make_directory
 from defectloc.runs.annotation_files import LABEL, Origin
 from defectloc.runs.suggestions import Suggestion
 
-IMAGES, LABELS = "images", "labels"
-LIST, DATA = "images.txt", "data.yaml"
+LIST = "images.txt"
 # Of labelme's files; a reader of the same first number takes them.
 LABELME_VERSION = "5.5.0"
 
@@ -42,14 +44,9 @@ def write_yolo(folder: Path, suggestions: Sequence[Suggestion], origin: Origin) 
 
 
 def _yolo_name(path: str) -> str:
-    """Name an image below `images/`.
-
-    A reader finds the labels by the last folder `images` of the path, and a listed image by the first `./`.
-    """
     if len(path.splitlines()) != 1:
         raise DefectlocError(f"the name {path!r} has several lines and cannot be listed for YOLO; use another format.")
-    *parents, name = path.split("/")
-    return "/".join([*(f"{part}_" if part == IMAGES or part.endswith(".") else part for part in parents), name])
+    return yolo.name_of(path)
 
 
 def write_labelme(folder: Path, suggestions: Sequence[Suggestion], origin: Origin) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.errors import DefectlocError
-from defectloc.files import digest_of, read_json
+from defectloc.files import read_json
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run, folder_of, rows_of, whole_metrics
 from defectloc.runs.maps import IGNORE_MASK, RunMaps
@@ -52,23 +52,33 @@ def folds_of(outputs: Path, subset: str, fingerprint: str | None, localization: 
     a choice, and names it; where nothing fits; and for a fold that is not as it was written.
     """
     runs = _runs(outputs, subset, fingerprint)
-    last = {run.folder: _last(run) for run in runs}
-    if localization is not None:
-        named = [run.folder / LOCALIZATION / localization for run in runs]
-        named = [folder for folder in named if whole_metrics(folder) is not None]
-        if not named:
-            there = sorted({path.name for run in runs for path in _localizations(run)})
-            raise DefectlocError(
-                f"localization_name={localization} is in none of the {len(runs)} folds; there are {', '.join(there)}."
-            )
-        return [LocalizedFold(run, _of_setting(run, named[0], last[run.folder])) for run in runs]
-    if len({_setting(folder) for folder in last.values()}) > 1:
-        each = ", ".join(f"{run.name}: {folder.name}" for run, folder in last.items())
+    name = _asked_last(runs) if localization is None else localization
+    folders = {run.folder: run.folder / LOCALIZATION / name for run in runs}
+    # A name is made of all settings, and so the same in the folds of one setting.
+    without = [run for run, folder in folders.items() if whole_metrics(folder) is None]
+    if len(without) == len(runs):
+        there = sorted({path.name for run in runs for path in _localizations(run)})
+        raise DefectlocError(
+            f"localization_name={name} is in none of the {len(runs)} folds; there are {', '.join(there)}."
+        )
+    if without:
+        raise DefectlocError(
+            f"run={without[0]} has no localization of the setting {name}; repeat its 'defectloc train' with that "
+            "setting."
+        )
+    return [LocalizedFold(run, folders[run.folder]) for run in runs]
+
+
+def _asked_last(runs: list[Run]) -> str:
+    """Name the localization that `train` was last asked for in all folds."""
+    last = {run.folder.name: _last(run).name for run in runs}
+    if len(set(last.values())) > 1:
+        each = ", ".join(f"{run}: {name}" for run, name in last.items())
         raise DefectlocError(
             f"'defectloc train' was last asked for different settings of the folds ({each}); choose one of them with "
             f"localization_name=NAME; {HOW}."
         )
-    return [LocalizedFold(run, last[run.folder]) for run in runs]
+    return next(iter(last.values()))
 
 
 def _runs(outputs: Path, subset: str, fingerprint: str | None) -> list[Run]:
@@ -103,20 +113,6 @@ def _last(run: Run) -> Path:
     return folder
 
 
-def _of_setting(run: Run, named: Path, last: Path) -> Path:
-    """Find the localization of a run with the setting of a named one of another fold."""
-    alike = [path for path in _localizations(run) if _setting(path) == _setting(named)]
-    preferred = [path for path in (run.folder / LOCALIZATION / named.name, last) if path in alike]
-    if preferred:
-        return preferred[0]
-    if len(alike) != 1:
-        what = "several localizations" if alike else "no localization"
-        raise DefectlocError(
-            f"run={run.folder} has {what} of the setting {named.name}; repeat its 'defectloc train' with that setting."
-        )
-    return alike[0]
-
-
 def _localizations(run: Run) -> list[Path]:
     folders = [path.parent for path in sorted((run.folder / LOCALIZATION).glob(f"*/{METRICS}"))]
     return [folder for folder in folders if whole_metrics(folder) is not None]
@@ -125,13 +121,3 @@ def _localizations(run: Run) -> list[Path]:
 def _config(folder: Path) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     return content
-
-
-def _setting(folder: Path) -> str:
-    """Identify the setting of a localization, equal for the folds that it was made of."""
-    content = _config(folder)
-    # What teaches a fold is of its own training images, and so differs between the folds of one setting.
-    maps = {
-        kind: {**made_from, "supervision": "supervision" in made_from} for kind, made_from in content["maps"].items()
-    }
-    return digest_of(content | {"maps": maps})

@@ -3,22 +3,20 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
+from defectloc.localization.maps import stack
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar
-from defectloc.runs import products
+from defectloc.runs import bank_levels, products
+from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
-
-if TYPE_CHECKING:
-    # Lightning comes with it, which prediction does not need.
-    from defectloc.runs.fold import Fold
 
 BANK, NOVELTY = "bank.npz", "novelty.npz"
 # With fewer good images a bank hardly covers how good parts vary.
@@ -27,7 +25,7 @@ FEW_GOOD = 5
 VERSION = 6
 
 
-def product_of(fold: "Fold", folder: Path) -> Product:
+def product_of(fold: Fold, folder: Path) -> Product:
     """Name the bank of a fold's settings."""
     memory = fold.settings.memory
     made_from: dict[str, Any] = {
@@ -39,10 +37,12 @@ def product_of(fold: "Fold", folder: Path) -> Product:
     if not fold.cached and fold.settings.features.cache:
         # The fit does not depend on what is stored, so that its fingerprint does not name it, but the bank does.
         made_from["dtype"] = str(fold.settings.features.dtype)
+    if fold.tiling is not None:
+        made_from[products.TILING] = fold.tiling.to_json()
     return Product(folder, "memory", made_from)
 
 
-def bank_maps(fold: "Fold", folder: Path) -> Product:
+def bank_maps(fold: Fold, folder: Path) -> Product:
     """Fit the memory bank on the good training images, and write its maps of the held-out ones once."""
     product = product_of(fold, folder)
     if product.is_whole:
@@ -54,7 +54,7 @@ def bank_maps(fold: "Fold", folder: Path) -> Product:
         print(f"note: the memory bank rests on {len(good)} good training images only", file=sys.stderr)
     grids = [classifier.grid_of(level) for level in levels]
     bank = MemoryBank.fit(
-        lambda: ([batch[level] for level in levels] for batch in fold.features(good, levels)),
+        lambda: ([batch[level] for level in levels] for batch in bank_levels.features(fold, good, levels)),
         len(good),
         grids,
         memory.dims,
@@ -62,14 +62,15 @@ def bank_maps(fold: "Fold", folder: Path) -> Product:
         fold.settings.seed,
         fold.device,
     )
-    found, means = [], []
+    found: list[np.ndarray] = []
+    means = []
     with images_bar("memory bank", len(held_out)) as advance:
-        for batch in fold.features(held_out, levels):
+        for batch in bank_levels.features(fold, held_out, levels):
             arrays = [batch[level] for level in levels]
-            found.append(bank.distances(arrays))
+            found += list(bank.distances(arrays))
             means.append(mean_patches(arrays))
-            advance(len(found[-1]))
-    maps = np.concatenate(found)
+            advance(len(means[-1]))
+    maps = stack(found)
     novelty = _novelty(fold, levels, np.concatenate(means))
     with product.making() as note:
         bank.save(product.folder / BANK)
@@ -80,13 +81,13 @@ def bank_maps(fold: "Fold", folder: Path) -> Product:
     return product
 
 
-def _novelty(fold: "Fold", levels: list[Level], means: np.ndarray) -> Novelty | None:
+def _novelty(fold: Fold, levels: list[Level], means: np.ndarray) -> Novelty | None:
     """Learn what is unlike the training photographs; None without a validation split. `means`: of held-out images."""
     validation = (fold.held_out["split"] == splits.VALIDATION).to_numpy()
     if not validation.any():
         return None
     train = fold.rows(splits.TRAIN)
-    batches = fold.features(train, levels)
+    batches = bank_levels.features(fold, train, levels)
     training = np.concatenate([mean_patches([batch[level] for level in levels]) for batch in batches])
     return Novelty.fit(training[(train["label"] == 0).to_numpy()], training, means[validation])
 

@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.config import LocalizationConfig
 from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
+from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json, sealed
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
@@ -73,10 +72,12 @@ class Run:
     def open(cls, folder: str | Path) -> "Run":
         """Open a run directory; raises DefectlocError where it is none, half-finished or of another version."""
         folder = Path(folder).expanduser()
+        if folder.is_file():
+            raise DefectlocError(f"run={folder} is a file; give the folder of a run.")
         if not folder.is_dir():
-            raise DefectlocError(f"run={folder} does not exist; 'defectloc summarize' lists the finished runs.")
+            raise DefectlocError(f"run={folder} does not exist{_others(folder.parent)}.")
         if not (folder / RECORD).is_file():
-            raise DefectlocError(f"run={folder} holds no finished fit; start the same 'defectloc train' again.")
+            raise DefectlocError(f"run={folder} is not the folder of a finished fit ({RECORD}){_others(folder)}.")
         record = read_json(folder / RECORD)
         if record is None or "format" not in record:
             raise DefectlocError(
@@ -106,7 +107,7 @@ class Run:
         if not self.has_class_network:
             raise DefectlocError(
                 f"run={self.folder} has no class network, so no class map and no class score: it was fitted without a "
-                "defective image or with training.epochs=0; use localization=fusion."
+                "defective image, with training.epochs=0 or a network of timm that has none; use localization=fusion."
             )
 
     def data_root(self, given: str | None) -> Path:
@@ -193,11 +194,11 @@ class Run:
         return found if isinstance(found, dict) else {}
 
     def decision(self) -> Decision | None:
-        """Read how the run was last told to decide."""
+        """Read how the run was last set to decide."""
         return self._last("decision.json", Decision.from_json)
 
     def localizer(self) -> Localizer | None:
-        """Read how the run's map was last told to be cut into boxes."""
+        """Read how the run's map was last set to be cut into boxes."""
         return self._last("localizer.json", Localizer.from_json)
 
     def localization_config(self) -> LocalizationConfig | None:
@@ -225,7 +226,18 @@ class Run:
 def whole_metrics(folder: Path) -> dict[str, Any] | None:
     """Read the metrics of a localization; None where they, or a file beside them, are not as they were written."""
     metrics = read_json(folder / METRICS)
-    return metrics if metrics is not None and are_as_written(folder, metrics.get("files", {})) else None
+    # An object without a checksum, such as an empty one, was not written here.
+    return (
+        metrics
+        if metrics is not None and CHECKSUM in metrics and are_as_written(folder, metrics.get("files"))
+        else None
+    )
+
+
+def _others(folder: Path) -> str:
+    """Name the runs in a folder, as the end of a sentence."""
+    names = sorted(path.parent.name for path in folder.glob(f"fold*/{RECORD}"))
+    return f"; in {folder} are {', '.join(names)}" if names else ""
 
 
 def changed_file(folder: Path, digests: dict[str, str]) -> str:
@@ -236,8 +248,3 @@ def changed_file(folder: Path, digests: dict[str, str]) -> str:
 def rows_of(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Give the rows of 'train', 'validation' or 'test'."""
     return table[table["split"] == split]
-
-
-def stacked(maps: Maps, images: pd.DataFrame) -> np.ndarray:
-    """Give the maps `(N, h, w)` of a table's images at grid resolution."""
-    return np.stack([maps.cells[path] for path in images["path"]])

@@ -147,7 +147,7 @@ def _draw_sheet(
             defective,
         ),
         (
-            f"Good images: {len(alarms)} of {len(good)} predicted defective, false alarms (overkill)",
+            f"Good images that are predicted defective, false alarms (overkill): {len(alarms)} of {len(good)}",
             "highest score first",
             "There is none.",
             alarms,

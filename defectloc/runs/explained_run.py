@@ -23,7 +23,7 @@ from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
 from defectloc.runs.fusion import Fusion, load_fusion
 from defectloc.runs.predictor import Predictor
-from defectloc.runs.products import Product
+from defectloc.runs.products import Product, tiling_of
 
 
 def open_run(settings: ExplainSettings) -> Run:
@@ -63,6 +63,15 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
             product = run.product(kind)
         except DefectlocError:
             # There is none, or it is not clear which one is meant: whoever asks for the method is told.
+            continue
+        if tiling_of(product) is not None:
+            # Of a whole photograph at the network's size such a map would be another one than the run's.
+            if kind in (settings.method, *settings.comparison.methods):
+                raise DefectlocError(
+                    f"method={kind}: this map of run={run.folder} was made in tiles (data.tiles), and explain shows "
+                    "photographs whole; it is drawn by train and predict, and the methods of the class network are "
+                    "available."
+                )
             continue
         # The name holds the hash of all that the product was made from.
         model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(product, device, run.record["precision"]))

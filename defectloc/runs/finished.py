@@ -61,6 +61,12 @@ def is_finished(folder: Path, identity: str) -> bool:
     return found is not None and found.get("identity") == identity and are_as_written(Path(), found.get("files"))
 
 
+def localization_of(folder: Path) -> Path:
+    """Find the localization that a job has made, by the folder of a job that is finished."""
+    written = (read_json(folder / FINISHED) or {})["files"]
+    return next(Path(name).parent for name in written if Path(name).name == METRICS)
+
+
 def _images(settings: TrainSettings) -> str:
     digests = Digests(Path(settings.outputs).expanduser() / ".digests")
     root, catalog = sources.load(settings.data, settings.subset, digests)

@@ -20,7 +20,7 @@ from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
 from defectloc.runs import directory, products, tables
-from defectloc.runs.fold import Fold, say_source
+from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
 # Raised when the code changes what a class activation map holds.
@@ -41,8 +41,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     if fold.has_class_network:
         history, seconds = _fit_network(fold, folder / UNFINISHED, class_weights)
     else:
-        why = "training.epochs=0" if any(labels) else "no defective training image"
-        print(f"{why}: no class network is fitted", file=sys.stderr)
+        print(f"{fold.without_class_network}: no class network is fitted{_left_out(fold)}", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
     tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
     _write_catalog(fold, folder, sizes)
@@ -70,6 +69,12 @@ def fit_fold(fold: Fold, folder: Path) -> None:
         },
     )
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def _left_out(fold: Fold) -> str:
+    if fold.classifier.has_class_map:
+        return ""
+    return "; class activation map, shortcut check and `explain` are left out, memory bank and patch head decide"
 
 
 def balanced_weights(labels: list[int]) -> list[float]:
@@ -111,7 +116,7 @@ def _fit_network(
     stored = time.perf_counter()
     module = DefectClassifier(fold.classifier, training, class_weights, settings.seed, from_images=not fold.cached)
     data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
-    say_source(fold)
+    _say_source(fold)
     fit(module, data, unfinished, fold.device, fold.precision)
     if not all(bool(value.isfinite().all()) for value in module.classifier.state_dict().values()):
         # What has diverged would be resumed by the same command.
@@ -163,3 +168,14 @@ def _are_readable(folder: Path) -> bool:
     except DefectlocError:
         return False
     return True
+
+
+def _say_source(fold: Fold) -> None:
+    """Say in one line where the tail's inputs come from."""
+    augmentation, names = fold.settings.augmentation, fold.views
+    if fold.cached:
+        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
+    else:
+        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
+        source = f"streamed, since {reason}"
+    print(f"features: {source}", file=sys.stderr)

@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,11 @@ from defectloc.config import TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.augmentation import Augmentation
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.digests import Digests
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.resize import resize
+from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
 from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
@@ -24,9 +27,9 @@ from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level, derivable
-from defectloc.model.memory_bank import LEVELS
 from defectloc.model.trunk import Trunk
 from defectloc.runs import directory
+from defectloc.runs.tiled import sizes_of, tiling_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
@@ -45,7 +48,9 @@ class Fold:
     weights_digest: str
     device: str
     precision: str
-    _stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
+    # How the memory bank and the patch head see a photograph; None: whole, as the class network does.
+    tiling: Tiling | None = None
+    stores: dict[str, FeatureStore] = field(default_factory=dict, repr=False)
 
     @property
     def cached(self) -> bool:
@@ -63,7 +68,7 @@ class Fold:
         if not self.needs_bank:
             return []
         named = [Level.parse(text) for text in self.settings.memory.levels]
-        return named or list(LEVELS[self.classifier.backbone])
+        return named or self.classifier.bank_levels
 
     @property
     def needs_bank(self) -> bool:
@@ -72,8 +77,24 @@ class Fold:
 
     @property
     def has_class_network(self) -> bool:
-        """Tell whether a class network is fitted: not without a defective training image, nor in no epochs."""
-        return self.settings.training.epochs > 0 and bool(self.rows(splits.TRAIN)["label"].any())
+        """Tell whether a class network is fitted."""
+        return self.without_class_network is None
+
+    @property
+    def without_class_network(self) -> str | None:
+        """Say why no class network is fitted; None where one is."""
+        if self.settings.training.epochs == 0:
+            return "training.epochs=0"
+        if not self.rows(splits.TRAIN)["label"].any():
+            return "no defective training image"
+        if not self.classifier.has_class_map:
+            return f"{self.settings.model.name} does not end in global pooling over a chain of stages"
+        return None
+
+    @property
+    def asks_for_class(self) -> bool:
+        """Tell whether the map or the decision is that of the class network."""
+        return not self._asked.isdisjoint(("cam", "class"))
 
     @property
     def needs_fusion(self) -> bool:
@@ -98,11 +119,28 @@ class Fold:
 
         Raises DefectlocError for an image that cannot be read.
         """
-        if view not in self._stores:
-            self._stores[view] = self._filled_store(view)
-        return self._stores[view]
+        if view not in self.stores:
+            self.stores[view] = self._filled_store(view)
+        return self.stores[view]
 
     def _filled_store(self, view: str) -> FeatureStore:
+        settings, classifier, features = self.settings, self.classifier, self.settings.features
+        store = self.empty_store({"view": view})
+        trunk = Trunk(classifier, self.device, self.precision)
+
+        def decoded(path: str) -> torch.Tensor:
+            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+
+        images, levels = self.catalog if view == "plain" else self.rows(splits.TRAIN), [classifier.level]
+        if view == "plain" and self.tiling is None:
+            # All levels at once, so that no image goes through the trunk twice.
+            levels = list(dict.fromkeys([classifier.level, *self.bank_levels]))
+        names = [str(level) for level in levels]
+        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
+        return store
+
+    def empty_store(self, more: dict[str, Any]) -> FeatureStore:
+        """Open the feature store of this setting, and of what more the stored numbers depend on."""
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
             "version": FEATURES_VERSION,
@@ -113,22 +151,15 @@ class Fold:
             "weights": self.weights_digest,
             "dtype": str(features.dtype),
             "precision": self.precision,
-            "view": view,
+            **more,
         }
         root = Path(settings.outputs).expanduser() / ".features"
-        store = FeatureStore(root, key, features.limit_gb, derivable(classifier))
-        trunk = Trunk(classifier, self.device, self.precision)
+        return FeatureStore(root, key, features.limit_gb, derivable(classifier))
 
-        def decoded(path: str) -> torch.Tensor:
-            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
-
-        images, levels = self.rows(splits.TRAIN), [classifier.level]
-        if view == "plain":
-            # All levels at once, so that no image goes through the trunk twice.
-            images, levels = self.catalog, list(dict.fromkeys([classifier.level, *self.bank_levels]))
-        names = [str(level) for level in levels]
-        store.ensure(images, names, trunk.by_name, decoded, features.batch_size, features.workers)
-        return store
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Give (height, width) of all photographs in native pixels, by path."""
+        return sizes_of(self.root, self.catalog)
 
     def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
         """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""
@@ -178,12 +209,26 @@ def prepare(settings: TrainSettings) -> Fold:
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
+    _check_network(fold)
+    if settings.data.tiles != "none":
+        trunk = Trunk(classifier, device, precision)
+        fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
     scaled = fold.needs_fusion or settings.localization.normalization == "good"
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(
             "the validation split has no good image to scale maps by; add good images, or use localization=cam."
         )
     return fold
+
+
+def _check_network(fold: Fold) -> None:
+    """Refuse a class network where there is none to fit, and images that the network cannot take."""
+    if not fold.classifier.has_class_map and fold.asks_for_class:
+        raise DefectlocError(
+            f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
+            "use localization=fusion or memory."
+        )
+    fold.classifier.check_size(fold.settings.data.image_size, fold.bank_levels)
 
 
 def fingerprint(fold: Fold) -> str:
@@ -195,21 +240,10 @@ def fingerprint(fold: Fold) -> str:
             "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
             "image_size": data.image_size,
             "preprocessing": fold.classifier.preprocessing,
-            "model": [s.model.name, s.model.trainable_from, fold.weights_digest],
+            "model": [fold.classifier.backbone, fold.classifier.trainable_from, fold.weights_digest],
             "training": asdict(s.training) | {"precision": fold.precision},
             "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
             "seed": s.seed,
             "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
         }
     )
-
-
-def say_source(fold: Fold) -> None:
-    """Say in one line where the tail's inputs come from."""
-    augmentation, names = fold.settings.augmentation, fold.views
-    if fold.cached:
-        source = "stored" if names == ["plain"] else f"stored in {len(names)} views of each image ({', '.join(names)})"
-    else:
-        reason = f"augmentation={augmentation.name} is random" if augmentation.transforms else "features.cache=false"
-        source = f"streamed, since {reason}"
-    print(f"features: {source}", file=sys.stderr)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,23 +14,23 @@ from defectloc.data import splits
 from defectloc.errors import DefectlocError
 from defectloc.files import read_json
 from defectloc.localization.combination import Combination
+from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.normalization import GoodStatistics
+from defectloc.model.bands import bands
+from defectloc.model.large_bags import MOST_PATCHES, STANDING_OUT, LargeBags, Pieces
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import Arrays, MemoryBank
-from defectloc.model.patch_head import PatchHead, inner_folds
+from defectloc.model.patch_head import Patches, PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
-from defectloc.runs import directory, products, tables
+from defectloc.runs import bank_levels, products, tables
 from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
+from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
 from defectloc.runs.shortcut_check import ShortcutCheck
 from defectloc.runs.shortcut_table import SHORTCUT
 from defectloc.runs.supervision import Supervision
-
-if TYPE_CHECKING:
-    # Lightning comes with it, which prediction does not need.
-    from defectloc.runs.fold import Features, Fold
 
 HEAD, COMBINATION = "patch_head.npz", "combination.json"
 # Raised when the code changes what a fusion gives.
@@ -48,11 +47,14 @@ class Fusion:
 
     def fuse(self, levels: Arrays, distances: NDArray) -> NDArray[np.float32]:
         """Give the fused maps `(N, h, w)` of images by their levels and their distances `(N, h, w)` in the bank."""
-        return self.combination.apply(self.head.log_odds(self.bank.standardized(levels)), distances)
+        found = [
+            self.head.log_odds(self.bank.standardized(band)[:, rows]) for band, rows in bands(levels, self.bank.grids)
+        ]
+        return self.combination.apply(found[0] if len(found) == 1 else np.concatenate(found, 1), distances)
 
 
 def fusion_maps(
-    fold: "Fold", run: Run, bank_product: Product, cam_product: Product | None, supervision: Supervision
+    fold: Fold, run: Run, bank_product: Product, cam_product: Product | None, supervision: Supervision
 ) -> Product:
     """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
@@ -60,24 +62,25 @@ def fusion_maps(
     """
     settings = Settings(steps=fold.settings.patch_head.steps)
     made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
+    if fold.tiling is not None:
+        made_from |= {products.TILING: fold.tiling.to_json(), "kept": [MOST_PATCHES, STANDING_OUT]}
     product = Product(bank_product.run, "fusion", made_from)
     if product.is_whole:
         return product
     started = time.perf_counter()
     distances = run.maps("memory", bank_product)
-    of_good = directory.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
+    of_good = products.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
     scale = GoodStatistics.from_maps(of_good)
     bank, levels = load_bank(bank_product.folder, fold.device)
-    fusion, training_distances = _fit(fold, bank, levels, scale, settings, supervision, of_good.shape[1:])
+    fusion, training_distances = _fit(fold, bank, levels, scale, settings, supervision, of_good[0].shape)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
     held_out = fold.held_out
-    of_held_out = directory.stacked(distances, held_out)
+    of_held_out = products.stacked(distances, held_out)
     fused: list[NDArray] = []
     with images_bar("fusion", len(held_out)) as advance:
-        for batch in fold.features(held_out, levels):
-            at = sum(len(each) for each in fused)
+        for batch in bank_levels.features(fold, held_out, levels):
             arrays = _arrays(batch, levels)
-            fused.append(fusion.fuse(arrays, of_held_out[at : at + len(arrays[0])]))
+            fused += list(fusion.fuse(arrays, np.stack(list(of_held_out[len(fused) : len(fused) + len(arrays[0])]))))
             advance(len(arrays[0]))
     shortcut, counts = None, (0, 0)
     if cam_product is not None:
@@ -85,7 +88,7 @@ def fusion_maps(
         shortcut = check.table(distances)
         if training_distances is not None:
             train = fold.rows(splits.TRAIN)
-            of_defective = training_distances[train["label"].to_numpy() == 1]
+            of_defective = stack(training_distances[number] for number in np.flatnonzero(train["label"] == 1))
             counts = check.training_counts(train.query("label == 1"), of_defective)
     with product.making() as note:
         fusion.head.save(product.folder / HEAD)
@@ -93,7 +96,7 @@ def fusion_maps(
         if shortcut is not None:
             tables.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
-        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), np.concatenate(fused), grid)
+        products.write_maps(product.folder / products.MAPS, list(held_out["path"]), stack(fused), grid)
         note["training_counts"] = list(counts)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
@@ -108,14 +111,14 @@ def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
 
 
 def _fit(
-    fold: "Fold",
+    fold: Fold,
     bank: MemoryBank,
     levels: list[Level],
     scale: GoodStatistics,
     settings: Settings,
     supervision: Supervision,
     shape: tuple[int, int],
-) -> tuple[Fusion, NDArray | None]:
+) -> tuple[Fusion, Stack | None]:
     """Fit the patch head on the training images, and choose the combination on each of them left out in turn.
 
     Returns the training images' distances `(N, h, w)` to the bank without their fold as well.
@@ -123,7 +126,7 @@ def _fit(
     train = fold.rows(splits.TRAIN)
     labels, groups = train["label"].to_numpy(), train["group"]
     folds = inner_folds(labels, fold.settings.seed, groups.to_numpy() if groups.notna().all() else None)
-    read, size = fold.reader(train, levels), fold.settings.features.batch_size
+    read, size = bank_levels.reader(fold, train, levels), bank_levels.batch_of(fold)
 
     def arrays(numbers: NDArray[np.intp]) -> list[NDArray]:
         return _arrays(read(numbers), levels)
@@ -131,21 +134,35 @@ def _fit(
     def patches(numbers: NDArray[np.intp]) -> torch.Tensor:
         return bank.standardized(arrays(numbers))
 
+    def opened(number: int) -> Pieces:
+        levels_of_one = arrays(np.array([number]))
+        return lambda: (
+            bank.standardized(band)[0, rows].flatten(0, 1) for band, rows in bands(levels_of_one, bank.grids)
+        )
+
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
-    unusual = None if distances is None else (distances - scale.mean) / scale.sd
+    unusual = None if distances is None else mapped(lambda values: (values - scale.mean) / scale.sd, distances)
     print(f"patch head: learning from {len(train)} images", file=sys.stderr)
-    known = supervision.known(list(train["path"]), shape)
-    head = PatchHead.fit(patches, labels, folds, fold.settings.seed, fold.device, settings, unusual, known)
+    shapes = bank_levels.shapes(fold, train, bank.grid, shape)
+    known = supervision.known(list(train["path"]), shapes)
+    source: Patches | LargeBags = patches
+    if fold.tiling is not None:
+        source = LargeBags(opened, np.array([height * width for height, width in shapes]))
+    head = PatchHead.fit(source, labels, folds, fold.settings.seed, fold.device, settings, unusual, known)
     if head.n_members == 1 or distances is None:
         return Fusion(bank, head, Combination.fit((scale.mean, scale.sd))), distances
-    batches = _batches(np.arange(len(train)), size)
-    log_odds = np.concatenate([head.held_out_log_odds(patches(some), folds[some]) for some in batches])
+    found = []
+    for some in _batches(np.arange(len(train)), size):
+        images = bands(arrays(some), bank.grids)
+        parts = [head.held_out_log_odds(bank.standardized(band)[:, rows], folds[some]) for band, rows in images]
+        found += list(np.concatenate(parts, 1))
+    log_odds = stack(found)
     return Fusion(bank, head, Combination.fit((scale.mean, scale.sd), labels, folds, log_odds, distances)), distances
 
 
 def _held_out_distances(
     bank: MemoryBank, labels: NDArray, folds: NDArray, arrays: Callable[[NDArray[np.intp]], Arrays], size: int
-) -> NDArray | None:
+) -> Stack | None:
     """Give the distances `(N, h, w)` of training images to the bank without the good ones of their fold.
 
     None where a fold has all that the bank holds.
@@ -159,12 +176,12 @@ def _held_out_distances(
             for some in _batches(np.flatnonzero(folds == number), size):
                 found |= dict(zip(some.tolist(), rest.distances(arrays(some)), strict=True))
                 advance(len(some))
-    return np.stack([found[number] for number in range(len(labels))])
+    return stack(found[number] for number in range(len(labels)))
 
 
 def _batches(numbers: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     return np.split(numbers, range(size, len(numbers), size))
 
 
-def _arrays(batch: "Features", levels: list[Level]) -> list[NDArray]:
+def _arrays(batch: Features, levels: list[Level]) -> list[NDArray]:
     return [batch[level] for level in levels]

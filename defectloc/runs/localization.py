@@ -15,9 +15,9 @@ from defectloc.files import digest_of
 from defectloc.localization.localizer import Localizer, ValidationMap
 from defectloc.localization.scores import top_k_mean
 from defectloc.runs import scoring
-from defectloc.runs.directory import LOCALIZATION, Run, rows_of, stacked
+from defectloc.runs.directory import LOCALIZATION, Run, rows_of
 from defectloc.runs.maps import RunMaps, truth_digest
-from defectloc.runs.products import Product
+from defectloc.runs.products import Product, stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 
 # Raised when the code changes what a localization holds.

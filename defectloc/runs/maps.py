@@ -36,7 +36,7 @@ class RunMaps:
         self.root = root or Path(run.record["root"])
         self.images = run.images()
         maps = run.maps(kind, product)
-        self.product, self.cells, self.grid = maps.product, maps.cells, maps.grid
+        self.product, self.cells, self.grid, self._maps = maps.product, maps.cells, maps.grid, maps
         self.ignore_path = ignore_path(self.root, ignore_mask)
         self._ignored: dict[tuple[int, int], np.ndarray] = {}
 
@@ -46,7 +46,8 @@ class RunMaps:
 
     def map(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray:
         """Give the map `(H, W)` of one row at native resolution, or at `size`; ignored pixels have its minimum."""
-        values = upsample(self.cells[row.path], size or (row.height, row.width), self.run.image_size, self.grid)
+        seen = self._maps.input_size((row.height, row.width), self.run.image_size)
+        values = upsample(self.cells[row.path], size or (row.height, row.width), seen, self.grid)
         ignored = self.ignored(row, size)
         return values if ignored is None else np.where(ignored, values.min(), values)
 

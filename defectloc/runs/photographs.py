@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from defectloc.data.images import read_image, rgb_of_array
 from defectloc.data.masks import read_mask
+from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.maps import Grid, upsample
+from defectloc.localization.maps import Grid, Stack, upsample
 from defectloc.runs.prediction import UNLIKE, Prediction
 
 # A file, or an array (H, W) or (H, W, 3) of uint8 or uint16.
@@ -39,6 +40,8 @@ class PhotographModel(ABC):
     image_size: tuple[int, int]
     scale: tuple[float, float]
     identity: str
+    # How the map's network sees a photograph; None: whole, at `image_size`.
+    tiling: Tiling | None = None
 
     def __init__(self, ignore_mask: Path | None) -> None:
         """Heat maps leave out the pixels of the ignore mask."""
@@ -96,15 +99,16 @@ class PhotographModel(ABC):
             )
 
     @abstractmethod
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-        """Give a row per image and the maps `(N, h, w)`.
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
+        """Give a row per image and the maps `(N, h, w)`, a list where they have several shapes.
 
         The columns: those of `Decision.apply`, `log_odds`, and `novelty` where it is known.
         """
 
     def _native(self, cells: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Give a map `(h, w)` in the pixels of its image; ignored ones have its minimum, as in the run's own maps."""
-        values = upsample(cells, size, self.image_size, self.grid)
+        seen = self.image_size if self.tiling is None else self.tiling.input_size(size)
+        values = upsample(cells, size, seen, self.grid)
         return values if self.ignore_mask is None else np.where(self._ignored(size), values.min(), values)
 
     def _read_ignored(self, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
+from defectloc.data.tiles import Tiling
 from defectloc.deployment.files import is_exported
 from defectloc.deployment.model import Parts
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
-from defectloc.localization.maps import Grid
+from defectloc.localization.maps import Grid, Stack, stack
 from defectloc.localization.scores import top_k_mean
 from defectloc.model import device as devices
 from defectloc.model import weights
@@ -31,6 +33,8 @@ from defectloc.runs.exported import ExportedModel
 from defectloc.runs.fusion import Fusion, load_fusion
 from defectloc.runs.maps import kept_ignore_mask
 from defectloc.runs.photographs import PhotographModel
+from defectloc.runs.products import tiling_of
+from defectloc.runs.tiled import levels_of
 
 # Of the values of a run's maps, that which gets full colour.
 FULL_COLOUR = 0.995
@@ -59,15 +63,20 @@ class Predictor(PhotographModel):
         self._novelty: Novelty | None = None
         self._fusion: Fusion | None = None
         self._levels: list[Level] = []
+        self._bank_tiling: Tiling | None = None
         kinds = {self.kind, decision.score}
         if "fusion" in kinds:
             product = run.product("fusion")
+            self._bank_tiling = tiling_of(product)
             self._load_bank(product.folder.with_name(product.made_from["memory"]), device)
             assert self._bank is not None
             self._fusion = load_fusion(product.folder, self._bank)
         elif "memory" in kinds:
+            self._bank_tiling = tiling_of(run.product("memory"))
             self._load_bank(run.product("memory").folder, device)
         maps = run.maps(self.kind)
+        self.tiling = tiling_of(maps.product)
+        self._batch_size = int(run.record["settings"]["features"]["batch_size"])
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(values, FULL_COLOUR)), 1e-6))
@@ -77,7 +86,12 @@ class Predictor(PhotographModel):
         self._novelty = load_novelty(folder)
 
     def parts(self) -> Parts:
-        """Give all that the model is made of, for an export."""
+        """Give all that the model is made of, for an export; raises DefectlocError for a model in tiles."""
+        if self._bank_tiling is not None:
+            raise DefectlocError(
+                f"this run sees photographs in tiles of {self._bank_tiling.tile} px (data.tiles), which an exported "
+                "model does not do yet; predict with the run itself, or train with data.tiles=none."
+            )
         return Parts(
             classifier=self._classifier,
             image_size=self.image_size,
@@ -95,30 +109,51 @@ class Predictor(PhotographModel):
             ignored=None if self.ignore_mask is None else read_mask(self.ignore_mask),
         )
 
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
         table, maps = self._scores_and_maps(images)
         return self.decision.apply(table), maps
 
-    def _scores_and_maps(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    def _scores_and_maps(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
         """Give what the decision is made of and the novelty, one row per image, and the maps `(N, h, w)`."""
         level = self._classifier.level
         of_class = [level] if self._has_class_network else []
-        resized = [resize(image, self.image_size) for image in images]
-        found = self._trunk(resized, list(dict.fromkeys([*of_class, *self._levels])))
-        table, maps = pd.DataFrame({"log_odds": np.nan}, index=range(len(images))), {}
+        of_bank = self._levels if self._bank_tiling is None else []
+        found: dict[Level, np.ndarray] = {}
+        if of_class or of_bank:
+            resized = [resize(image, self.image_size) for image in images]
+            found = self._trunk(resized, list(dict.fromkeys([*of_class, *of_bank])))
+        table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
+        maps: dict[str, Stack] = {}
         if self._has_class_network:
-            maps["cam"] = class_maps_of_features(self._network, found[level])
-            table["log_odds"] = maps["cam"].astype(np.float64).mean((1, 2))
-        levels = [found[each] for each in self._levels]
-        if self._bank is not None:
-            maps["memory"] = self._bank.distances(levels)
-        if self._novelty is not None:
-            table["novelty"] = self._novelty(levels)
-        if self._fusion is not None:
-            maps["fusion"] = self._fusion.fuse(levels, maps["memory"])
+            of_classes = class_maps_of_features(self._network, found[level])
+            table["log_odds"] = of_classes.astype(np.float64).mean((1, 2))
+            maps["cam"] = of_classes
+        if self._bank_tiling is None:
+            of_patches, novelty = self._patch_maps([found[each] for each in self._levels])
+            maps |= of_patches
+        else:
+            # One after the other, since the levels of a photograph in tiles are large and of its own shape.
+            singles = [self._patch_maps(self._tiled_levels(image, self._bank_tiling)) for image in images]
+            maps |= {kind: stack(single[kind][0] for single, _ in singles) for kind in singles[0][0]}
+            novelty = None if self._novelty is None else np.concatenate([each for _, each in singles])
+        if novelty is not None:
+            table["novelty"] = novelty
         if self.decision.score in maps:
             table["map_score"] = top_k_mean(maps[self.decision.score])
         return table, maps[self.kind]
+
+    def _tiled_levels(self, image: NDArray[np.uint8], tiling: Tiling) -> list[NDArray]:
+        found = levels_of(image, tiling, self._trunk, self._levels, self._batch_size)
+        return [found[level] for level in self._levels]
+
+    def _patch_maps(self, levels: list[NDArray]) -> tuple[dict[str, NDArray], Any]:
+        """Give the maps `(N, h, w)` of bank and fusion and the novelty `(N,)`, as far as the model has them."""
+        maps: dict[str, NDArray] = {}
+        if self._bank is not None:
+            maps["memory"] = self._bank.distances(levels)
+        if self._fusion is not None:
+            maps["fusion"] = self._fusion.fuse(levels, maps["memory"])
+        return maps, None if self._novelty is None else self._novelty(levels)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> Predictor | ExportedModel:

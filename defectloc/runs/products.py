@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from defectloc.data.tiles import Size, Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, atomic, digest, digest_of, make_directory, read_json, sealed, write_text
-from defectloc.localization.maps import Grid
+from defectloc.localization.maps import Grid, Stack, stack
 
 FOLDER, KEY, MAPS = "maps", "key.json", "maps.npz"
+# What a product was made from where photographs were seen in tiles.
+TILING = "tiling"
 
 
 @dataclass(frozen=True)
@@ -101,17 +105,35 @@ class Maps:
         """Give the product's folder."""
         return self.product.folder
 
+    def input_size(self, size: Size, whole: Size) -> Size:
+        """Give the size at which a photograph of `size` native pixels was seen; `whole` where it was not in tiles."""
+        tiling = tiling_of(self.product)
+        return whole if tiling is None else tiling.input_size(size)
 
-def write_maps(path: Path, paths: list[str], maps: np.ndarray, grid: tuple[float, float]) -> None:
+
+def tiling_of(product: Product) -> Tiling | None:
+    """Give the tiling that a product was made with; None where photographs were seen whole."""
+    return Tiling.from_json(product.made_from[TILING]) if TILING in product.made_from else None
+
+
+def write_maps(path: Path, paths: list[str], maps: Stack, grid: tuple[float, float]) -> None:
     """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle.
+
+    A list of `(h, w)` of several shapes is written as one row of values, with the shapes.
 
     `grid` is (stride, offset) of their cells in pixels of the network's input.
     """
+    values: dict[str, Any] = {}
+    if isinstance(maps, list):
+        values["maps"] = np.concatenate([each.ravel() for each in maps]).astype(np.float32)
+        values["shapes"] = np.array([each.shape for each in maps], dtype=np.int64)
+    else:
+        values["maps"] = maps.astype(np.float32)
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             paths=np.array(paths, dtype=np.str_),
-            maps=maps.astype(np.float32),
+            **values,
             grid=np.array(grid, dtype=np.float64),
         )
 
@@ -121,8 +143,18 @@ def read_maps(product: Product) -> Maps:
     path = product.folder / MAPS
     try:
         with np.load(path, allow_pickle=False) as content:
-            cells = dict(zip(content["paths"].tolist(), content["maps"], strict=True))
+            maps = content["maps"]
+            if "shapes" in content:
+                shapes = content["shapes"].tolist()
+                pieces = np.split(maps, np.cumsum([height * width for height, width in shapes])[:-1])
+                maps = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+            cells = dict(zip(content["paths"].tolist(), maps, strict=True))
             stride, offset = content["grid"].tolist()
             return Maps(cells, Grid(stride, offset), product)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DefectlocError(f"{path} cannot be read as maps.") from error
+
+
+def stacked(maps: Maps, images: pd.DataFrame) -> Stack:
+    """Give the maps `(N, h, w)` of a table's images at grid resolution; a list where they have several shapes."""
+    return stack(maps.cells[path] for path in images["path"])

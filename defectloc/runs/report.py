@@ -20,14 +20,15 @@ from defectloc.reporting.page import key_of
 from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import HISTORY, Run, whole_metrics
 from defectloc.runs.drawing import UNITS, color_scale, shortcut_figure, tested_images
+from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.maps import RunMaps, truth_digest
 from defectloc.runs.report_photographs import most_wrong_first, photographs
 
 REPORT = "report.html"
 # Raised when the code changes what a report holds.
-VERSION = 1
+VERSION = 2
 # Settings of a fit that say nothing about the result, besides those that no summary names.
-LEFT_OUT = IGNORED | {f"data.{key}" for key in ("good", "defective", "masks", "table", "ignore_mask")}
+LEFT_OUT = IGNORED | {f"data.{key}" for key in ("good", "defective", "table")}
 
 
 def report_key(localization: str) -> str:
@@ -122,8 +123,8 @@ def _history(path: Path) -> pd.DataFrame:
 
 def _settings(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings of the fit with those of this localization, without what names folders of a machine."""
-    merged = flat(run.record["settings"]) | flat({key: chosen[key] for key in ("localization", "decision")})
-    return {key: _typed(value) for key, value in merged.items() if key not in LEFT_OUT and value is not None}
+    found = flat({key: value for key, value in settings_of(run.record, chosen).items() if key != "truth"})
+    return {key: _typed(value) for key, value in found.items() if key not in LEFT_OUT and value is not None}
 
 
 def _typed(value: Any) -> str:

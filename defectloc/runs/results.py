@@ -84,7 +84,7 @@ class Results(ABC):
     def _taken_up(self, identity: dict[str, Any]) -> dict[str, int] | None:
         """Read what is there, as `_read` does, and make partial files of it; None where there is nothing.
 
-        An unfinished result is newer than a finished one. What cannot be gone on with stays as it is.
+        An unfinished result is newer than a finished one. What cannot be resumed stays as it is.
         """
         partial = self._partial(self.main)
         files = {self.main: partial if partial.exists() else self.path}

@@ -1,31 +1,28 @@
 """The shortcut check: what a run's class network retains of its log-odds on anomalous cells alone."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from defectloc.data import splits
+from defectloc.localization.maps import Stack, mapped
 from defectloc.localization.normalization import GoodStatistics
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.counterfactual import NormalFeatures, Retained
 from defectloc.model.predict import class_maps_of_features
 from defectloc.progress import images_bar
-from defectloc.runs import directory
+from defectloc.runs import directory, products
+from defectloc.runs.fold import Fold
 from defectloc.runs.products import Maps
-
-if TYPE_CHECKING:
-    # Lightning comes with it, which prediction does not need.
-    from defectloc.runs.fold import Fold
 
 
 class ShortcutCheck:
     """A fold's class network, and normal features to replace with what is not anomalous."""
 
-    def __init__(self, fold: "Fold", class_maps: Maps, scale: GoodStatistics) -> None:
+    def __init__(self, fold: Fold, class_maps: Maps, scale: GoodStatistics) -> None:
         """`scale` is that of the memory bank's distances on good validation images."""
         self._fold, self._class_maps, self._scale = fold, class_maps, scale
         self._classifier: Classifier = weights.restore(class_maps.product.run / directory.CHECKPOINT).to(fold.device)
@@ -36,8 +33,8 @@ class ShortcutCheck:
     def table(self, distances: Maps) -> pd.DataFrame:
         """Give `path, retained_log_odds, retained_area, retained_evidence` of the held-out images."""
         held_out = self._fold.held_out
-        positive = directory.stacked(self._class_maps, held_out).clip(0)
-        found = [each for _, each in self._retained(held_out, directory.stacked(distances, held_out))]
+        positive = np.stack([self._class_maps.cells[path] for path in held_out["path"]]).clip(0)
+        found = [each for _, each in self._retained(held_out, products.stacked(distances, held_out))]
         cells = np.concatenate([each.cells for each in found])
         return held_out[["path"]].assign(
             retained_log_odds=np.concatenate([each.log_odds for each in found]),
@@ -45,7 +42,7 @@ class ShortcutCheck:
             retained_evidence=(positive * cells).sum((1, 2)) / np.maximum(positive.sum((1, 2)), 1e-9),
         )
 
-    def training_counts(self, defective: pd.DataFrame, distances: NDArray) -> tuple[int, int]:
+    def training_counts(self, defective: pd.DataFrame, distances: Stack) -> tuple[int, int]:
         """Count the training images `(N,)` that the network predicts defective, and those that are retained as such.
 
         `distances` `(N, h, w)` are to the memory bank.
@@ -57,9 +54,9 @@ class ShortcutCheck:
             retained += int((found.log_odds[before] > 0).sum())
         return predicted, retained
 
-    def _retained(self, images: pd.DataFrame, distances: NDArray) -> Iterator[tuple[NDArray, Retained]]:
+    def _retained(self, images: pd.DataFrame, distances: Stack) -> Iterator[tuple[NDArray, Retained]]:
         level, at = self._classifier.level, 0
-        anomaly = (distances - self._scale.mean) / self._scale.sd
+        anomaly = mapped(lambda values: (values - self._scale.mean) / self._scale.sd, distances)
         with images_bar("shortcut check", len(images)) as advance:
             for batch in self._fold.features(images, [level]):
                 features = batch[level]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
 from defectloc.runs.directory import FORMAT, RECORD, changed_file
+from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.tables import write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
-# Settings in the record of a run that are those of the localization which it was made for first.
-LATER = ("memory", "localization", "decision")
-LATER_OF_DATA = ("masks", "ignore_mask")
 DAMAGED = (
     OSError,
     ValueError,
@@ -76,7 +74,7 @@ def results_of(run: Path) -> list[Result]:
         record = _whole(run / RECORD)
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}")
-        fit, fingerprint = _fit_settings(record), str(record["fingerprint"])
+        fingerprint, _ = str(record["fingerprint"]), settings_of(record, {})
     except DAMAGED as error:
         _skip(run / RECORD, error)
         return []
@@ -84,25 +82,12 @@ def results_of(run: Path) -> list[Result]:
         try:
             metrics = _metrics(path)
             chosen: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-            values = flat(fit | _chosen(chosen))
+            values = flat(settings_of(record, chosen))
             values["localization.threshold"] = float(values["localization.threshold"])
             found.append(Result(metrics, values, fingerprint, path.parent))
         except DAMAGED as error:
             _skip(path, error)
     return found
-
-
-def _fit_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a fit without those that later localizations of it may have otherwise."""
-    fit = {key: value for key, value in record["settings"].items() if key not in LATER}
-    return fit | {"data": {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}}
-
-
-def _chosen(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a localization from its `config.yaml`; of its maps those of the memory bank."""
-    settings = {key: value for key, value in content.items() if key != "maps"}
-    bank = (content.get("maps") or {}).get("memory") or {}
-    return settings | {"memory": {key: value for key, value in bank.items() if key != "version"}}
 
 
 def _metrics(path: Path) -> dict[str, Any]:

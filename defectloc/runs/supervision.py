@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,48 +12,43 @@ from defectloc.data.annotations import Annotated, cell_shares, marked_cells, rea
 from defectloc.data.images import image_size
 from defectloc.data.masks import read_defect_mask
 from defectloc.errors import DefectlocError
-from defectloc.files import digest, digest_of
+from defectloc.files import digest_of
+from defectloc.localization.maps import Stack, stack
 from defectloc.model.kept_patches import UNKNOWN
-
-if TYPE_CHECKING:
-    # Lightning comes with it, which prediction does not need.
-    from defectloc.runs.fold import Fold
+from defectloc.runs.fold import Fold
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """Masks and annotations of defective training images, by path."""
+    """Masks and annotations of defective training images, by path.
+
+    `made_from` identifies what the whole data set gives, so that it is the same for all folds; empty where nothing
+    was asked for.
+    """
 
     masks: dict[str, Path]
     annotated: dict[str, Annotated]
+    made_from: dict[str, Any]
 
-    @property
-    def made_from(self) -> dict[str, Any]:
-        """Identify what teaches, by its bytes; empty where nothing does."""
-        drawn = {path: digest(mask) for path, mask in self.masks.items()}
-        regions = {
-            path: [[region.is_box, region.corners.tolist()] for region in each.regions]
-            for path, each in self.annotated.items()
-        }
-        return {"supervision": digest_of([drawn, regions])} if drawn or regions else {}
+    def known(self, paths: list[str], shapes: list[tuple[int, int]]) -> Stack | None:
+        """Mark the patches `(N, h, w)` of images on grids of their shapes: 1 a defect, 0 none, -1 beside, -2 unknown.
 
-    def known(self, paths: list[str], shape: tuple[int, int]) -> NDArray[np.int8] | None:
-        """Mark the patches `(N, h, w)` of images on a grid `shape`: 1 a defect, 0 none, -1 beside one, -2 unknown.
-
-        None where nothing is known of any.
+        As int8, a list where there are several shapes. None where nothing is known of any.
         """
         if not self.masks and not self.annotated:
             return None
-        marked = np.full((len(paths), *shape), UNKNOWN, np.int8)
-        for number, path in enumerate(paths):
-            if path in self.annotated:
-                marked[number] = self.annotated[path].cells(shape)
-            elif path in self.masks:
-                marked[number] = marked_cells(cell_shares(read_defect_mask(self.masks[path]), shape))
+        return stack(self._of(path, shape) for path, shape in zip(paths, shapes, strict=True))
+
+    def _of(self, path: str, shape: tuple[int, int]) -> NDArray[np.int8]:
+        marked = np.full(shape, UNKNOWN, np.int8)
+        if path in self.annotated:
+            marked[:] = self.annotated[path].cells(shape)
+        elif path in self.masks:
+            marked[:] = marked_cells(cell_shares(read_defect_mask(self.masks[path]), shape))
         return marked
 
 
-def supervision_of(fold: "Fold") -> Supervision:
+def supervision_of(fold: Fold) -> Supervision:
     """Find what `supervision.masks` and `data.annotations` give for the fold's defective training images.
 
     The masks are those of K images drawn by `seed`. Raises DefectlocError where fewer have one, and for annotations
@@ -61,9 +56,8 @@ def supervision_of(fold: "Fold") -> Supervision:
     """
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     defective = train[train["label"] == 1]
-    annotated: dict[str, Annotated] = {}
-    if settings.data.annotations is not None:
-        annotated = _annotated(fold, Path(settings.data.annotations).expanduser(), set(defective["path"]))
+    everywhere = _annotations(fold)
+    annotated = {path: each for path, each in everywhere.items() if path in set(defective["path"])}
     with_mask = [
         (str(row.path), fold.root / row.mask_path)
         for row in defective.itertuples()
@@ -76,11 +70,38 @@ def supervision_of(fold: "Fold") -> Supervision:
         )
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(with_mask))[:wanted])
     masks = dict(with_mask[number] for number in drawn)
-    return Supervision(masks, annotated)
+    return Supervision(masks, annotated, _made_from(fold, everywhere))
 
 
-def _annotated(fold: "Fold", path: Path, defective: set[str]) -> dict[str, Annotated]:
-    """Read the annotations of defective training images; those of other images are checked and passed over."""
+def _made_from(fold: Fold, annotated: dict[str, Annotated]) -> dict[str, Any]:
+    """Identify masks and annotations of the data set by their bytes; empty where neither is to teach."""
+    given, masks = fold.settings.supervision.masks, []
+    number = given if given == "all" else int(given)
+    if number:
+        rows = fold.catalog[fold.catalog["label"] == 1]
+        named = [(str(row.path), fold.root / row.mask_path) for row in rows.itertuples() if row.mask_path]
+        named = [(path, mask) for path, mask in named if mask.is_file()]
+        contents = fold.digests.of([mask for _, mask in named])
+        masks = [[path, content] for (path, _), content in zip(named, contents, strict=True)]
+    regions = {
+        path: [[region.is_box, region.corners.tolist()] for region in each.regions] for path, each in annotated.items()
+    }
+    if not masks and not regions:
+        return {}
+    return {
+        "supervision": {
+            "masks": number if masks else 0,
+            "annotations": digest_of(regions)[:8] if regions else None,
+            "truth": digest_of(masks)[:8] if masks else None,
+        }
+    }
+
+
+def _annotations(fold: Fold) -> dict[str, Annotated]:
+    """Read the annotations of the data set and check that they fit its images, whatever their split."""
+    if fold.settings.data.annotations is None:
+        return {}
+    path = Path(fold.settings.data.annotations).expanduser()
     catalog = fold.catalog.set_index("path")
     found = read_annotations(path, list(catalog.index), fold.root)
     for name, each in found.items():
@@ -91,4 +112,4 @@ def _annotated(fold: "Fold", path: Path, defective: set[str]) -> dict[str, Annot
             raise DefectlocError(
                 f"data.annotations={path} has {name} at {each.size[1]} x {each.size[0]} px; it is {width} x {height}."
             )
-    return {name: each for name, each in found.items() if name in defective}
+    return found

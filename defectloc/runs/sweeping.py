@@ -1,8 +1,11 @@
 """A sweep around any of Hydra's launchers: finished jobs are skipped, failed ones are listed at the end."""
 
 import copy
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from defectloc.config import SummarizeSettings
+from defectloc.config import LoggerName, SummarizeSettings
 from defectloc.errors import DefectlocError, SweepError
 from defectloc.runs import summarizing
 from defectloc.runs.directory import LOCALIZATION, METRICS
-from defectloc.runs.finished import Identities, is_finished
+from defectloc.runs.finished import Identities, is_finished, localization_of
 
 
 class Sweep(Launcher):
@@ -44,6 +47,7 @@ class Sweep(Launcher):
         waiting = self._unfinished(job_overrides, range(len(job_overrides)))
         if len(waiting) < len(returns):
             print(f"skipped: {len(returns) - len(waiting)} of {len(returns)} jobs are finished", file=sys.stderr)
+            self._tell(job_overrides[number] for number in range(len(returns)) if number not in waiting)
         while waiting:
             try:
                 made = self._launcher.launch([job_overrides[number] for number in waiting], initial_job_idx)
@@ -75,12 +79,29 @@ class Sweep(Launcher):
         return [number for number in numbers if not (self._fits and self._is_finished(job_overrides[number]))]
 
     def _is_finished(self, overrides: Sequence[str]) -> bool:
+        try:
+            settings, folder = self._composed(overrides)
+            return is_finished(folder, self._identities.of(settings))
+        # The job says it, when it is started.
+        except (DefectlocError, OmegaConfBaseException):
+            return False
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[Any, Path]:
+        """Give settings and folder of a job."""
         composed = copy.deepcopy(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
         folder = Path(str(composed.hydra.sweep.dir)) / str(composed.hydra.sweep.subdir)
         with flag_override(composed, ["readonly", "struct"], [False, False]):
             del composed["hydra"]
-        try:
-            return is_finished(folder, self._identities.of(self._typed(composed)))
-        # The job says it, when it is started.
-        except (DefectlocError, OmegaConfBaseException):
-            return False
+        return self._typed(composed), folder
+
+    def _tell(self, jobs: Iterable[Sequence[str]]) -> None:
+        """Tell their tracker of jobs that are not started: it may have been lost since they told it themselves."""
+        logged = defaultdict(list)
+        for overrides in jobs:
+            settings, folder = self._composed(overrides)
+            if settings.logger.name != LoggerName.none:
+                logged[tuple(asdict(settings.logger).items())].append((settings.logger, localization_of(folder)))
+        for runs in logged.values():
+            # Late, since it loads torch, which a sweep that only hands out jobs does without.
+            add_finished = importlib.import_module("defectloc.runs.tracking").add_finished
+            add_finished(runs[0][0], Path(str(self._config.outputs)).expanduser(), [folder for _, folder in runs])

@@ -1,4 +1,4 @@
-"""What an experiment tracker is told of one localization of one run, from the files of the run directory."""
+"""What is logged to an experiment tracker of one localization of one run, from the files of the run directory."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from defectloc.runs.report import REPORT, report_key
 from defectloc.runs.summarizing import results_of
 
 # Settings that name files and folders of the machine.
-PATHS = ("data.good", "data.defective", "data.table", "data.annotations", "model.weights")
+PATHS = ("data.good", "data.defective", "data.table", "model.weights")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def tracked_run(localization: Path) -> Tracked:
 
 
 def tracked(result: Result) -> Tracked:
-    """Read what is told of a result; raises DefectlocError where its files cannot be read."""
+    """Read what is logged of a result; raises DefectlocError where its files cannot be read."""
     run, metrics = result.folder.parent.parent, result.metrics
     left_out = IGNORED - {"experiment"}
     known = {key: value for key, value in result.settings.items() if value is not None and key not in left_out}

@@ -1,4 +1,4 @@
-"""Experiment trackers, each of which is told of a run once: tables, TensorBoard, MLflow."""
+"""Experiment trackers, each of which logs a run once: tables, TensorBoard, MLflow."""
 
 import importlib.util
 import logging
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -22,6 +21,7 @@ from defectloc.files import digest_of, lock, make_directory, read_json, sealed
 from defectloc.runs.directory import LOCK
 from defectloc.runs.tables import write_json
 from defectloc.runs.tracked import Tracked
+from defectloc.runs.tracker_address import folder_beside, shown
 
 FOLDER = ".tracking"
 # Of a run in files: written last, with the digests of its artefacts.
@@ -34,7 +34,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class Tracker(ABC):
-    """A place that runs are told to; `place` says where for people."""
+    """A place that runs are logged to; `place` says where for people."""
 
     def __init__(self, folder: Path, place: str) -> None:
         self.folder, self.place = folder, place
@@ -42,7 +42,7 @@ class Tracker(ABC):
     def add(self, run: Tracked) -> bool:
         """Tell of a run, unless that was done before; tells whether it was not.
 
-        What was told by a process that was killed in the middle is told anew; files that a run has only now are added.
+        What a process that was killed in the middle has logged is logged anew; files that a run has only now are added.
         """
         with lock(self.folder / LOCK, f"the tracker {self.place}"):
             return self._add(run)
@@ -53,7 +53,7 @@ class Tracker(ABC):
 
 
 class FileTracker(Tracker):
-    """Tells of each run in a folder of its own, with its files in `artifacts/`."""
+    """Logs each run in a folder of its own, with its files in `artifacts/`."""
 
     kind: str
 
@@ -117,14 +117,14 @@ class MlflowTracker(Tracker):
     def __init__(self, folder: Path, uri: str | None, experiment: str) -> None:
         """Raises DefectlocError where it cannot be reached."""
         self._uri, self._experiment = uri or f"sqlite:///{(folder / 'mlflow.db').absolute()}", experiment
-        self._artifacts = None if uri else (folder / "mlflow-artifacts").absolute().as_uri()
-        super().__init__(folder, f"MLflow {_shown(self._uri)}, experiment {experiment}")
+        super().__init__(folder, f"MLflow {shown(self._uri)}, experiment {experiment}")
         # It reports its use otherwise, and waits for minutes for a server that is not there.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         make_directory(folder)
         with lock(folder / LOCK, f"the tracker {self.place}"), self._refused():
             self._client().search_experiments(max_results=1)
+            self._artifacts = folder_beside(self._uri)
 
     def _client(self) -> Any:
         from mlflow import MlflowClient
@@ -142,7 +142,7 @@ class MlflowTracker(Tracker):
                 yield
         # MLflow lets through what its database says, and that the package of another kind of database is missing.
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-            reason = str(error).replace(self._uri, _shown(self._uri)).strip().partition("\n")[0]
+            reason = str(error).replace(self._uri, shown(self._uri)).strip().partition("\n")[0]
             raise DefectlocError(
                 f"{self.place} cannot be used ({reason}); check logger.uri. What is fitted can be logged later with "
                 "'defectloc track'."
@@ -180,7 +180,7 @@ class MlflowTracker(Tracker):
             return False
 
     def _before(self, client: Any, run: Tracked) -> Any:
-        """Find a run that was told of wholly; what was not is deleted."""
+        """Find a run that was logged wholly; what was not is deleted."""
         experiment = client.get_experiment_by_name(self._experiment)
         if experiment is None:
             return None
@@ -220,12 +220,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _shown(uri: str) -> str:
-    """Give an address without name and password."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else uri
 
 
 def tracker_of(config: LoggerConfig, outputs: Path) -> Tracker | None:

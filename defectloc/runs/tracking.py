@@ -1,12 +1,13 @@
-"""Finished runs told to an experiment tracker, each once."""
+"""Finished runs logged to an experiment tracker, each once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from defectloc.config import TrackSettings
+from defectloc.config import LoggerConfig, TrackSettings
 from defectloc.errors import DefectlocError
 from defectloc.progress import images_bar
 from defectloc.runs.summarizing import collect
-from defectloc.runs.tracked import tracked
+from defectloc.runs.tracked import tracked, tracked_run
 from defectloc.runs.trackers import tracker_of
 
 
@@ -26,3 +27,13 @@ def run(settings: TrackSettings) -> tuple[int, int]:
             advance(1)
     print(f"logged: {n_new} runs, {len(results) - n_new} before: {tracker.place}")
     return n_new, len(results) - n_new
+
+
+def add_finished(logger: LoggerConfig, outputs: Path, localizations: Iterable[Path]) -> int:
+    """Tell a tracker of localizations by their folders; returns how many it had not. Says so where it had not all."""
+    tracker = tracker_of(logger, outputs)
+    assert tracker is not None
+    n_new = sum(tracker.add(tracked_run(folder)) for folder in localizations)
+    if n_new:
+        print(f"logged: {n_new} runs that were finished before: {tracker.place}")
+    return n_new

@@ -222,3 +222,21 @@ def test_defects_of_tiles_are_large_and_clear():
             # A stain keeps its grains, so its contrast is that of its mean.
             assert inside.mean() > 0.004
             assert abs(grey[inside].mean() - grey[around].mean()) > 1.2 * grey[around].std() or kind == "stain"
+
+
+def test_a_panel_has_a_part_in_each_section_and_one_defective_one(tmp_path):
+    folder = synthetic.generate(tmp_path, "pill", n_good=1, n_test_good=0, n_per_type=2, size=[128, 192])
+    good = cv2.imread(str(folder / "pill" / "train" / "good" / "000.png"))
+    assert good.shape == (128, 192, 3)
+    sections = [good[y : y + 64, x : x + 64].tobytes() for y in (0, 64) for x in (0, 64, 128)]
+    assert len(set(sections)) == 6
+    masks = sorted((folder / "pill" / "ground_truth").rglob("*.png"))
+    assert len(masks) == 8
+    for path in masks:
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert mask.shape == (128, 192)
+        assert sum(bool(mask[y : y + 64, x : x + 64].any()) for y in (0, 64) for x in (0, 64, 128)) == 1
+    with pytest.raises(DefectlocError, match="sections"):
+        synthetic.generate(tmp_path, "pill", size=[64, 64 * 300])
+    with pytest.raises(DefectlocError, match="common divisor"):
+        synthetic.generate(tmp_path, "pill", size=[128, 130])

@@ -10,11 +10,10 @@ from defectloc.deployment.network import class_map, layers, trunk_levels
 from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level
-from defectloc.model.memory_bank import LEVELS
 from defectloc.model.predict import class_maps_of_images
 from tests.deployment.running import RUNTIMES, noise, results
 
-CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
+CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4", "efficientnet_lite0": "blocks5"}
 
 
 def random_network(backbone: str, cut: str) -> Classifier:
@@ -34,7 +33,7 @@ def random_network(backbone: str, cut: str) -> Classifier:
 @pytest.mark.parametrize("backbone", CUTS)
 def test_levels_and_class_map_are_those_of_torch(backbone, runtime):
     classifier = random_network(backbone, CUTS[backbone])
-    levels = list(dict.fromkeys([classifier.level, *LEVELS[backbone]]))
+    levels = list(dict.fromkeys([classifier.level, *classifier.bank_levels]))
     images = noise(2, 64, 64)
     graph = Graph()
     batch = graph.add("Transpose", graph.cast("image", "FLOAT"), perm=[0, 3, 1, 2])

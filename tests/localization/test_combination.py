@@ -79,3 +79,16 @@ def test_maps_that_do_not_belong_together_are_refused():
         Combination.fit((0.0, 1.0), LABELS, FOLDS, maps(RIGHT), maps(RIGHT)[:, :2])
     with pytest.raises(DefectlocError, match="finite"):
         Combination(1.0, 1.0, 0.0, 1.0, "").apply(np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2)))
+
+
+def test_maps_of_several_shapes_choose_as_those_of_one():
+    rng = np.random.default_rng(0)
+    labels, folds = np.repeat([0, 1], 12), np.arange(24) % 3
+    head, bank = rng.random((24, 4, 4)), rng.random((24, 4, 4))
+    head[labels == 1, 0, 0] += 3
+    whole = Combination.fit((0.0, 1.0), labels, folds, head, bank)
+    # The same values in another shape give the same scores.
+    ragged = [[each.reshape(2, 8) if number % 2 else each for number, each in enumerate(maps)] for maps in (head, bank)]
+    assert Combination.fit((0.0, 1.0), labels, folds, *ragged) == whole
+    with pytest.raises(DefectlocError, match="do not belong"):
+        Combination.fit((0.0, 1.0), labels, folds, ragged[0], ragged[1][::-1])

@@ -202,7 +202,7 @@ def test_with_few_defects_good_images_give_a_map_s_threshold(score: str, n_bad: 
     validation, test = parts(100, n_bad, seed=8), parts(2000, 2000, seed=9)
     decision = Decision.fit(validation, config(score=score, calibrate=n_bad > 1))
     assert decision.apply(validation).loc[lambda t: t["label"] == 0, "predicted"].mean() == 0.05
-    assert f"{n_bad} defective validation images are too few" in decision.messages[-1]
+    assert f"{n_bad} defective image" in decision.messages[-1]
     found = decision.apply(test)
     assert 0.01 < found.loc[found["label"] == 0, "predicted"].mean() < 0.12
     assert found.loc[found["label"] == 1, "predicted"].mean() > 0.4
@@ -217,7 +217,7 @@ def test_without_defects_even_odds_lie_at_the_threshold() -> None:
 def test_limits_and_class_scores_are_chosen_by_the_few_defects_that_there_are() -> None:
     few = parts(60, 3, seed=8)
     for changes in ({"score": "class"}, {"score": "memory", "max_escape_rate": 0.0}):
-        assert "too few" not in Decision.fit(few, config(**changes)).threshold_from
+        assert "are needed to choose by" not in Decision.fit(few, config(**changes)).threshold_from
     assert Decision.fit(parts(60, 25, seed=8), config(score="fusion", calibrate=True)).messages == []
 
 

@@ -11,9 +11,9 @@ from defectloc.errors import DefectlocError
 from defectloc.model import backbones, weights
 from defectloc.model.classifier import Classifier
 
-CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
+CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4", "efficientnet_lite0": "blocks5"}
 # Written down from the papers' layers: (stride, centre of cell 0) in pixels of the input.
-GRIDS = {"vgg16": (16, 7.5), "resnet50": (32, 0), "densenet121": (32, 14)}
+GRIDS = {"vgg16": (16, 7.5), "resnet50": (32, 0), "densenet121": (32, 14), "efficientnet_lite0": (32, 31)}
 
 
 def photographs(n: int = 2, size: int = 32) -> torch.Tensor:
@@ -27,15 +27,17 @@ def test_grid_is_where_the_cells_have_their_centres(backbone):
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-            if module.kernel_size == (3, 3) and module.stride == (1, 1):
+            if module.kernel_size in ((3, 3), (5, 5)) and module.stride == (1, 1):
                 # Symmetric in any case; without its neighbours a field of view of 2,000 px shrinks to a small one.
                 nn.init.zeros_(module.weight)
-                nn.init.constant_(module.weight[:, :, 1, 1], 1 / module.in_channels)
+                middle = module.kernel_size[0] // 2
+                nn.init.constant_(module.weight[:, :, middle, middle], module.groups / module.in_channels)
         elif isinstance(module, nn.MaxPool2d):
             # The gradient of a maximum goes to one pixel only; a mean has the same window.
             mean = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
             module.forward = mean.forward  # type: ignore[method-assign]
-    images = torch.ones(1, 3, 256, 256, requires_grad=True)
+    # Too dark for an activation that ends at 6.
+    images = torch.full((1, 3, 256, 256), 1e-3, requires_grad=True)
     cells = net(images)
     at = cells.shape[2] // 2
     cells[0, :, at, at].sum().backward()
@@ -43,7 +45,7 @@ def test_grid_is_where_the_cells_have_their_centres(backbone):
     influence = images.grad[0].abs().sum((0, 1)).double()
     assert influence[0] == influence[-1] == 0
     centre = float((influence * torch.arange(256)).sum() / influence.sum())
-    stride, offset = backbones.grid(backbones.main_path(backbones.stages(backbone)))
+    stride, offset = backbones.cells(backbones.stages(backbone))
     assert (stride, offset) == GRIDS[backbone]
     assert centre == pytest.approx(offset + stride * at, abs=0.01)
 
@@ -69,7 +71,7 @@ def test_every_cut_gives_the_same_network(name):
 
 
 def test_an_unknown_backbone_is_refused():
-    with pytest.raises(DefectlocError, match="choose vgg16"):
+    with pytest.raises(DefectlocError, match="choose one of vgg16"):
         backbones.stages("vgg19")
 
 

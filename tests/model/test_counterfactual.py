@@ -60,3 +60,16 @@ def test_of_more_good_images_than_places_any_can_give_its_cell(monkeypatch):
     found = [NormalFeatures.fit(np.split(images, 3), 12, seed).vectors[:, 0].tolist() for seed in range(20)]
     assert all(len(set(each)) == 4 for each in found)
     assert {value for each in found for value in each} == set(range(12))
+
+
+def test_anomaly_maps_of_several_shapes_are_brought_to_the_class_grid(classifier):
+    """A photograph in tiles has a finer anomaly map than class map, of its own aspect."""
+    fine, coarse = np.zeros((24, 40)), np.zeros((4, 4))
+    fine[23, 39] = coarse[3, 3] = 9
+    normal = NormalFeatures.fit([inputs(4, 0)], 4, seed=0)
+    features = inputs(2, 1)
+    found = normal.retained(classifier, features, [fine, coarse])
+    np.testing.assert_array_equal(found.cells[0], found.cells[1])
+    assert found.log_odds[0] == pytest.approx(
+        normal.retained(classifier, features[:1], coarse[None]).log_odds[0], abs=1e-5
+    )

@@ -5,9 +5,8 @@ import torch
 
 from defectloc.model.classifier import Classifier
 from defectloc.model.grids import Grid, interpolate
-from defectloc.model.memory_bank import LEVELS
 
-CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
+CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4", "efficientnet_lite0": "blocks5"}
 
 
 def ramp(grid: Grid, n: int) -> torch.Tensor:
@@ -19,7 +18,7 @@ def ramp(grid: Grid, n: int) -> torch.Tensor:
 @pytest.mark.parametrize("backbone", CUTS)
 def test_levels_of_a_backbone_are_interpolated_by_their_grids(backbone):
     classifier = Classifier(backbone, CUTS[backbone], "torchvision")
-    fine, coarse = (classifier.grid_of(level) for level in LEVELS[backbone])
+    fine, coarse = (classifier.grid_of(level) for level in classifier.bank_levels)
     n_fine, n_coarse = (round(64 / grid[0]) for grid in (fine, coarse))
     found = interpolate(ramp(coarse, n_coarse), coarse, fine, (n_fine, n_fine))
     last = coarse[1] + coarse[0] * (n_coarse - 1)

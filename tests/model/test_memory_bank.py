@@ -6,7 +6,7 @@ import torch
 
 from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
-from defectloc.model.memory_bank import LEVELS, MemoryBank, patches
+from defectloc.model.memory_bank import MemoryBank, patches
 
 GRIDS = [(8.0, 3.5), (8.0, 3.5)]
 
@@ -173,9 +173,9 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 def test_levels_of_each_backbone_lie_on_a_grid_of_8_pixels(backbone, cut):
     classifier = Classifier(backbone, cut, "torchvision").eval()
     with torch.inference_mode():
-        found = classifier.levels(torch.zeros(1, 3, 64, 64), LEVELS[backbone])
-    grids = [classifier.grid_of(level) for level in LEVELS[backbone]]
-    assert patches([found[level].numpy() for level in LEVELS[backbone]], grids).shape[1:3] == (8, 8)
+        found = classifier.levels(torch.zeros(1, 3, 64, 64), classifier.bank_levels)
+    grids = [classifier.grid_of(level) for level in classifier.bank_levels]
+    assert patches([found[level].numpy() for level in classifier.bank_levels], grids).shape[1:3] == (8, 8)
     assert min(grids)[0] == 8
 
 

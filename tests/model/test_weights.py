@@ -10,7 +10,7 @@ from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
 from defectloc.model import pretrained, weights
 
-CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4"}
+CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4", "efficientnet_lite1": "blocks5"}
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def row(**more):
     return flat(nested) | {key.replace("__", "."): value for key, value in more.items()}
 
 
-PLAIN = "vgg16 224, fusion none 2.5 peak 5 components, decision by fusion"
+PLAIN = "vgg16 224 px, fusion map (threshold 2.5, peak 5, components), decision by fusion"
 STUDIED = {"experiment": "case_study", "localization__map": "cam", "localization__threshold": 0.8}
 
 
@@ -69,8 +69,8 @@ def test_what_differs_is_shown(key, value, name):
 def test_a_run_without_class_network_says_so():
     usual, without, other = of(row(), row(training__epochs=0), row(training__epochs=0, seed=1))
     assert usual == f"{PLAIN}, seed 0, epochs 10"
-    assert without == f"{PLAIN}, seed 0".replace("vgg16 224", "vgg16 224 without class network")
-    assert other == f"{PLAIN}, seed 1".replace("vgg16 224", "vgg16 224 without class network")
+    assert without == f"{PLAIN}, seed 0".replace("224 px", "224 px without class network")
+    assert other == f"{PLAIN}, seed 1".replace("224 px", "224 px without class network")
 
 
 def test_nearly_equal_numbers_have_labels_of_their_own():
@@ -95,6 +95,6 @@ def test_an_experiment_is_named_only_where_it_has_all_of_its_values():
 
 def test_a_threshold_that_is_chosen_is_named_by_its_choice():
     chosen = row(localization__threshold_from="validation", localization__min_peak=None)
-    assert of(chosen) == ["vgg16 224, fusion none validation components, decision by fusion"]
+    assert of(chosen) == ["vgg16 224 px, fusion map (threshold validation, components), decision by fusion"]
     # The fall-back value is a setting, too.
     assert of(chosen, chosen | {"localization.threshold": 3.0})[1].endswith("localization threshold 3")

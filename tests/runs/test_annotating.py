@@ -193,11 +193,21 @@ def test_several_localizations_are_a_choice(folds, command, annotate):
     assert f"is in none of the 2 folds; there are {', '.join(sorted([before, other]))}" in sentence
 
 
-def test_what_teaches_a_fold_differs_within_one_setting(tmp_path, command, annotate):
-    first, _ = write_folds(tmp_path, taught=(0, 1))
-    annotate(f"localization_name={first.last_localization().name}")
-    write_folds(tmp_path, fingerprint="half", taught=(1,))
-    assert "different settings of the folds" in command("annotate", "subset=part", "fingerprint=half").sentence
+@pytest.mark.parametrize("taught", [(0, 4), (4, 8)])
+def test_folds_that_were_taught_otherwise_are_a_choice(tmp_path, command, annotate, taught):
+    first, second = write_folds(tmp_path, taught=taught)
+    sentence = command("annotate", "subset=part").sentence
+    assert "different settings of the folds" in sentence
+    name = first.last_localization().name
+    assert f"fold0-abc: {name}, fold1-abc: {second.last_localization().name}" in sentence
+    sentence = command("annotate", "subset=part", f"localization_name={name}").sentence
+    assert f"fold1-abc has no localization of the setting {name}" in sentence
+
+
+def test_folds_that_were_taught_alike_are_one_setting(tmp_path, annotate):
+    first, second = write_folds(tmp_path, taught=(4, 4))
+    assert first.last_localization().name == second.last_localization().name
+    annotate()
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -70,7 +70,7 @@ def test_the_type_of_what_is_stored_is_part_of_a_bank_whose_fit_streams():
     for dtype in ("float16", "float32"):
         settings = TrainSettings()
         settings.features.dtype = StoredDtype(dtype)
-        fold = SimpleNamespace(settings=settings, cached=False, bank_levels=["conv4_3"])
+        fold = SimpleNamespace(settings=settings, cached=False, bank_levels=["conv4_3"], tiling=None)
         names.add(product_of(fold, Path("run")).name)
     assert len(names) == 2
 

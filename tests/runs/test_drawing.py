@@ -139,7 +139,7 @@ def test_the_sheet_shows_verdict_probability_and_threshold(run, maps, folder, sh
     drawing.draw_run(run, maps, METRICS, DECISION, LOCALIZER, folder)
     ((defective, good),) = sheets
     assert defective.heading == "Defective images: 1 of 2 predicted defective, 1 missed; lowest score first"
-    assert good.heading == "Good images: 1 of 2 predicted defective, false alarms (overkill)"
+    assert good.heading == "Good images that are predicted defective, false alarms (overkill): 1 of 2"
     assert [panel.name for panel in defective.panels] == ["bad/1.png (crack)", "bad/0.png (crack)"]
     assert [panel.is_right for panel in defective.panels] == [False, True]
     assert [panel.name for panel in good.panels] == ["good/0.png"]

@@ -335,7 +335,7 @@ def test_what_is_missing_is_named(exported, fused, command, monkeypatch):
     with pytest.raises(defectloc.DefectlocError, match="device=cuda is not for exported models"):
         defectloc.load(exported, device="cuda")
     assert command("export", f"run={fused}", "compare=-1").sentence.startswith("compare=-1")
-    assert "holds no finished fit" in command("export", f"run={exported}").sentence
+    assert "not the folder of a finished fit" in command("export", f"run={exported}").sentence
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(defectloc.DefectlocError, match="'onnxruntime' is not installed"):
         defectloc.load(exported)

@@ -13,8 +13,9 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.scores import top_k_mean
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.runs.bank import load_bank
-from defectloc.runs.directory import Run, stacked
+from defectloc.runs.directory import Run
 from defectloc.runs.fusion import load_fusion
+from defectloc.runs.products import stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 from tests.conftest import FUSION, last_localization
 

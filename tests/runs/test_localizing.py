@@ -169,7 +169,7 @@ def test_command_needs_no_torch(run):
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda folder: (folder / "run.json").unlink(), "no finished fit"),
+        (lambda folder: (folder / "run.json").unlink(), "not the folder of a finished fit"),
         (lambda folder: (folder / "predictions.csv").unlink(), "half-finished"),
         (lambda folder: (folder / "run.json").write_text('{"format": 99}'), "format 99"),
         (lambda folder: (folder / "run.json").write_text("{"), "cannot be read"),

@@ -79,3 +79,14 @@ def test_pickled_maps_are_refused(product):
     np.savez(path, paths=np.array(["a", object()], dtype=object), maps=np.zeros((2, 1, 1)), grid=np.zeros(2))
     with pytest.raises(DefectlocError, match="cannot be read as maps"):
         products.read_maps(product)
+
+
+def test_maps_of_several_shapes_come_back(tmp_path):
+    made = Product(tmp_path, "memory", {"version": 1})
+    maps = [np.arange(6, dtype=np.float32).reshape(2, 3), np.full((1, 4), 7, np.float32), np.zeros((2, 3), np.float32)]
+    with made.making():
+        products.write_maps(made.folder / products.MAPS, ["a.png", "b.png", "c.png"], maps, (8.0, 3.5))
+    cells = products.read_maps(made).cells
+    assert list(cells) == ["a.png", "b.png", "c.png"]
+    for found, expected in zip(cells.values(), maps, strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -1,6 +1,7 @@
 """Masks and annotations that teach the patch head."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,44 @@ def test_annotations_of_training_images_make_another_fusion(fused, command):
 
 
 def test_annotations_of_held_out_images_teach_nothing(fused, command):
+    """They are part of the setting all the same, since they teach other folds."""
     Path("boxes.json").write_text(json.dumps(annotation(fused, "test", 1)))
+    before = maps_of(fused)
     assert command("train", *FUSION, "data.annotations=boxes.json").code == 0
-    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 1
+    assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
+    np.testing.assert_array_equal(maps_of(fused), before)
+
+
+def summary_of(command) -> pd.DataFrame:
+    assert command("summarize").code == 0
+    return pd.read_csv("outputs/summary.csv")
+
+
+def test_taught_folds_are_one_setting_and_told_from_others(fused, command, tmp_path):
+    """Each fold is taught by the masks of its own training images."""
+    Path("boxes.json").write_text(json.dumps(annotation(fused, "train", 1)))
+    for taught in ("supervision.masks=2", "data.annotations=boxes.json"):
+        for fold in (0, 1):
+            assert command("train", *FUSION, "training.epochs=0", taught, f"fold={fold}").code == 0
+    table = summary_of(command)
+    table = table[~table["runs"].str.endswith(fused.name.partition("-")[2])]
+    assert list(table["n_folds"]) == [2, 2]
+    taught = sorted(label.partition("supervision ")[2].partition(", ")[0] for label in table["setting"])
+    assert taught == ["masks 0", "masks 2"]
+    (drawn,) = [label for label in table["setting"] if "supervision masks 0" in label]
+    assert re.search(r"supervision annotations [0-9a-f]{8}$", drawn)
+    # Both are localizations of one fit, which says nothing of what it was asked for first.
+    assert table["runs"].nunique() == 1
+    for name in table["localization"]:
+        outcome = command(
+            "annotate",
+            "subset=pill",
+            f"fingerprint={table['runs'].iloc[0].rpartition('-')[2]}",
+            f"localization_name={name}",
+            f"output={tmp_path / name}",
+        )
+        assert outcome.code == 0, outcome.err
+        assert "folds 0, 1" in outcome.err
 
 
 def test_a_defect_on_a_good_image_is_refused(fused, command):

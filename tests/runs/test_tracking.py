@@ -120,7 +120,15 @@ def test_a_sweep_of_four_and_what_is_found_again(outputs, command):
     assert len(folders) == 4
     thresholds = {yaml.safe_load((path / "hparams.yaml").read_text())["localization.threshold"] for path in folders}
     assert thresholds == {0.5, 0.6}
-    assert "4 of 4 jobs are finished" in command("train", *SWEEP, "logger=csv").err
+    again = command("train", *SWEEP, "logger=csv")
+    assert "4 of 4 jobs are finished" in again.err
+    assert "logged" not in again.out
+    for lost, n_lost in ((folders[0], 1), (outputs / ".tracking", 4)):
+        shutil.rmtree(lost)
+        again = command("train", *SWEEP, "logger=csv")
+        assert "4 of 4 jobs are finished" in again.err
+        assert f"\nlogged: {n_lost} runs that were finished before: outputs/.tracking/csv\n" in f"\n{again.out}"
+        assert sorted(csv_folders()) == sorted(folders)
     assert (
         "\nlogged before: "
         in command(
@@ -223,6 +231,17 @@ def test_mlflow(told, client, tmp_path):
     assert tracker.add(told)
     (anew,) = found(client)
     assert (anew.info.status, anew.info.run_id == run.info.run_id) == ("FINISHED", False)
+
+
+def test_files_lie_beside_a_database_that_was_named(told, client, tmp_path):
+    (tmp_path / "shared").mkdir()
+    for uri in ("sqlite:///shared/runs.db", f"sqlite:///{tmp_path}/shared/runs.db"):
+        tracker = tracker_of(LoggerConfig(LoggerName.mlflow, uri, f"of {uri}"), Path("outputs"))
+        assert tracker.add(told)
+        assert not tracker.add(told)
+    names = [path.name for path in (tmp_path / "shared" / "mlflow-artifacts").rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(2 * [Path(name).name for name in told.artifacts])
+    assert not (tmp_path / "mlruns").exists()
 
 
 def test_mlflow_of_a_run_that_was_fitted_again(told, client):

@@ -288,6 +288,20 @@ def test_a_file_that_was_changed_is_made_again(command, outputs, name):
     assert directory.whole_metrics(last_localization(folder)) is not None
 
 
+@pytest.mark.parametrize("content", ["{}", '{"files": {}}', "[]", ""])
+def test_metrics_that_say_nothing_are_written_again(command, outputs, content):
+    folder = folder_of(outputs)
+    path = last_localization(folder) / "metrics.json"
+    before = json.loads(path.read_text())
+    path.write_text(content)
+    outcome = command("train", *SYNTHETIC, f"outputs={outputs}")
+    assert outcome.code == 0, outcome.err
+    again = json.loads(path.read_text())
+    for metrics in (before, again):
+        del metrics["seconds"], metrics["checksum"]
+    assert again == before
+
+
 def test_what_is_no_image_is_named_before_the_fit(command, tmp_path):
     victim = two_folders(tmp_path / "photos") / "good" / "03.png"
     victim.write_bytes(b"\0" * 100)

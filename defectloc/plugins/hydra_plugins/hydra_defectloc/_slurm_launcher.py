@@ -1,4 +1,4 @@
-"""Jobs of a sweep as one Slurm array, each of which is requeued when it is told to stop."""
+"""Jobs of a sweep as one Slurm array, each of which is requeued when it is asked to stop."""
 
 import getpass
 import importlib
@@ -30,7 +30,7 @@ class SlurmLauncher(BaseSubmititLauncher):
     _EXECUTOR = "slurm"
 
     def __call__(self, *arguments: Any) -> JobReturn:
-        """Run one job inside Slurm; one that is told to stop has itself requeued and ends with the exit code 75."""
+        """Run one job inside Slurm; one that is asked to stop has itself requeued and ends with the exit code 75."""
         try:
             return super().__call__(*arguments)
         except Preempted as stop:

@@ -1,0 +1,157 @@
+"""A photograph in tiles: the size at which a network sees it, where its tiles lie, and how their cells become one map.
+
+The photograph is resized once, by one factor, and cut into squares of the network's input whose corners are multiples
+of the coarsest stride that is used. So the cells of all tiles lie on one grid, that of the whole photograph.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectloc.errors import DefectlocError
+
+Size = tuple[int, int]
+# Sides of the network's input from which on the longer side of a photograph is worth tiles, and tiles of twice that.
+LARGE, VERY_LARGE = 2.0, 10.0
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Squares of `tile` native pixels, each seen at `side` x `side`; `overlap` is the share that neighbours have in
+    common, at least; `multiple` is the stride, in pixels of the input, that corners and sizes are multiples of.
+    """
+
+    tile: int
+    side: int
+    overlap: float
+    multiple: int
+
+    @property
+    def step(self) -> int:
+        """Give the most pixels of the input from one tile's corner to the next one's."""
+        shared = math.ceil(self.overlap * self.side / self.multiple) * self.multiple
+        return max(self.side - shared, self.multiple)
+
+    def input_size(self, size: Size) -> Size:
+        """Give height and width at which a network sees a photograph of `size` = (height, width) native pixels."""
+        height, width = (
+            max(1, round(native * self.side / self.tile / self.multiple)) * self.multiple for native in size
+        )
+        return height, width
+
+    def origins(self, length: int) -> list[int]:
+        """Give the corners of tiles along `length` pixels of the input, evenly spread, the last one ending there.
+
+        A photograph that is smaller than a tile has one, which extends beyond it.
+        """
+        rest = max(0, length - self.side)
+        n = math.ceil(rest / self.step) + 1
+        return [rest * i // max(1, n - 1) // self.multiple * self.multiple for i in range(n)]
+
+    def corners(self, size: Size) -> list[Size]:
+        """List the corners (y, x) of a photograph's tiles in pixels of the input, row by row."""
+        rows, columns = (self.origins(length) for length in self.input_size(size))
+        return [(y, x) for y in rows for x in columns]
+
+    def cells(self, size: Size, stride: int) -> Size:
+        """Give the shape (h, w) of a photograph's map on a grid of `stride` pixels of the input."""
+        height, width = self.input_size(size)
+        return height // stride, width // stride
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Tiling":
+        """Make the tiling of `to_json`; raises DefectlocError where it is not that."""
+        try:
+            tile, side, multiple = (int(values[name]) for name in ("tile", "side", "multiple"))
+            return cls(tile, side, float(values["overlap"]), multiple)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DefectlocError(f"this is no tiling of photographs: {error!r}.") from error
+
+
+def chosen_tile(size: Size, side: int) -> int | None:
+    """Choose the side of tiles in native pixels for photographs of `size` and an input of `side`; None for no tiles.
+
+    Below twice the input's side there are none; else tiles are seen pixel by pixel, those of very large photographs
+    at half their size.
+    """
+    times = max(size) / side
+    if times < LARGE:
+        return None
+    return side if times < VERY_LARGE else 2 * side
+
+
+def shares(origins: list[int], side: int, length: int, stride: int) -> Iterator[tuple[slice, slice, NDArray]]:
+    """Give, for each tile along one axis, its cells, the map's cells they go to, and their weights.
+
+    The weights of all tiles sum to 1 at every cell of the map (`length` pixels of the input). In the outer quarter of
+    what two tiles share, where a tile is spoiled by what lies beyond its border, it counts for nothing; across the
+    middle half one fades into the other.
+    """
+    centres = (np.arange(length // stride) + 0.5) * stride
+    # How far tile i and those after it have come in: nested, so that differences are weights.
+    come_in = [np.ones(len(centres))]
+    for before, origin in itertools.pairwise(origins):
+        shared = before + side - origin
+        if shared <= 0:
+            come_in.append((centres > origin).astype(float))
+        else:
+            come_in.append(np.clip((centres - origin - shared / 4) / (shared / 2), 0, 1))
+    come_in.append(np.zeros(len(centres)))
+    for origin, one, following in zip(origins, come_in[:-1], come_in[1:], strict=True):
+        start, stop = origin // stride, min((origin + side) // stride, len(centres))
+        yield slice(0, stop - start), slice(start, stop), (one - following)[start:stop]
+
+
+class Joining:
+    """Joins the maps `(C, h, w)` of a photograph's tiles, which come in the order of `corners`, one at a time."""
+
+    def __init__(self, tiling: Tiling, size: Size) -> None:
+        """`size` is that of the photograph in native pixels."""
+        self._tiling, self._size = tiling, size
+        self._places: Iterator[tuple[tuple[slice, slice, NDArray], tuple[slice, slice, NDArray]]] = iter(())
+        self._joined: NDArray | None = None
+
+    def add(self, tile: NDArray) -> None:
+        """Add the next tile."""
+        if self._joined is None:
+            side, stride = self._tiling.side, self._tiling.side // tile.shape[1]
+            axes = [
+                list(shares(self._tiling.origins(length), side, length, stride))
+                for length in self._tiling.input_size(self._size)
+            ]
+            self._places = itertools.product(*axes)
+            self._joined = np.zeros((len(tile), *self._tiling.cells(self._size, stride)), tile.dtype)
+        (ys, to_ys, down), (xs, to_xs, across) = next(self._places)
+        weight = (down[:, None] * across).astype(np.float32)
+        self._joined[:, to_ys, to_xs] += (tile[:, ys, xs] * weight).astype(tile.dtype)
+
+    @property
+    def joined(self) -> NDArray:
+        """Give the photograph's own map `(C, H, W)`; where one tile alone counts, its values are unchanged."""
+        assert self._joined is not None, "a photograph has at least one tile"
+        return self._joined
+
+
+def assembled(tiles: Iterable[NDArray], tiling: Tiling, size: Size) -> NDArray:
+    """Join all tiles of a photograph at once (see `Joining`)."""
+    joining = Joining(tiling, size)
+    for tile in tiles:
+        joining.add(tile)
+    return joining.joined
+
+
+def cut(image: NDArray, corner: Size, side: int) -> NDArray:
+    """Cut a tile `(C, side, side)` out of an image `(C, H, W)`; beyond its end the image is reflected."""
+    y, x = corner
+    piece = image[:, y : y + side, x : x + side]
+    missing = [(0, 0), (0, side - piece.shape[1]), (0, side - piece.shape[2])]
+    return np.pad(piece, missing, mode="symmetric") if any(after for _, after in missing) else piece

@@ -1,0 +1,45 @@
+"""Bands of a large photograph's levels, so that what is computed of its patches stays small."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from defectloc.model.grids import Grid
+
+# Cells of an image's finest level up to which all is computed at once.
+MOST_CELLS = 2**14
+
+
+def is_large(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> bool:
+    """Tell whether images of these levels `(N, C_i, h_i, w_i)` come in bands."""
+    return math.prod(_finest(levels, grids)) > MOST_CELLS
+
+
+def _finest(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> tuple[int, int]:
+    height, width = levels[list(grids).index(min(grids))].shape[2:]
+    return height, width
+
+
+def bands(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> Iterator[tuple[list[np.ndarray], slice]]:
+    """Give levels `(N, C_i, h_i, w_i)` in bands of rows, and which rows of each band's finest grid count.
+
+    Small levels come whole. A band has two cells of the coarsest level more on both sides, all that local means and the
+    interpolation between levels look at, so that the rows that count, one band after the other, are those of the whole.
+    """
+    height, width = _finest(levels, grids)
+    if not is_large(levels, grids):
+        yield list(levels), slice(0, height)
+        return
+    strides = [round(stride) for stride, _ in grids]
+    per_coarse = max(strides) // min(strides)
+    n_rows = max(1, MOST_CELLS // (len(levels[0]) * width * per_coarse)) * per_coarse
+    for start in range(0, height, n_rows):
+        stop = min(start + n_rows, height)
+        low, high = max(0, start - 2 * per_coarse), stop + 2 * per_coarse
+        # The last rows of a coarser level may be missing where the height is no multiple of its cells.
+        band = [
+            level[:, :, low * min(strides) // stride : high * min(strides) // stride]
+            for level, stride in zip(levels, strides, strict=True)
+        ]
+        yield band, slice(start - low, stop - low)

@@ -1,0 +1,115 @@
+"""Photographs of more patches than a patch head can keep, or of several numbers of them: a share of each is kept."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectloc.model.kept_patches import CLAMP, KeptPatches, drawn_images
+from defectloc.progress import images_bar
+
+# Patches that are kept of a photograph.
+MOST_PATCHES = 2048
+# Of them, those that stand out: the rest are drawn at random, so that the background is known as well.
+STANDING_OUT = 0.5
+
+# Gives the standardised patches `(p, C)` of one photograph in pieces, in the order of its map, as often as asked.
+Pieces = Callable[[], Iterable[torch.Tensor]]
+Score = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LargeBags:
+    """Training photographs by number: `open_` one for its patches, of which it has `n_patches` `(N,)`."""
+
+    open_: Callable[[int], Pieces]
+    n_patches: NDArray[np.integer]
+
+    @property
+    def n_kept(self) -> int:
+        """Count the patches that are kept of each photograph; where it has fewer, they are repeated."""
+        return int(min(MOST_PATCHES, self.n_patches.max()))
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all patches of all photographs are kept."""
+        return bool((self.n_patches == self.n_kept).all())
+
+    def read(
+        self,
+        truth: NDArray[np.bool_],
+        members: NDArray[np.bool_],
+        seed: int,
+        device: str,
+        budget: int,
+        unusual: Sequence[NDArray] | NDArray | None,
+        known: Sequence[NDArray] | NDArray | None,
+        score: Score | Sequence[NDArray] | NDArray | None,
+        round_: int = 0,
+    ) -> tuple[KeptPatches, KeptPatches | None]:
+        """Keep patches of good and of defective photographs (None without one), within a `budget` in bytes.
+
+        Those stand out that a person has marked as defects, and those of the largest `score`: `(h, w)` of each
+        photograph, or a function of patches `(p, C)` to `(p,)`; without either all are drawn. Other arguments as those
+        of `patch_training.train`. Deterministic in `seed` and `round_`.
+        """
+        channels = next(iter(self.open_(0)())).shape[1]
+        kept = []
+        for numbers in drawn_images(truth, seed, budget // (2 * self.n_kept * channels)):
+            store = torch.empty((len(numbers), self.n_kept, channels), dtype=torch.float16, device=device)
+            places = np.empty((len(numbers), self.n_kept), np.intp)
+            with images_bar("patches", len(numbers)) as advance:
+                for row, number in enumerate(numbers.tolist()):
+                    pieces = self.open_(number)
+                    scores = _scores(pieces, score, number)
+                    marked = None if known is None else known[number].ravel() == 1
+                    rng = np.random.default_rng([seed, number, round_])
+                    places[row] = self._places(int(self.n_patches[number]), scores, marked, rng)
+                    _gather(pieces, places[row], store[row])
+                    advance(1)
+            distances, given = (
+                None
+                if maps is None
+                else torch.from_numpy(
+                    np.stack([maps[number].ravel()[at] for number, at in zip(numbers, places, strict=True)])
+                ).to(device)
+                for maps in (unusual, known)
+            )
+            allowed = torch.from_numpy(members[:, numbers]).to(device)
+            kept.append(KeptPatches(store, allowed, None if distances is None else distances.float(), given))
+        return kept[0], kept[1] if len(kept[1].patches) else None
+
+    def _places(
+        self, n_patches: int, scores: NDArray | None, marked: NDArray | None, rng: np.random.Generator
+    ) -> NDArray[np.intp]:
+        """Choose which of a photograph's patches are kept, in the order of its map."""
+        if n_patches <= self.n_kept:
+            return np.sort(np.resize(np.arange(n_patches), self.n_kept))
+        if scores is None and marked is not None:
+            scores = np.zeros(n_patches)
+        first = np.empty(0, np.intp)
+        if scores is not None:
+            raised = scores if marked is None else np.where(marked, np.inf, scores)
+            first = np.argsort(-raised, kind="stable")[: round(STANDING_OUT * self.n_kept)]
+        others = np.setdiff1d(np.arange(n_patches), first)
+        return np.sort(np.concatenate([first, rng.choice(others, self.n_kept - len(first), replace=False)]))
+
+
+def _scores(pieces: Pieces, score: Score | Sequence[NDArray] | NDArray | None, number: int) -> NDArray | None:
+    if score is None:
+        return None
+    if callable(score):
+        return torch.cat([score(piece.clamp(-CLAMP, CLAMP)) for piece in pieces()]).cpu().numpy()
+    return score[number].ravel()
+
+
+def _gather(pieces: Pieces, places: NDArray[np.intp], into: torch.Tensor) -> None:
+    """Copy the patches at sorted places of a photograph."""
+    at = 0
+    for piece in pieces():
+        low, high = np.searchsorted(places, [at, at + len(piece)])
+        here = torch.from_numpy(places[low:high] - at).to(piece.device)
+        into[low:high] = piece[here].clamp(-CLAMP, CLAMP).half()
+        at += len(piece)

@@ -1,0 +1,91 @@
+"""What is kept of photographs with many patches."""
+
+import numpy as np
+import pytest
+import torch
+
+from defectloc.model import large_bags
+from defectloc.model.kept_patches import CLAMP
+from defectloc.model.large_bags import LargeBags
+from defectloc.model.patch_head import PatchHead, inner_folds
+from defectloc.model.patch_training import Settings
+
+CHANNELS = 3
+
+
+def bags(n_patches):
+    """Photographs whose patch i of photograph n has the values (i / 1000, n, 1), in pieces of 7."""
+
+    def opened(number):
+        at = torch.arange(float(n_patches[number])) / 1000
+        vectors = torch.stack([at, torch.full_like(at, number), torch.ones_like(at)], 1)
+        return lambda: vectors.split(7)
+
+    return LargeBags(opened, np.array(n_patches))
+
+
+def read(source, truth, **given):
+    given = {"unusual": None, "known": None, "score": None} | given
+    members = np.ones((1, len(truth)), bool)
+    return source.read(np.array(truth) == 1, members, 0, "cpu", 2**30, **given)
+
+
+def kept_of(kept, row):
+    return (kept.patches[row, :, 0].float() * 1000).round().int().tolist()
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    monkeypatch.setattr(large_bags, "MOST_PATCHES", 10)
+
+
+def test_what_stands_out_is_kept_beside_random_patches():
+    distances = [np.zeros((5, 8)), np.zeros((10, 10))]
+    distances[1][3, 4:9] = 5
+    good, defective = read(bags([40, 100]), [0, 1], unusual=distances, score=distances)
+    assert good.patches.shape == defective.patches.shape == (1, 10, CHANNELS)
+    places = kept_of(defective, 0)
+    assert places == sorted(set(places))
+    assert set(range(34, 39)) < set(places)
+    # Distances belong to their patches.
+    assert defective.unusual[0].tolist() == [5.0 if 34 <= place < 39 else 0.0 for place in places]
+    assert (defective.patches[0, :, 1] == 1).all()
+
+
+def test_a_score_of_patches_ranks_them():
+    _, defective = read(bags([40, 100]), [0, 1], score=lambda vectors: -vectors[:, 0])
+    assert set(range(5)) < set(kept_of(defective, 0))
+
+
+def test_patches_marked_by_a_person_are_kept():
+    known = [np.full((5, 8), -2, np.int8), np.full((10, 10), -2, np.int8)]
+    known[1][9, 7:] = 1
+    _, defective = read(bags([40, 100]), [0, 1], known=known)
+    assert {97, 98, 99} < set(kept_of(defective, 0))
+    assert (defective.known == 1).sum() == 3
+
+
+def test_small_photographs_are_whole_and_repeated_beside_large_ones():
+    good, _ = read(bags([4, 100]), [0, 1])
+    assert kept_of(good, 0) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
+    assert not bags([4, 100]).is_whole
+    whole = bags([8, 8])
+    assert whole.is_whole
+    good, _ = read(whole, [0, 1])
+    assert kept_of(good, 0) == list(range(8))
+
+
+def test_a_head_finds_a_defect_of_few_patches_that_a_random_share_would_miss(monkeypatch):
+    monkeypatch.setattr(large_bags, "MOST_PATCHES", 32)
+    rng = np.random.default_rng(0)
+    photographs = torch.from_numpy(rng.standard_normal((24, 400, 4)).astype(np.float32))
+    labels = np.repeat([0, 1], 12)
+    photographs[12:, 200:203, 0] += 7.0
+    unusual = [photographs[number].norm(dim=1).reshape(20, 20).numpy() for number in range(24)]
+    source = LargeBags(lambda number: lambda: photographs[number].split(128), np.full(24, 400))
+    settings = Settings(steps=150, learning_rate=5e-3, dropout=0.0)
+    head = PatchHead.fit(source, labels, inner_folds(labels, 0), 0, settings=settings, unusual=unusual)
+    odds = head.log_odds(photographs.reshape(24, 20, 20, 4).clamp(-CLAMP, CLAMP)).reshape(24, 400)
+    top = odds.max(1)
+    assert top[labels == 1].min() > top[labels == 0].max()
+    assert set(odds[12:].argmax(1)) <= {200, 201, 202}

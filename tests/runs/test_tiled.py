@@ -1,0 +1,213 @@
+"""Runs on photographs in tiles."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import defectloc
+from defectloc.config import ModelConfig
+from defectloc.data.resize import resize
+from defectloc.data.tiles import Tiling
+from defectloc.localization.boxes import corners
+from defectloc.model import weights
+from defectloc.model.levels import Level
+from defectloc.model.trunk import Trunk
+from defectloc.runs.directory import Run
+from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tiled import levels_of
+from tests.conftest import FIT, trained_once
+
+LEVELS = [Level("conv3_3", pool=2), Level("conv4_3")]
+
+
+def photograph(rng, height, width, spot=None):
+    """Draw a grey photograph whose defect is a bright spot of 10 px."""
+    image = rng.integers(90, 110, (height, width, 3)).astype(np.uint8)
+    if spot is not None:
+        y, x = spot
+        image[y : y + 10, x : x + 10] = 250
+    return image
+
+
+def write_photographs(root):
+    """Write photographs of two sizes; defective ones have a spot anywhere, and a mask."""
+    rng = np.random.default_rng(0)
+    for label in ("good", "bad"):
+        for number in range(24 if label == "good" else 12):
+            height, width = (128, 192) if number % 2 else (160, 96)
+            spot = tuple(rng.integers(10, [height - 20, width - 20])) if label == "bad" else None
+            path = root / label / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), photograph(rng, height, width, spot))
+            if spot is not None:
+                mask = np.zeros((height, width), np.uint8)
+                mask[spot[0] : spot[0] + 10, spot[1] : spot[1] + 10] = 255
+                (root / "masks").mkdir(exist_ok=True)
+                cv2.imwrite(str(root / "masks" / f"{number:02d}.png"), mask)
+    return root
+
+
+REST = [each for each in FIT if not each.startswith(("data.n_", "data.synthetic", "data.image", "training", "patch"))]
+TILED = ["data=folder", "subset=spots", *REST, "training=none", "data.image_size=64"]
+
+
+@pytest.fixture(scope="session")
+def spots(tmp_path_factory):
+    """Outputs of a run in tiles on photographs of two sizes, and their folder; not to be changed."""
+    root = write_photographs(tmp_path_factory.mktemp("spots"))
+    masks = f"data.masks={root / 'masks'}"
+    data = [f"data.root={root}", f"data.good={root / 'good'}", f"data.defective={root / 'bad'}", masks]
+    return (
+        trained_once(tmp_path_factory, "spots-run", *TILED, *data, "data.tiles=64", "patch_head.steps=60"),
+        root,
+        data,
+    )
+
+
+@pytest.fixture
+def tiled(spots, narrow):
+    return Run.open(next(spots[0].glob("spots/fold0-*")))
+
+
+def test_features_of_tiles_are_those_of_the_whole_photograph(narrow):
+    classifier, _, _ = weights.build(ModelConfig(weights="none"), 0)
+    trunk = Trunk(classifier, "cpu", "float32")
+    image = np.random.default_rng(0).integers(0, 256, (400, 590, 3), dtype=np.uint8)
+    # A quarter of the overlap is 48 px, and conv4_3 looks 46 px far.
+    tiling = Tiling(384, 384, 0.5, 16)
+    assert len(tiling.corners((400, 590))) == 6
+    whole = trunk([resize(image, tiling.input_size((400, 590)))], LEVELS)
+    found = levels_of(image, tiling, trunk, LEVELS, 2)
+    for level in LEVELS:
+        scale = np.abs(whole[level]).max()
+        assert found[level].shape == whole[level].shape
+        assert found[level] / scale == pytest.approx(whole[level] / scale, abs=1e-5)
+
+
+def test_maps_scores_and_boxes_are_those_of_the_photographs(tiled):
+    sizes = tiled.images().set_index("path")
+    shapes = {cells.shape for cells in tiled.maps("fusion").cells.values()}
+    assert shapes == {(16, 24), (20, 12)}
+    for path, cells in tiled.maps("memory").cells.items():
+        assert cells.shape == (sizes.at[path, "height"] // 8, sizes.at[path, "width"] // 8)
+    metrics = json.loads((tiled.folder / "metrics.json").read_text())
+    assert metrics["auroc"] == 1.0
+    # Below half of a tile: no box would be so near if maps were shifted.
+    assert metrics["pixel_auroc"] > 0.95
+
+
+def test_a_loaded_run_predicts_as_it_was_scored_and_boxes_follow_the_photograph(tiled, spots):
+    _, root, _ = spots
+    model = defectloc.load(tiled.folder)
+    written = pd.read_csv(next(tiled.folder.glob("localization/fusion-*/predictions.csv")))
+    rows = written[written["split"] == "test"]
+    found = model.predict([root / path for path in rows["path"]])
+    assert [each.verdict for each in found] == list(rows["verdict"])
+    assert [each.score for each in found] == pytest.approx(list(rows["score"]), abs=2e-2)
+    rng = np.random.default_rng(5)
+    large = photograph(rng, 128, 199, (60, 90))
+    before, after = (model.predict(np.ascontiguousarray(large[:, x : x + 192])) for x in (7, 0))
+    assert before.verdict == after.verdict
+    assert min(before.score, after.score) > rows.loc[rows["label"] == 0, "score"].max()
+    assert after.anomaly_map.shape == (128, 192)
+    # Of the map, since a verdict of few validation images gives no boxes.
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = (
+        corners(model.localizer.boxes(each.anomaly_map))[0] for each in (before, after)
+    )
+    assert (u0 + u1 - x0 - x1) / 2 == pytest.approx(7, abs=4)
+    assert (v0 + v1 - y0 - y1) / 2 == pytest.approx(0, abs=4)
+    # Smaller than a tile, and of any aspect.
+    for height, width in ((20, 30), (9, 150)):
+        assert model.predict(photograph(rng, height, width)).anomaly_map.shape == (height, width)
+
+
+def test_what_is_not_stored_gives_the_same(tiled, spots, command, tmp_path):
+    options = ["data.tiles=64", "features.cache=false", "patch_head.steps=3", f"outputs={tmp_path / 'o'}"]
+    outcome = command("train", *TILED, *spots[2], *options)
+    assert outcome.code == 0, outcome.err
+    assert not list((tmp_path / "o").glob(".features/*/*.npy"))
+    (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
+    streamed = Run.open(folder).maps("memory").cells
+    for path, stored in tiled.maps("memory").cells.items():
+        # Stored at half precision.
+        assert streamed[path] == pytest.approx(stored, abs=0.02 * float(stored.max()))
+
+
+def test_summarize_keeps_tilings_apart(spots, command, tmp_path):
+    _, _, data = spots
+    given = [*TILED, *data, f"outputs={tmp_path / 'o'}", "localization=memory"]
+    for options in ([], ["data.tiles=64"], ["data.tiles=64", "data.tile_overlap=0.5"]):
+        assert command("train", *given, *options).code == 0
+    assert command("summarize", f"outputs={tmp_path / 'o'}").code == 0
+    table = pd.read_csv(tmp_path / "o" / "summary.csv")
+    assert list(table["n_folds"]) == [1, 1, 1]
+    assert table["setting"].nunique() == 3
+
+
+def test_auto_says_what_it_chose_and_what_it_costs(spots, command, tmp_path):
+    _, _, data = spots
+    given = [*[each for each in TILED if not each.startswith("data.image")], *data, "localization=memory"]
+    outcome = command("train", *given, f"outputs={tmp_path / 'o'}", "data.tiles=auto", "data.image_size=32")
+    assert outcome.code == 0, outcome.err
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("data.tiles=auto")]
+    assert "each of 32 px at 32 px" in line
+    assert "s and" in line
+    whole = command("train", *given, f"outputs={tmp_path / 'w'}", "data.tiles=auto", "data.image_size=96")
+    assert "seen whole at 96 x 96 px" in whole.err
+    (run,) = (tmp_path / "w" / "spots").glob("fold0-*")
+    assert "tiling" not in Run.open(run).product("memory").made_from
+
+
+def test_an_export_of_tiles_is_refused(tiled, command, tmp_path):
+    sentence = command("export", f"run={tiled.folder}", "format=onnx", f"output={tmp_path / 'x'}").sentence
+    assert "tiles of 64 px" in sentence
+
+
+def test_beside_a_class_network_its_methods_explain_and_the_map_in_tiles_does_not(spots, command, tmp_path):
+    fitted = [each for each in TILED if each != "training=none"]
+    given = [*fitted, *spots[2], f"outputs={tmp_path / 'o'}", "data.tiles=64", "localization=memory"]
+    outcome = command("train", *given, "training.epochs=1", "data.limit=20")
+    assert outcome.code == 0, outcome.err
+    (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
+    assert command("explain", f"run={folder}", "method=layercam", "n=1", "threads=1").code == 0
+    assert "made in tiles" in command("explain", f"run={folder}", "method=memory", "n=1").sentence
+
+
+def test_fusion_beside_a_class_network_checks_for_shortcuts(spots, command, tmp_path):
+    fitted = [each for each in TILED if each != "training=none"]
+    given = [*fitted, *spots[2], f"outputs={tmp_path / 'o'}", "data.tiles=64", "patch_head.steps=6"]
+    assert command("train", *given, "training.epochs=1", "figures=true").code == 0
+    (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
+    run = Run.open(folder)
+    assert len(read_shortcut_table(run.product("fusion"))) == len(run.images())
+    assert "tiles of 64 px" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["data.tiles=16"], "from 32 to"),
+        (["data.tiles=99999"], "from 32 to"),
+        (["data.tiles=true"], "none, auto or"),
+        (["data.tiles=64", "data.tile_overlap=0.6"], "share of a tile"),
+        (["data.tiles=64", "data.image_size=[64,96]"], "square inputs"),
+        (["data.tiles=64", "memory.levels=[conv4_3.pool3]"], "multiple of 24"),
+        (["data.synthetic_size=[64,64,64]"], "[height,width]"),
+    ],
+)
+def test_impossible_tiles_are_refused(options, words, spots, command, tmp_path):
+    given = [each for each in TILED if not any(each.split("=")[0] == option.split("=")[0] for option in options)]
+    assert words in command("train", *given, *spots[2], *options, f"outputs={tmp_path / 'o'}").sentence
+
+
+def test_the_levels_of_one_photograph_only_are_given_at_once(narrow):
+    classifier, _, _ = weights.build(ModelConfig(weights="none"), 0)
+    trunk = Trunk(classifier, "cpu", "float32")
+    image = np.zeros((64, 200, 3), np.uint8)
+    found = levels_of(image, Tiling(64, 64, 0.25, 8), trunk, LEVELS, 3)
+    assert all(values.shape[0] == 1 for values in found.values())
+    assert torch.from_numpy(found[LEVELS[1]]).shape[2:] == (8, 25)
