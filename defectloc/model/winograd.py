@@ -87,7 +87,8 @@ def _both_axes(of_one: tuple[tuple[float, ...], ...]) -> torch.Tensor:
 def is_suited(module: nn.Module) -> bool:
     """Tell whether a layer is a 3x3 convolution of stride 1 that keeps the size, of enough channels to gain by it."""
     return (
-        isinstance(module, nn.Conv2d)
+        # No kind of it, which may compute otherwise.
+        type(module) is nn.Conv2d
         and module.kernel_size == (KERNEL, KERNEL)
         and module.stride == module.padding == module.dilation == (1, 1)
         and module.padding_mode == "zeros"
@@ -101,6 +102,6 @@ def with_winograd(model: Model) -> Model:
     tensors = itertools.chain(model.parameters(), model.buffers())
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     for name, module in list(twin.named_modules()):
-        if isinstance(module, nn.Conv2d) and is_suited(module):
+        if is_suited(module):
             twin.set_submodule(name, WinogradConv2d(module))
     return twin
