@@ -133,11 +133,11 @@ class Joining:
         """Add the next tile."""
         if self._joined is None:
             side, stride = self._tiling.side, self._tiling.side // tile.shape[1]
-            axes = [
+            rows, columns = (
                 list(shares(self._tiling.origins(length), side, length, stride))
                 for length in self._tiling.input_size(self._size)
-            ]
-            self._places = itertools.product(*axes)
+            )
+            self._places = itertools.product(rows, columns)
             self._joined = np.zeros((len(tile), *self._tiling.cells(self._size, stride)), tile.dtype)
         (ys, to_ys, down), (xs, to_xs, across) = next(self._places)
         weight = (down[:, None] * across).astype(np.float32)
