@@ -114,12 +114,13 @@ def test_a_loaded_run_predicts_as_it_was_scored_and_boxes_follow_the_photograph(
     written = pd.read_csv(next(tiled.folder.glob("localization/fusion-*/predictions.csv")))
     rows = written[written["split"] == "test"]
     found = model.predict([root / path for path in rows["path"]])
-    assert [each.verdict for each in found] == list(rows["verdict"])
-    assert [each.score for each in found] == pytest.approx(list(rows["score"]), abs=2e-2)
+    # Not the verdict: photographs of plain noise differ so little that a defect makes them unlike the others.
+    assert [each.predicted for each in found] == list(rows["predicted"])
+    assert [each.score for each in found] == pytest.approx(list(rows["score"]), rel=1e-3, abs=2e-2)
     rng = np.random.default_rng(5)
     large = photograph(rng, 128, 199, (60, 90))
     before, after = (model.predict(np.ascontiguousarray(large[:, x : x + 192])) for x in (7, 0))
-    assert before.verdict == after.verdict
+    assert before.predicted == after.predicted
     assert min(before.score, after.score) > rows.loc[rows["label"] == 0, "score"].max()
     assert after.anomaly_map.shape == (128, 192)
     # Of the map, since a verdict of few validation images gives no boxes.
