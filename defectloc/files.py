@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from defectloc.errors import DefectlocError
 CHECKSUM = "checksum"
 # Each look opens the lock file: a thousand waiting jobs are 2,000 requests a second for a file server, not 20,000.
 _POLL_SECONDS = 0.5
+_UMASK = threading.Lock()
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -192,6 +194,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    # It can only be read by setting it, which two threads must not do at once: one would keep the other's 0.
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

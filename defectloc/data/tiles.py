@@ -20,6 +20,8 @@ from defectloc.errors import DefectlocError
 Size = tuple[int, int]
 # Sides of the network's input from which on the longer side of a photograph is worth tiles, and tiles of twice that.
 LARGE, VERY_LARGE = 2.0, 10.0
+# Of a tile, twice the share by which it reaches beyond the photograph at least: zeros there would outweigh defects.
+LEAST_REFLECTED = 0.25
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Tiling:
     @property
     def margin(self) -> int:
         """Give the pixels of the input by which tiles reach beyond the photograph: half of what neighbours share."""
-        half = math.ceil(self.overlap * self.side / 2 / self.multiple) * self.multiple
+        share = max(self.overlap, LEAST_REFLECTED)
+        half = math.ceil(share * self.side / 2 / self.multiple) * self.multiple
         return min(half, (self.side - self.multiple) // 2 // self.multiple * self.multiple)
 
     def input_size(self, size: Size) -> Size:

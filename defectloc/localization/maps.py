@@ -1,5 +1,6 @@
 """Interpolate a map from its grid to the image's own pixels, each grid cell at its place in the network's input."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,6 +61,19 @@ def finite_map(values: ArrayLike, what: str = "map") -> NDArray:
             f"A {what} of shape {array.shape} holds NaN or infinite values: check the model or the file it came from."
         )
     return array
+
+
+def block_maxima(grid_map: NDArray, size: tuple[int, int], grid: Grid) -> tuple[NDArray, Grid]:
+    """Give a map `(h, w)` as maxima of blocks of cells, where it has more cells than `size` = (height, width) pixels.
+
+    Interpolation looks at the cells next to each pixel's centre only, and would pass over a small maximum between two.
+    """
+    if all(n_cells <= n_pixels for n_cells, n_pixels in zip(grid_map.shape, size, strict=True)):
+        return grid_map, grid
+    side = max(math.ceil(2 * n_cells / n_pixels) for n_cells, n_pixels in zip(grid_map.shape, size, strict=True))
+    for axis in (0, 1):
+        grid_map = np.maximum.reduceat(grid_map, np.arange(0, grid_map.shape[axis], side), axis=axis)
+    return grid_map, Grid(grid.stride * side, grid.offset + grid.stride * (side - 1) / 2)
 
 
 @lru_cache(maxsize=128)

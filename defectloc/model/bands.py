@@ -32,11 +32,12 @@ def bands(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> Iterator[tuple
         yield list(levels), slice(0, height)
         return
     strides = [round(stride) for stride, _ in grids]
-    per_coarse = max(strides) // min(strides)
-    n_rows = max(1, MOST_CELLS // (len(levels[0]) * width * per_coarse)) * per_coarse
+    # Rows of the finest grid after which the cells of all levels begin together.
+    period = math.lcm(*strides) // min(strides)
+    n_rows = max(1, MOST_CELLS // (len(levels[0]) * width * period)) * period
     for start in range(0, height, n_rows):
         stop = min(start + n_rows, height)
-        low, high = max(0, start - 2 * per_coarse), stop + 2 * per_coarse
+        low, high = max(0, start - 2 * period), stop + 2 * period
         # The last rows of a coarser level may be missing where the height is no multiple of its cells.
         band = [
             level[:, :, low * min(strides) // stride : high * min(strides) // stride]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,19 @@ FINISHED = "finished.json"
 # What changes neither a number nor a file of a run's results.
 LEFT_OUT = ("outputs", "device", "threads")
 PACKAGES = ("numpy", "opencv-python-headless", "pytorch-lightning", "scikit-learn", "scipy", "torch", "torchvision")
+# Where it is installed.
+OPTIONAL = ("timm",)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in (*PACKAGES, *filter(find_spec, OPTIONAL))}
 
 
 class Identities:
     """Hashes of all that jobs depend on; equal images are looked at once."""
 
     def __init__(self) -> None:
-        self._code = digest_of([_code(), {name: version(name) for name in PACKAGES}])
+        self._code = digest_of([_code(), _versions()])
         self._images: dict[str, str] = {}
 
     def of(self, settings: TrainSettings) -> str:

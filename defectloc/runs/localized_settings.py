@@ -23,6 +23,9 @@ def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[s
     fit |= {"data": data | {"tiles": tiling["tile"], "tile_overlap": tiling["overlap"]}}
     bank, fusion = maps.get("memory") or {}, maps.get("fusion") or {}
     taught = fusion.get("supervision") or {}
+    if isinstance(taught, str):
+        # As fusions were noted at first: masks or annotations, by one digest.
+        taught = {"masks": None, "annotations": taught}
     return {
         **fit,
         **{key: value for key, value in content.items() if key != "maps"},

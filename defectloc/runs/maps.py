@@ -12,7 +12,7 @@ from defectloc.data.digests import Digests
 from defectloc.data.masks import read_defect_mask, read_mask
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
-from defectloc.localization.maps import upsample
+from defectloc.localization.maps import block_maxima, upsample
 from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product
 
@@ -47,7 +47,10 @@ class RunMaps:
     def map(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray:
         """Give the map `(H, W)` of one row at native resolution, or at `size`; ignored pixels have its minimum."""
         seen = self._maps.input_size((row.height, row.width), self.run.image_size)
-        values = upsample(self.cells[row.path], size or (row.height, row.width), seen, self.grid)
+        cells, grid = self.cells[row.path], self.grid
+        if size is not None:
+            cells, grid = block_maxima(cells, size, grid)
+        values = upsample(cells, size or (row.height, row.width), seen, grid)
         ignored = self.ignored(row, size)
         return values if ignored is None else np.where(ignored, values.min(), values)
 

@@ -33,8 +33,8 @@ from defectloc.runs.results import FORMATS, Named, Results
 from defectloc.runs.stopping import stop_on_signal
 
 OVERLAYS = "overlays"
-# The most threads that paint overlays: each holds one in double precision.
-PAINTERS = 4
+# The most threads that paint overlays, and the pixels from which one paints alone.
+PAINTERS, LARGE = 4, 2**22
 
 
 def run(settings: PredictSettings) -> Path:
@@ -131,8 +131,9 @@ class _Work:
         found = self.predictor.predict(images, self.settings.batch_size)
         named: list[Named] = [(each.name, one) for each, one in zip(read_images, found, strict=True)]
         if self.settings.overlays:
-            # At once, since one picture keeps one core busy.
-            list(self.painters.map(self._write_overlay, images, *zip(*named, strict=True)))
+            # At once, since one picture keeps one core busy; large ones in turn, since each takes 60 bytes a pixel.
+            in_turn = max((image.shape[0] * image.shape[1] for image in images), default=0) > LARGE
+            list((map if in_turn else self.painters.map)(self._write_overlay, images, *zip(*named, strict=True)))
         self.results.add(named)
         self.n_new += len(named)
         for name, prediction in named:

@@ -47,7 +47,7 @@ class Sweep(Launcher):
         waiting = self._unfinished(job_overrides, range(len(job_overrides)))
         if len(waiting) < len(returns):
             print(f"skipped: {len(returns) - len(waiting)} of {len(returns)} jobs are finished", file=sys.stderr)
-            self._tell(job_overrides[number] for number in range(len(returns)) if number not in waiting)
+        skipped = [job_overrides[number] for number in range(len(returns)) if number not in waiting]
         while waiting:
             try:
                 made = self._launcher.launch([job_overrides[number] for number in waiting], initial_job_idx)
@@ -65,6 +65,7 @@ class Sweep(Launcher):
                 else:
                     returns[number] = each
             break
+        self._tell(skipped)
         return returns
 
     def end(self) -> None:
@@ -95,13 +96,18 @@ class Sweep(Launcher):
         return self._typed(composed), folder
 
     def _tell(self, jobs: Iterable[Sequence[str]]) -> None:
-        """Tell their tracker of jobs that are not started: it may have been lost since they told it themselves."""
+        """Log jobs that are not started to their tracker, which may have been lost since they did so themselves."""
         logged = defaultdict(list)
         for overrides in jobs:
             settings, folder = self._composed(overrides)
             if settings.logger.name != LoggerName.none:
-                logged[tuple(asdict(settings.logger).items())].append((settings.logger, localization_of(folder)))
-        for runs in logged.values():
+                key = (settings.outputs, *asdict(settings.logger).items())
+                logged[key].append((settings.logger, localization_of(folder)))
+        for (outputs, *_), runs in logged.items():
             # Late, since it loads torch, which a sweep that only hands out jobs does without.
             add_finished = importlib.import_module("defectloc.runs.tracking").add_finished
-            add_finished(runs[0][0], Path(str(self._config.outputs)).expanduser(), [folder for _, folder in runs])
+            try:
+                add_finished(runs[0][0], Path(outputs).expanduser(), [folder for _, folder in runs])
+            except DefectlocError as error:
+                # The jobs themselves are finished.
+                print(f"note: {len(runs)} finished jobs were not logged: {error}", file=sys.stderr)

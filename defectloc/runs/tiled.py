@@ -54,11 +54,17 @@ def tiling_of(
     n_tiles = len(tiling.corners((heights, widths)))
     height, width = tiling.input_size((heights, widths))
     about += f" are seen at {width} x {height} px in {n_tiles} tiles, each of {tile} px at {side} px"
+    black = torch.zeros(3, side, side)
+    values = trunk([black], levels)
+    for level, each in values.items():
+        if each.shape[2:] != (side // round(classifier.grid_of(level)[0]),) * 2:
+            raise DefectlocError(
+                f"data.tiles={data.tiles} needs levels that cover the input; {level} of {classifier.backbone} has "
+                f"{each.shape[3]} x {each.shape[2]} cells at {side} px."
+            )
     if data.tiles == "auto":
-        black = torch.zeros(3, side, side)
-        trunk([black], levels)
         started = time.perf_counter()
-        values = trunk([black], levels)
+        trunk([black], levels)
         seconds = n_tiles * (time.perf_counter() - started)
         size = n_tiles * sum(each.size for each in values.values()) * np.dtype(str(settings.features.dtype)).itemsize
         about += f"; about {seconds:.1f} s and {size / 2**20:.0f} MB of stored features a photograph"

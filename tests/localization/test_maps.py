@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.interpolate import RegularGridInterpolator
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.maps import Grid, upsample
+from defectloc.localization.maps import Grid, block_maxima, upsample
 
 VGG16, RESNET50, DENSENET121 = Grid(16, 7.5), Grid(32, 0), Grid(32, 14.0)
 
@@ -83,3 +83,21 @@ def test_bad_maps_and_sizes_are_refused(values: object, size: tuple[int, int]) -
 def test_bad_grids_are_refused(stride: float, offset: float) -> None:
     with pytest.raises(DefectlocError, match="stride"):
         Grid(stride, offset)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (17, 250), (200, 301), (381, 511)])
+def test_a_small_maximum_stays_where_there_are_fewer_pixels_than_cells(place):
+    grid, cells = Grid(8, 3.5), np.zeros((384, 512), np.float32)
+    cells[place] = 1
+    shrunk, coarser = block_maxima(cells, (84, 112), grid)
+    found = upsample(shrunk, (84, 112), (3072, 4096), coarser)
+    # Without it 0 in most places.
+    assert found.max() > 0.3
+    y, x = np.unravel_index(found.argmax(), found.shape)
+    assert abs((y + 0.5) / 84 - (place[0] + 0.5) / 384) < 0.02
+    assert abs((x + 0.5) / 112 - (place[1] + 0.5) / 512) < 0.02
+
+
+def test_a_map_of_fewer_cells_than_pixels_is_left_as_it_is():
+    cells, grid = np.random.default_rng(0).random((28, 28)), Grid(8, 3.5)
+    assert block_maxima(cells, (28, 56), grid) == (pytest.approx(cells), grid)

@@ -26,6 +26,17 @@ def test_bands_give_the_patches_of_the_whole(levels, most_cells, monkeypatch):
     assert torch.cat(found, 1).numpy() == pytest.approx(whole.numpy(), abs=1e-6)
 
 
+@pytest.mark.parametrize("most_cells", [1, 300, 900])
+def test_bands_of_strides_that_are_no_multiples_of_each_other(most_cells, monkeypatch):
+    rng, grids = np.random.default_rng(0), [(8.0, 3.5), (12.0, 5.5)]
+    levels = [rng.random((1, 3, 60, 42), np.float32), rng.random((1, 5, 40, 28), np.float32)]
+    whole = patches(levels, grids)
+    monkeypatch.setattr(banding, "MOST_CELLS", most_cells)
+    found = [patches(band, grids)[:, rows] for band, rows in bands(levels, grids)]
+    assert len(found) > 1
+    assert torch.cat(found, 1).numpy() == pytest.approx(whole.numpy(), abs=1e-6)
+
+
 def test_a_bank_of_large_images_is_that_of_small_ones(levels, monkeypatch):
     images = [[level + shift for level in levels] for shift in (0.0, 0.1)]
     whole = MemoryBank.fit(lambda: images, 2, GRIDS, 4, 2 * 300 * 4 * 4, 0)
