@@ -1,0 +1,32 @@
+"""The settings of one localization."""
+
+import pytest
+
+from defectloc.runs.localized_settings import settings_of
+
+RECORD = {"settings": {"data": {"limit": 40, "tiles": "auto", "tile_overlap": 0.25}, "memory": {"dims": 1}}}
+TILING = {"tile": 448, "overlap": 0.5, "side": 224}
+
+
+def fused(**more):
+    return {"maps": {"memory": {"version": 6, "dims": 128}, "fusion": {"head": {"steps": 300}, **more}}}
+
+
+@pytest.mark.parametrize(
+    ("noted", "wanted"),
+    [
+        ({}, {"masks": 0, "annotations": None}),
+        ({"supervision": {"masks": 16, "annotations": None, "truth": "ab"}}, {"masks": 16, "annotations": None}),
+        # As fusions were noted at first.
+        ({"supervision": "0123"}, {"masks": None, "annotations": "0123"}),
+    ],
+)
+def test_what_teaches_is_that_of_the_fusion(noted, wanted):
+    found = settings_of(RECORD, fused(**noted))
+    assert found["supervision"] == wanted
+    assert found["memory"] == {"dims": 128}
+    assert found["data"] == {"limit": 40, "tiles": "none", "tile_overlap": None}
+
+
+def test_tiles_are_those_of_the_maps():
+    assert settings_of(RECORD, fused(tiling=TILING))["data"] == {"limit": 40, "tiles": 448, "tile_overlap": 0.5}
