@@ -134,6 +134,7 @@ def test_a_loaded_run_predicts_as_it_was_scored_and_boxes_follow_the_photograph(
         assert model.predict(photograph(rng, height, width)).anomaly_map.shape == (height, width)
 
 
+@pytest.mark.slow
 def test_what_is_not_stored_gives_the_same(tiled, spots, command, tmp_path):
     options = ["data.tiles=64", "features.cache=false", "patch_head.steps=3", f"outputs={tmp_path / 'o'}"]
     outcome = command("train", *TILED, *spots[2], *options)
@@ -146,6 +147,7 @@ def test_what_is_not_stored_gives_the_same(tiled, spots, command, tmp_path):
         assert streamed[path] == pytest.approx(stored, abs=0.02 * float(stored.max()))
 
 
+@pytest.mark.slow
 def test_summarize_keeps_tilings_apart(spots, command, tmp_path):
     _, _, data = spots
     given = [*TILED, *data, f"outputs={tmp_path / 'o'}", "localization=memory"]

@@ -110,6 +110,7 @@ def test_a_figure_that_came_later_is_added(told):
     assert (folder / "artifacts" / "figures" / "thresholds.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_four_and_what_is_found_again(outputs, command):
     fits = sorted(path.name for path in outputs.glob("pill/fold*"))
     outcome = command("train", *SWEEP, "logger=csv")
