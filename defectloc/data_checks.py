@@ -55,11 +55,17 @@ def _found(name: str, root: str | None) -> bool:
     return path.is_file() or root is None or (Path(root).expanduser() / path).is_file()
 
 
+def _sides(value: Any) -> list[int]:
+    """Return one side or two, of 1 pixel or more, as a list; an empty one for anything else."""
+    sides = value if isinstance(value, list) else [value]
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    return sides if whole and len(sides) in (1, 2) else []
+
+
 def _checked_image_size(value: Any) -> int | list[int]:
     """Return data.image_size as the side of a square or as [height, width]; raises DefectlocError for anything else."""
-    sides = [value] if isinstance(value, int) else value
-    whole = isinstance(sides, list) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not whole or len(sides) not in (1, 2) or any(side <= 0 or side % 32 for side in sides):
+    sides = _sides(value)
+    if not sides or any(side % 32 for side in sides):
         given = str(value).replace(" ", "")
         raise DefectlocError(
             f"data.image_size={given} must be a multiple of 32, for example 224, or two as [height,width]."
@@ -88,9 +94,8 @@ def _check_tiles(tiles: Any, overlap: float, image_size: int | list[int]) -> Non
 
 def _check_synthetic_size(value: Any) -> None:
     """Raise DefectlocError unless `data.synthetic_size` is the side of a square or [height, width]."""
-    sides = [value] if isinstance(value, int) else value
-    whole = isinstance(sides, list) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not whole or len(sides) not in (1, 2) or max(sides) > LARGEST_TILE or min(sides) < 1:
+    sides = _sides(value)
+    if not sides or max(sides) > LARGEST_TILE:
         given = str(value).replace(" ", "")
         raise DefectlocError(
             f"data.synthetic_size={given} must be the side of a square in pixels, or [height,width], at most "

@@ -28,7 +28,7 @@ class Trunk:
         # One by one on a processor: the layers' outputs of a batch are so large that each is fresh memory from the
         # system, out of the cache. It saves a fifth of the time; the numbers are the same. In bfloat16 each pass would
         # round the weights again.
-        size = 1 if (self._device, self._precision) == ("cpu", "float32") else len(images)
+        size = 1 if is_plain(self._device, self._precision) else len(images)
         parts = [self._levels(images[start : start + size], levels) for start in range(0, len(images), size)]
         return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
 
@@ -41,6 +41,11 @@ class Trunk:
     def by_name(self, images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Do the same for levels by their names, as the feature store keeps them."""
         return {str(level): values for level, values in self(images, [Level.parse(name) for name in names]).items()}
+
+
+def is_plain(device: str, precision: str) -> bool:
+    """Tell whether a trunk computes in single precision on a processor."""
+    return (device, precision) == ("cpu", "float32")
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

@@ -22,14 +22,14 @@ def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[s
     data = {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}
     fit |= {"data": data | {"tiles": tiling["tile"], "tile_overlap": tiling["overlap"]}}
     bank, fusion = maps.get("memory") or {}, maps.get("fusion") or {}
-    taught = fusion.get("supervision") or {}
-    if isinstance(taught, str):
+    noted = fusion.get("supervision") or {}
+    if isinstance(noted, str):
         # As fusions were noted at first: masks or annotations, by one digest.
-        taught = {"masks": None, "annotations": taught}
+        noted = {"masks": None, "annotations": noted}
     return {
         **fit,
         **{key: value for key, value in content.items() if key != "maps"},
         "memory": {key: value for key, value in bank.items() if key not in ("version", TILING)},
         "patch_head": {"steps": fusion["head"]["steps"]} if fusion else given.get("patch_head", {}),
-        "supervision": {"masks": taught.get("masks", 0), "annotations": taught.get("annotations")},
+        "supervision": {"masks": noted.get("masks", 0), "annotations": noted.get("annotations")},
     }

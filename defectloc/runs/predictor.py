@@ -25,7 +25,7 @@ from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty
 from defectloc.model.predict import class_maps_of_features
-from defectloc.model.trunk import Trunk
+from defectloc.model.trunk import Trunk, is_plain
 from defectloc.model.winograd import with_winograd
 from defectloc.runs.bank import load_bank, load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
@@ -56,8 +56,7 @@ class Predictor(PhotographModel):
         self._classifier = weights.restore(run.folder / CHECKPOINT).to(device)
         precision = run.record["precision"]
         # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
-        is_plain = (device, precision) == ("cpu", "float32")
-        self._network = with_winograd(self._classifier) if is_plain else self._classifier
+        self._network = with_winograd(self._classifier) if is_plain(device, precision) else self._classifier
         self._trunk = Trunk(self._network, device, precision)
         self._bank: MemoryBank | None = None
         self._novelty: Novelty | None = None

@@ -65,7 +65,7 @@ class Sweep(Launcher):
                 else:
                     returns[number] = each
             break
-        self._tell(skipped)
+        self._log(skipped)
         return returns
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class Sweep(Launcher):
             del composed["hydra"]
         return self._typed(composed), folder
 
-    def _tell(self, jobs: Iterable[Sequence[str]]) -> None:
+    def _log(self, jobs: Iterable[Sequence[str]]) -> None:
         """Log jobs that are not started to their tracker, which may have been lost since they did so themselves."""
         logged = defaultdict(list)
         for overrides in jobs:
