@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from defectloc.attribution.methods import METHODS, attribute
-from defectloc.attribution.network import ExplainedModel
+from defectloc.attribution.methods import METHODS, Attribution, attribute
+from defectloc.attribution.network import ExplainedModel, ExtraMap, undisturbed
 from defectloc.config import AttributionConfig
 from defectloc.data.resize import resize
+from defectloc.data.tiles import Size
 from defectloc.files import atomic
-from defectloc.localization.maps import Grid
+from defectloc.localization.maps import Grid, block_maxima, upsample
 
 # Raised when a method's code changes its result.
 VERSION = 1
@@ -33,6 +36,17 @@ class Explanation:
     seconds: float
     evaluations: float
     parts: dict[str, np.ndarray]
+    # height and width of the photograph in the network's input
+    input_size: Size
+
+    def at(self, size: Size) -> NDArray[np.float32]:
+        """Give the map `(H, W)` at the photograph's `size`, or another."""
+        return upsample(self.map, size, self.input_size, self.grid)
+
+    def square(self, side: int) -> NDArray[np.float32]:
+        """Give the map `(side, side)`; one in tiles, which may have more cells, keeps its maxima."""
+        cells, grid = block_maxima(self.map, (side, side), self.grid)
+        return upsample(cells, (side, side), self.input_size, grid)
 
 
 @dataclass(frozen=True)
@@ -71,17 +85,28 @@ class Explainer:
         """Explain an image `(H, W, 3)` for the class of index `target`, or read the stored map."""
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
         path = self.folder / self.key / f"{digest[:16]}-{target}.npz"
+        size = self.model.input_size(self.method, (image.shape[0], image.shape[1]))
         if path.is_file():
-            stored = _read(path)
+            stored = _read(path, size)
             if stored is not None:
                 return stored
-        values = resize(image, self.model.image_size)[None]
+        own = self.model.extra_maps.get(self.method)
         started = time.perf_counter()
-        found = attribute(self.method, self.model, values, [target], self.config, [self.seed_of(digest)], self.layer)
+        found = self._of_network(image, target, self.seed_of(digest)) if own is None else self._own(own, image)
         seconds = time.perf_counter() - started
-        made = Explanation(found.maps[0], found.grid, seconds, found.evaluations, found.parts[0])
+        made = Explanation(found.maps[0], found.grid, seconds, found.evaluations, found.parts[0], size)
         _write(path, made)
         return made
+
+    def _of_network(self, image: np.ndarray, target: int, seed: int) -> Attribution:
+        values = resize(image, self.model.image_size)[None]
+        return attribute(self.method, self.model, values, [target], self.config, [seed], self.layer)
+
+    def _own(self, own: ExtraMap, image: np.ndarray) -> Attribution:
+        network = self.model.network
+        with undisturbed(network), torch.no_grad():
+            values, grid = own.map(network, image)
+        return Attribution(values[None], grid, own.evaluations((image.shape[0], image.shape[1])), [{}])
 
 
 def _write(path: Path, made: Explanation) -> None:
@@ -92,13 +117,13 @@ def _write(path: Path, made: Explanation) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _read(path: Path) -> Explanation | None:
+def _read(path: Path, input_size: Size) -> Explanation | None:
     """Read a stored map; None where the file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as content:
             stride, offset = content["grid"].tolist()
             parts = {name.removeprefix("part."): content[name] for name in content.files if name not in _OWN}
             seconds, evaluations = float(content["seconds"]), float(content["evaluations"])
-            return Explanation(content["map"], Grid(stride, offset), seconds, evaluations, parts)
+            return Explanation(content["map"], Grid(stride, offset), seconds, evaluations, parts, input_size)
     except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

@@ -51,7 +51,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is run, and what is known of it before; without `run` its map is one of the `extra_maps`."""
+    """How a method is run, and what is known of it before; without `run` its map is one of the `extra_maps`.
+
+    Those are made of the photograph, by `Explainer`.
+    """
 
     family: str
     run: Callable[[Inputs], torch.Tensor | tuple[torch.Tensor, Parts]] | None = None
@@ -162,7 +165,8 @@ def attribute(
 ) -> Attribution:
     """Explain images `(N, 3, S, S)` in 0..255, each for the class that `targets` names, by one method.
 
-    All that is random for an image is a function of that image's own of the `seeds`. `layer` is a name or an index,
+    The method is one of the network, not one of its `extra_maps`. All that is random for an image is a function of that
+    image's own of the `seeds`. `layer` is a name or an index,
     None the last before pooling. The network is as before afterwards. Raises DefectlocError for what `check` refuses,
     and for a layer that does not fit.
     """
@@ -182,12 +186,8 @@ def attribute(
 
 
 def _map_of(name: str, given: Inputs) -> tuple[np.ndarray, Grid, Parts]:
-    method, model = METHODS[name], given.score.model
-    if method.run is None:
-        with torch.no_grad():
-            own, grid = model.extra_maps[name].maps(model.network, given.image)
-        given.score.evaluations += 1
-        return own.astype(np.float32), grid, {}
-    result = method.run(given)
+    run = METHODS[name].run
+    assert run is not None, name
+    result = run(given)
     values, parts = result if isinstance(result, tuple) else (result, {})
     return values.detach().float().cpu().numpy(), given.grid(values.shape[-1]), parts

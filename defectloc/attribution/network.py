@@ -4,21 +4,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from defectloc.data.tiles import Size, Tiling
 from defectloc.localization.maps import Grid
 
 
 @dataclass(frozen=True)
 class ExtraMap:
-    """A map that is made of more than the network; `maps` takes the network and images `(N, 3, S, S)` in 0..255."""
+    """A map that is made of more than the network; `map` takes the network and a photograph `(H, W, 3)` uint8."""
 
     # identifies what it is made of besides the network
     key: str
-    # gives `(N, h, w)` and where the cells lie in the network's input
-    maps: Callable[[nn.Module, torch.Tensor], tuple[np.ndarray, Grid]]
+    # gives `(h, w)` float32 and where the cells lie in the network's input
+    map: Callable[[nn.Module, NDArray], tuple[NDArray, Grid]]
+    # None: the photograph is seen whole, at the model's size
+    tiling: Tiling | None = None
+
+    def evaluations(self, size: Size) -> int:
+        """Count the images that go through the network for a photograph of `size` native pixels."""
+        return 1 if self.tiling is None else len(self.tiling.corners(size))
 
 
 @dataclass
@@ -41,6 +48,13 @@ class ExplainedModel:
     def device(self) -> torch.device:
         """Where the network's weights lie."""
         return next(self.network.parameters()).device
+
+    def input_size(self, method: str, size: Size) -> Size:
+        """Give the height and width at which a method sees a photograph of `size` native pixels."""
+        own = self.extra_maps.get(method)
+        if own is None or own.tiling is None:
+            return self.image_size, self.image_size
+        return own.tiling.input_size(size)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Give `(N, K)`; not counted, see `ClassScore` for that."""

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ RIGHT, WRONG, UNKNOWN = "#00703c", "#b5121b", "#222222"
 SIDE = 640
 # Of a panel of the sheet, in inches; and the font of its caption, in points.
 PANEL, DPI, CAPTION = 3.3, 110, 9
+# Of the picture of a single image, in inches: so wide is its title.
+LEAST_WIDTH = 9
 # As many letters of a verdict as a panel is wide.
 LETTERS = 48
 
@@ -72,7 +75,8 @@ def draw_contact_sheet(panels: Sequence[ExplainedPanel], columns: int, legend: L
 def draw_single(panel: ExplainedPanel, colored: np.ndarray, path: Path) -> None:
     """Draw one image as photograph | heat map | overlay | boxes; `colored` is the map in colours `(H, W, 3)`."""
     boxed = paint_boxes(panel.image.copy(), panel.boxes, max(2, max(panel.image.shape) // 250))
-    figure = Figure(figsize=(14, 4.1), layout="constrained")
+    height, width = (3.4 * side / max(panel.image.shape[:2]) for side in panel.image.shape[:2])
+    figure = Figure(figsize=(max(4 * width + 0.4, LEAST_WIDTH), max(height, 0.5) + 0.7), layout="constrained")
     figure.suptitle(f"{panel.name}: {panel.verdict}{', ' + panel.truth if panel.truth else ''}", fontsize=11)
     pictures = (
         ("photograph", _outlined(panel, panel.image)),
@@ -126,7 +130,10 @@ def _outlined(panel: ExplainedPanel, picture: np.ndarray) -> np.ndarray:
 def _bar(figure: Figure, axes: list, legend: Legend) -> None:
     cmap = colormaps[legend.colormap] if isinstance(legend.colormap, str) else legend.colormap
     mappable = ScalarMappable(Normalize(*legend.scale), cmap)
-    figure.colorbar(mappable, ax=axes, location="bottom", label=legend.label, shrink=0.6, aspect=40, pad=0.02)
+    # Pictures hang from their captions, so that those of photographs of several sizes stand on one line.
+    hanging = (0.5, 1.0)
+    place: dict[str, Any] = {"ax": axes, "location": "bottom", "panchor": hanging, "pad": 0.02}
+    figure.colorbar(mappable, label=legend.label, shrink=0.6, aspect=40, **place)
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:

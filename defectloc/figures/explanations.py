@@ -10,10 +10,13 @@ from defectloc.attribution.explainer import Explanation
 from defectloc.config import ExplainSettings
 from defectloc.figures.contact import ExplainedPanel, Legend, draw_channels, draw_contact_sheet, draw_single
 from defectloc.figures.overlay import paint_map
+from defectloc.figures.sheet import UNITS
 from defectloc.figures.signed_maps import green_and_red, paint_signed, paint_superpixels, red_and_blue
 
 # Maps on which 0 is neither for nor against, and distances.
 LOG_ODDS, DISTANCES = ("cam", "channels", "fusion"), ("memory",)
+# Maps of a run, of which no class is explained.
+OWN = ("memory", "fusion")
 # Signed maps at the pixels.
 SIGNED = ("integrated-gradients", "expected-gradients", "occlusion", "shap-partition")
 
@@ -61,6 +64,9 @@ def draw_explanations(images: Sequence[ExplainedImage], settings: ExplainSetting
             explanation = image.explanation
             draw_channels(image.image, explanation.map, explanation.parts, title, folder / "channels" / f"{name}.png")
     target = "the class over each picture" if several else f"'{images[0].target_name}'"
+    if settings.method in OWN:
+        # Whatever class is asked for, it is one and the same.
+        target = "the run's anomaly map"
     sheet = folder / "sheet.png"
     draw_contact_sheet(panels, settings.columns, _legend(settings, common), f"{settings.method}: {target}", sheet)
     return sheet
@@ -90,7 +96,8 @@ def _paint(image: ExplainedImage, scale: tuple[float, float], settings: ExplainS
 
 
 def _legend(settings: ExplainSettings, scale: tuple[float, float]) -> Legend:
-    unit = "value, each image on its own scale" if settings.scale == "image" else "value, one scale for all images"
+    value = UNITS[settings.method] if settings.method in OWN else "value"
+    unit = "value, each image on its own scale" if settings.scale == "image" else f"{value}, one scale for all images"
     if settings.scale == "image":
         scale = (-1.0, 1.0) if scale[0] == -scale[1] else (0.0, 1.0)
     if settings.method == "lime":

@@ -20,6 +20,12 @@ WIDTH = COLUMNS * (CELL + 2 * GAP)
 INK, PALE, RIGHT, WRONG = (30, 30, 30), (110, 110, 110), (0, 110, 60), (190, 20, 30)
 # A sheet is mostly noise of photographs: the usual level takes four times as long for a seventh of the bytes.
 COMPRESSION = 1
+# What a run's maps count in.
+UNITS = {
+    "cam": "log-odds of a defect",
+    "memory": "distance to the nearest normal patch",
+    "fusion": "log-odds of a defect and standard deviations from normal patches, weighted",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ def _row(panels: Sequence[Panel], scale: tuple[float, float]) -> NDArray[np.uint
         text.text((x, 0), shortened(panel.name, CELL), INK, font(13))
         color = INK if panel.is_right is None else RIGHT if panel.is_right else WRONG
         text.text((x, 18), panel.verdict, color, font(14, bold=True))
-        for left, picture in zip((x, x + SIDE + 2), _pictures(panel, scale), strict=True):
+        # Side by side also where they are narrower than a square.
+        for left, picture in zip((x, x + panel.image.shape[1] + 2), _pictures(panel, scale), strict=True):
             canvas.paste(Image.fromarray(picture), (left, CAPTION))
     return np.asarray(canvas)
 

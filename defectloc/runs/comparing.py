@@ -25,7 +25,6 @@ from defectloc.figures.comparison import draw_comparison
 from defectloc.files import digest, write_text
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.maps import upsample
 from defectloc.progress import images_bar
 from defectloc.reporting.attribution import as_text, printed, summary
 from defectloc.reporting.summary import markdown
@@ -196,7 +195,7 @@ def _tested(
 
 
 def _faithfulness(compared: _Compared, settings: ExplainSettings, image: _Explained, size: int) -> dict[str, float]:
-    importance = upsample(image.explanation.map, (size, size), size, image.explanation.grid)
+    importance = image.explanation.square(size)
     photograph = resize(read_image(compared.maps.root / image.row.path), size)[None]
     steps, batch_size = settings.comparison.steps_faithfulness, settings.attribution.batch_size
     anomaly = ClassScore(compared.model, DEFECT)
@@ -215,11 +214,11 @@ def _scores(compared: _Compared, images: list[_Explained]) -> dict[str, float | 
 def _samples(compared: _Compared, images: list[_Explained]) -> Iterator[MapSample]:
     none = pd.DataFrame(columns=COLUMNS, dtype=float)
     for image in images:
-        row, explanation = image.row, image.explanation
+        row = image.row
         mask, ignored = compared.maps.mask(row), compared.maps.ignored(row)
         if mask is None:
             continue
-        values = upsample(explanation.map, (row.height, row.width), compared.model.image_size, explanation.grid)
+        values = image.explanation.at((row.height, row.width))
         if ignored is not None:
             # As in the run's own maps.
             values = np.where(ignored, values.min(), values)

@@ -23,11 +23,6 @@ from defectloc.runs.maps import RunMaps
 from defectloc.runs.shortcut_table import read_shortcut_table
 from defectloc.runs.threshold_curve import COARSE, threshold_curve
 
-UNITS = {
-    "cam": "log-odds of a defect",
-    "memory": "distance to the nearest normal patch",
-    "fusion": "log-odds of a defect and standard deviations from normal patches, weighted",
-}
 # Of maps that a normalisation has given another unit.
 NORMALIZED = {
     "minmax": "share of the range of each map",
@@ -71,7 +66,7 @@ def draw_run(
     truths = _truths(maps, test)
     if maps.n_masks:
         curve = threshold_curve(maps, test, {path: truth.boxes for path, truth in truths.items()}, localizer)
-        unit = NORMALIZED.get(localizer.normalization, UNITS[maps.kind])
+        unit = NORMALIZED.get(localizer.normalization, sheet.UNITS[maps.kind])
         title = f"{subject}: boxes of the test images by the threshold of the {maps.kind} map"
         if len(curve):
             draw_thresholds(curve, localizer.threshold, unit, title, figures / "thresholds.png")
@@ -161,7 +156,7 @@ def _draw_sheet(
             suffix = f"; {order}{more}" if len(rows) > 1 else ""
             panels = list(pool.map(panel, rows.head(SHEET_IMAGES).itertuples()))
             groups.append(sheet.Group(heading + suffix, panels, empty))
-    sheet.draw_sheet(groups, color_scale(maps, test), UNITS[maps.kind], title, path)
+    sheet.draw_sheet(groups, color_scale(maps, test), sheet.UNITS[maps.kind], title, path)
 
 
 def color_scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from defectloc.attribution.methods import METHODS
 from defectloc.attribution.network import ExplainedModel, ExtraMap
 from defectloc.attribution.prediction import ANOMALY, GOOD, ClassPrediction
 from defectloc.config import ExplainSettings
@@ -24,13 +25,22 @@ from defectloc.runs.directory import CHECKPOINT, Run, rows_of
 from defectloc.runs.fusion import Fusion, load_fusion
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import Product, tiling_of
+from defectloc.runs.tiled import levels_of
 
 
 def open_run(settings: ExplainSettings) -> Run:
-    """Open the run that the settings name; raises DefectlocError where it is none, or has no class network."""
+    """Open the run that the settings name; raises DefectlocError where it is none.
+
+    Also where it lacks the class network that the methods explain, other than the run's own maps.
+    """
     assert settings.run is not None
     run = Run.open(settings.run)
-    run.require_class_network()
+    if not run.has_class_network and (settings.compare or METHODS[settings.method].run is not None):
+        what = "compare=true compares methods on it" if settings.compare else f"method={settings.method} explains that"
+        raise DefectlocError(
+            f"run={run.folder} has no class network, and {what}; its anomaly maps are shown by method=memory and "
+            "method=fusion."
+        )
     return run
 
 
@@ -64,17 +74,8 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
         except DefectlocError:
             # There is none, or it is not clear which one is meant: whoever asks for the method is told.
             continue
-        if tiling_of(product) is not None:
-            # Of a whole photograph at the network's size such a map would be another one than the run's.
-            if kind in (settings.method, *settings.comparison.methods):
-                raise DefectlocError(
-                    f"method={kind}: this map of run={run.folder} was made in tiles (data.tiles), and explain shows "
-                    "photographs whole; it is drawn by train and predict, and the methods of the class network are "
-                    "available."
-                )
-            continue
-        # The name holds the hash of all that the product was made from.
-        model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(product, device, run.record["precision"]))
+        # The name holds the hash of all that the product was made from, the tiling included.
+        model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(run, product, device), tiling_of(product))
     return model
 
 
@@ -89,8 +90,10 @@ def _background(run: Run, settings: ExplainSettings) -> torch.Tensor:
 class _ProductMap:
     """The map of a product of a run, for images that the run does not know; its files are read when first needed."""
 
-    def __init__(self, product: Product, device: str, precision: str) -> None:
-        self._product, self._device, self._precision = product, device, precision
+    def __init__(self, run: Run, product: Product, device: str) -> None:
+        self._product, self._device, self._precision = product, device, run.record["precision"]
+        self._image_size, self._tiling = run.image_size, tiling_of(product)
+        self._batch_size = int(run.record["settings"]["features"]["batch_size"])
 
     @functools.cached_property
     def _parts(self) -> tuple[MemoryBank, list[Level], Fusion | None]:
@@ -100,13 +103,17 @@ class _ProductMap:
         bank, levels = load_bank(self._product.folder.with_name(self._product.made_from["memory"]), self._device)
         return bank, levels, load_fusion(self._product.folder, bank)
 
-    def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:
-        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's."""
+    def __call__(self, network: nn.Module, image: np.ndarray) -> tuple[np.ndarray, Grid]:
+        """Give the map `(h, w)` of a photograph `(H, W, 3)` by a network like the run's."""
         bank, levels, fusion = self._parts
-        found = Trunk(network, self._device, self._precision)(list(images), levels)  # type: ignore[arg-type]
+        trunk = Trunk(network, self._device, self._precision)  # type: ignore[arg-type]
+        if self._tiling is None:
+            found = trunk([resize(image, self._image_size)], levels)
+        else:
+            found = levels_of(image, self._tiling, trunk, levels, self._batch_size)
         values = [found[level] for level in levels]
         distances = bank.distances(values)
-        return (distances if fusion is None else fusion.fuse(values, distances)), Grid(*bank.grid)
+        return (distances if fusion is None else fusion.fuse(values, distances))[0], Grid(*bank.grid)
 
 
 @dataclass(frozen=True)

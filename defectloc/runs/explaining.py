@@ -25,7 +25,7 @@ from defectloc.errors import DefectlocError
 from defectloc.figures.explanations import ExplainedImage, draw_explanations
 from defectloc.files import atomic
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.maps import upsample
+from defectloc.localization.maps import stack
 from defectloc.model.published import published
 from defectloc.model.weights import weights_digest
 from defectloc.progress import images_bar
@@ -39,6 +39,7 @@ from defectloc.runs.explained_run import (
     verdict,
 )
 from defectloc.runs.predictor import Predictor
+from defectloc.runs.products import packed
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _explained(
     target: int,
 ) -> ExplainedImage:
     explanation = explainer.explain(image, target)
-    values = upsample(explanation.map, image.shape[:2], given.model.image_size, explanation.grid)
+    values = explanation.at((image.shape[0], image.shape[1]))
     name, probability = given.model.classes[target], float(judged.prediction.probabilities[target])
     is_labelled = bool(judged.sentence) and row.label != UNKNOWN
     mask_path = getattr(row, "mask_path", "")
@@ -175,15 +176,18 @@ def _explained(
 
 
 def _write(path: Path, images: list[ExplainedImage], model: ExplainedModel, settings: ExplainSettings) -> None:
-    """Write the maps `(N, h, w)` float32 with what they belong to, without pickle."""
-    grid = images[0].explanation.grid
+    """Write the maps with what they belong to, without pickle: `(N, h, w)`, or as `packed` has those of tiles."""
+    grid, own = images[0].explanation.grid, model.extra_maps.get(settings.method)
+    seen: Any = model.image_size
+    if own is not None and own.tiling is not None:
+        seen = [image.explanation.input_size for image in images]
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             paths=np.array([image.path for image in images], dtype=np.str_),
-            maps=np.stack([image.explanation.map for image in images]).astype(np.float32),
+            **packed(stack(image.explanation.map for image in images)),
             grid=np.array([grid.stride, grid.offset]),
-            image_size=np.array(model.image_size),
+            image_size=np.array(seen),
             targets=np.array([image.target_name for image in images], dtype=np.str_),
             probabilities=np.array([image.probability for image in images]),
             labels=np.array([image.label for image in images]),

@@ -117,25 +117,28 @@ def tiling_of(product: Product) -> Tiling | None:
 
 
 def write_maps(path: Path, paths: list[str], maps: Stack, grid: tuple[float, float]) -> None:
-    """Write maps `(N, h, w)` float32 at grid resolution with the paths they belong to, without pickle.
-
-    A list of `(h, w)` of several shapes is written as one row of values, with the shapes.
+    """Write maps at grid resolution, as `packed` has them, with the paths they belong to, without pickle.
 
     `grid` is (stride, offset) of their cells in pixels of the network's input.
     """
-    values: dict[str, Any] = {}
-    if isinstance(maps, list):
-        values["maps"] = np.concatenate([each.ravel() for each in maps]).astype(np.float32)
-        values["shapes"] = np.array([each.shape for each in maps], dtype=np.int64)
-    else:
-        values["maps"] = maps.astype(np.float32)
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             paths=np.array(paths, dtype=np.str_),
-            **values,
+            **packed(maps),
             grid=np.array(grid, dtype=np.float64),
         )
+
+
+def packed(maps: Stack) -> dict[str, Any]:
+    """Give the arrays that hold maps in a file: `maps (N, h, w)` float32.
+
+    Where they have several shapes, `maps` is one row of their values, and `shapes (N, 2)` tells where each ends.
+    """
+    if not isinstance(maps, list):
+        return {"maps": maps.astype(np.float32)}
+    values = np.concatenate([each.ravel() for each in maps]).astype(np.float32)
+    return {"maps": values, "shapes": np.array([each.shape for each in maps], dtype=np.int64)}
 
 
 def read_maps(product: Product) -> Maps:

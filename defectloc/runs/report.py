@@ -12,6 +12,7 @@ from defectloc.data.digests import Digests
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.operating_points import limits_of, scores_at
 from defectloc.figures.embedded import picture_uri
+from defectloc.figures.sheet import UNITS
 from defectloc.files import write_text
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -19,7 +20,7 @@ from defectloc.reporting.labels import IGNORED, flat
 from defectloc.reporting.page import key_of
 from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import HISTORY, Run, whole_metrics
-from defectloc.runs.drawing import UNITS, color_scale, shortcut_figure, tested_images
+from defectloc.runs.drawing import color_scale, shortcut_figure, tested_images
 from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.maps import RunMaps, truth_digest
 from defectloc.runs.report_photographs import most_wrong_first, photographs

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from defectloc.attribution import explainer
-from defectloc.attribution.explainer import Explainer
+from defectloc.attribution.explainer import Explainer, Explanation
 from defectloc.attribution.network import ExtraMap
+from defectloc.data.tiles import Tiling
 from defectloc.localization.maps import Grid
 from tests.attribution.networks import FEW, tiny
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def eighths(_, photograph):
+    return photograph[::8, ::8, 0].astype(np.float32), Grid(8, 3.5)
 
 
 def counted(monkeypatch):
@@ -57,8 +62,29 @@ def test_key_names_what_a_map_depends_on(tmp_path):
     assert key("rise") == key("rise", layer="0")
     assert key("rise") != key("rise", of=replace(model, key="other weights"))
     assert key("rise") != key("rise", of=replace(model, image_size=32))
-    maps = [replace(model, extra_maps={"memory": ExtraMap(bank, lambda *_: (IMAGE, Grid(1, 0)))}) for bank in "ab"]
+    maps = [replace(model, extra_maps={"memory": ExtraMap(bank, eighths)}) for bank in "ab"]
     assert key("memory", of=maps[0]) != key("memory", of=maps[1])
+
+
+@pytest.mark.parametrize(
+    ("tiling", "size", "evaluations"), [(None, (32, 32), 1), (Tiling(16, 32, 0.25, 8), (40, 64), 6)]
+)
+def test_a_map_of_its_own_is_made_of_the_photograph(tmp_path, tiling, size, evaluations):
+    """Whole or in tiles; once it is stored, the same is read."""
+    model = replace(tiny(), image_size=32, extra_maps={"memory": ExtraMap("bank", eighths, tiling)})
+    for _ in range(2):
+        found = Explainer("memory", model, FEW, 0, None, tmp_path).explain(IMAGE, 1)
+        np.testing.assert_array_equal(found.map, IMAGE[::8, ::8, 0])
+        assert (found.input_size, found.evaluations, found.grid) == (size, evaluations, Grid(8, 3.5))
+
+
+def test_a_map_of_fewer_pixels_than_cells_keeps_its_maximum(tmp_path):
+    cells = np.zeros((24, 24), np.float32)
+    cells[6, 7] = 1
+    found = Explanation(cells, Grid(8, 3.5), 0.0, 1, {}, (192, 192))
+    assert found.at((8, 8)).max() == 0
+    assert found.square(8).max() > 0.5
+    np.testing.assert_array_equal(found.square(192), found.at((192, 192)))
 
 
 def test_each_image_has_its_own_seed(tmp_path, monkeypatch):

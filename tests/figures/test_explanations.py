@@ -1,11 +1,14 @@
 """The pictures of explained images, and the scale of their colours."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from defectloc.attribution.explainer import Explanation
 from defectloc.config import ExplainSettings
+from defectloc.figures import explanations
 from defectloc.figures.explanations import ExplainedImage, _scale, draw_explanations
 from defectloc.localization.maps import Grid
 
@@ -36,7 +39,7 @@ def explained(path, target=1, parts=None):
         target=target,
         target_name=("good", "anomaly")[target],
         probability=0.4,
-        explanation=Explanation(rng.normal(size=(3, 3)), Grid(8, 3.5), 0.1, 1, parts or {}),
+        explanation=Explanation(rng.normal(size=(3, 3)), Grid(8, 3.5), 0.1, 1, parts or {}, (24, 24)),
         map=rng.normal(size=(24, 30)),
         boxes=np.array([[2, 3, 10, 12]]),
         mask=None,
@@ -74,3 +77,43 @@ def test_pictures_of_a_method(tmp_path, method):
 def test_an_image_that_is_explained_for_several_classes_has_a_picture_for_each(tmp_path):
     draw_explanations([explained("a.png", 0), explained("a.png", 1)], ExplainSettings(method="gradcam"), tmp_path)
     assert {path.name for path in (tmp_path / "single").iterdir()} == {"a.png-0.png", "a.png-1.png"}
+
+
+def test_photographs_of_several_sizes_hang_from_one_line_and_have_pictures_of_their_own_shape(tmp_path):
+    images = []
+    for number, (height, width) in enumerate([(60, 20), (20, 60)]):
+        red = np.zeros((height, width, 3), np.uint8)
+        red[..., 0] = 255
+        one = explained(f"{number}.png")
+        flat = {"image": red, "map": np.zeros((height, width)), "boxes": np.zeros((0, 4), int)}
+        images.append(replace(one, **flat))
+    # Full colour lies far above all values: the photographs stay as they are.
+    sheet = draw_explanations(images, ExplainSettings(method="cam", scale="9", photo_opacity=1.0), tmp_path)
+    with Image.open(sheet) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    is_red = (pixels[..., 0] > 200) & (pixels[..., 1:].max(-1) < 60)
+    half = is_red.shape[1] // 2
+    tops = [np.flatnonzero(part.sum(1) > 20)[0] for part in (is_red[:, :half], is_red[:, half:])]
+    assert abs(tops[0] - tops[1]) <= 1
+    sizes = []
+    for number in range(2):
+        with Image.open(tmp_path / "single" / f"{number}.png.png") as picture:
+            sizes.append(picture.size)
+    (upright_width, upright_height), (wide_width, wide_height) = sizes
+    assert upright_width < wide_width
+    assert wide_height < 0.6 * upright_height
+
+
+@pytest.mark.parametrize(
+    ("scale", "label"),
+    [
+        ("sheet", "distance to the nearest normal patch, one scale for all images"),
+        ("image", "value, each image on its own scale"),
+    ],
+)
+def test_the_map_of_a_run_is_of_no_class_and_has_its_unit(tmp_path, monkeypatch, scale, label):
+    given = []
+    monkeypatch.setattr(explanations, "draw_contact_sheet", lambda *arguments: given.extend(arguments))
+    draw_explanations([explained("a.png")], ExplainSettings(method="memory", scale=scale), tmp_path)
+    assert given[2].label == label
+    assert given[3] == "memory: the run's anomaly map"

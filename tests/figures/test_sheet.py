@@ -1,5 +1,7 @@
 """The sheet of photographs and heat maps."""
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
 
@@ -47,6 +49,17 @@ def test_boxes_lie_on_the_heat_map_and_nothing_covers_what_is_inside(tmp_path):
 def test_a_row_is_as_high_as_its_pictures(tmp_path):
     sheet = drawn(tmp_path / "sheet.png", Group("Defective images", [panel(height=50, boxes=())] * 4))
     assert sheet.shape[0] == HEADER + HEADING + 2 * (CAPTION + 50 + GAP)
+
+
+def test_the_heat_map_of_an_upright_photograph_is_beside_it(tmp_path):
+    one = panel(boxes=())
+    upright = replace(one, image=one.image[:, :80], map=one.map[:, :80], mask=None)
+    sheet = drawn(tmp_path / "sheet.png", Group("Defective images", [upright]))
+    row = sheet[HEADER + HEADING + CAPTION + 100, :, 0]
+    assert (row[GAP : GAP + 80] == 90).all()
+    assert (row[GAP + 80 : GAP + 82] == 255).all()
+    assert (row[GAP + 82 : GAP + 162] < 100).all()
+    assert (row[GAP + 162 :] == 255).all()
 
 
 def test_a_group_without_panels_says_so_and_a_long_path_stays_in_its_column(tmp_path):

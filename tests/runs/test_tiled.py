@@ -178,14 +178,56 @@ def test_an_export_of_tiles_is_refused(tiled, command, tmp_path):
     assert "tiles of 64 px" in sentence
 
 
-def test_beside_a_class_network_its_methods_explain_and_the_map_in_tiles_does_not(spots, command, tmp_path):
+def test_explain_gives_the_maps_of_the_run_in_tiles(tiled, command, tmp_path):
+    """Without a class network; photographs of two sizes have maps of two shapes."""
+    for method in ("memory", "fusion"):
+        outcome = command(
+            "explain", f"run={tiled.folder}", f"method={method}", f"output={tmp_path}", "n=4", "threads=1"
+        )
+        assert outcome.code == 0, outcome.err
+        with np.load(tmp_path / f"{method}-all" / "explanations.npz", allow_pickle=False) as file:
+            found = dict(file)
+        own, ends = tiled.maps(method), np.cumsum(found["shapes"].prod(1))
+        assert {tuple(shape) for shape in found["shapes"]} == {(16, 24), (20, 12)}
+        assert found["image_size"].tolist() == (found["shapes"] * 8).tolist()
+        pieces = np.split(found["maps"], ends[:-1])
+        for path, values, shape in zip(found["paths"], pieces, found["shapes"], strict=True):
+            cells = own.cells[path]
+            # The run's features were rounded on their way through the store.
+            assert values.reshape(shape) == pytest.approx(cells, rel=0.05, abs=0.05 * float(cells.max()))
+        assert (tmp_path / f"{method}-all" / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize("options", [["method=layercam"], ["compare=true"]])
+def test_without_a_class_network_its_methods_are_refused(options, tiled, command):
+    assert "method=memory and method=fusion" in command("explain", f"run={tiled.folder}", *options).sentence
+
+
+def test_beside_a_class_network_methods_and_the_map_in_tiles_explain_and_compare(spots, command, tmp_path):
     fitted = [each for each in TILED if each != "training=none"]
     given = [*fitted, *spots[2], f"outputs={tmp_path / 'o'}", "data.tiles=64", "localization=memory"]
-    outcome = command("train", *given, "training.epochs=1", "data.limit=20")
-    assert outcome.code == 0, outcome.err
+    given += ["training.epochs=1", "data.limit=20"]
+    assert command("train", *given).code == 0
     (folder,) = (tmp_path / "o" / "spots").glob("fold0-*")
     assert command("explain", f"run={folder}", "method=layercam", "n=1", "threads=1").code == 0
-    assert "made in tiles" in command("explain", f"run={folder}", "method=memory", "n=1").sentence
+    few = [f"comparison.{name}=4" for name in ("images", "images_perturbation")]
+    few += ["comparison.images_faithfulness=1", "comparison.steps_faithfulness=2", "comparison.images_sanity=1"]
+    compared = ["explain", f"run={folder}", "compare=true", "comparison.methods=[cam,memory]", *few, "threads=1"]
+    outcome = command(*compared)
+    assert outcome.code == 0, outcome.err
+    table = pd.read_csv(folder / "explain" / "comparison.csv").set_index("method")
+    # All test images, so that the scores are the run's own.
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert table.loc["memory", "pixel_auroc"] == pytest.approx(metrics["pixel_auroc"], abs=0.02)
+    assert table.loc["memory", ["insertion", "deletion", "sanity"]].notna().all()
+    # Tiles of a photograph of either size.
+    assert 8 <= table.loc["memory", "evaluations"] <= 12
+    assert table.loc["cam", "evaluations"] == 2
+    # Another tiling of the same run has maps of its own.
+    before = {path.name for path in (folder / "explain" / "maps").glob("memory-*")}
+    assert command("train", *given, "data.tile_overlap=0.5").code == 0
+    assert command("explain", f"run={folder}", "method=memory", "n=1", "threads=1").code == 0
+    assert len({path.name for path in (folder / "explain" / "maps").glob("memory-*")} - before) == 1
 
 
 def test_fusion_beside_a_class_network_checks_for_shortcuts(spots, command, tmp_path):
