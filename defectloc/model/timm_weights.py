@@ -45,7 +45,7 @@ def adapted(backbone: str, state: State, origin: str) -> State:
             raise DefectlocError(f"{origin} does not fit model.name={name}: {type(error).__name__} {error}.") from error
     known = whole.state_dict()
     # The embedding of classes is left out of the network that gives its levels.
-    foreign = sorted(key for key in state if key not in known and not key.startswith(_classifiers(name)))
+    foreign = sorted(key for key in state if key not in known and not key.startswith(_classifiers(name, whole)))
     missing = [key for key in known if key not in state and not key.endswith("num_batches_tracked")]
     if missing or foreign:
         what = f"lacks '{missing[0]}'" if missing else f"has '{foreign[0]}', which that network does not"
@@ -60,11 +60,18 @@ def adapted(backbone: str, state: State, origin: str) -> State:
     return _of_whole(own, whole.state_dict())
 
 
-def _classifiers(name: str) -> tuple[str, ...]:
-    """Name what a classifier's weights begin with."""
+def _classifiers(name: str, whole: nn.Module) -> tuple[str, ...]:
+    """Name what a classifier's weights begin with; `whole` is the network without one."""
     config = timm().get_pretrained_cfg(name)
     given = config.classifier if config is not None and config.classifier else ()
-    return tuple(f"{each}." for each in ([given] if isinstance(given, str) else given))
+    empty = {path for path, module in whole.named_modules() if isinstance(module, nn.Identity)}
+    found = []
+    for classifier in [given] if isinstance(given, str) else given:
+        # LeViT's `head.linear` has a norm before it in `head`, which goes with it.
+        parts = classifier.split(".")
+        above = (".".join(parts[:n]) for n in range(1, len(parts)))
+        found.append(next((path for path in above if path in empty), classifier))
+    return tuple(f"{each}." for each in found)
 
 
 def _state(chain: "OrderedDict[str, nn.Module]") -> State:

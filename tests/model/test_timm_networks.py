@@ -111,6 +111,18 @@ def test_no_activation_in_place():
     assert not [module for module in classifier.modules() if getattr(module, "inplace", False)]
 
 
+def test_a_norm_before_the_classifier_goes_with_it(tmp_path):
+    """LeViT's `head.bn` and `head_dist.bn`; what lies beside them is still refused."""
+    whole = timm.create_model("levit_128s")
+    torch.save(whole.state_dict(), tmp_path / "levit.pth")
+    classifier, _, _ = weights.build(config("levit_128s", tmp_path / "levit.pth"), seed=0)
+    own = next(value for key, value in classifier.state_dict().items() if key.endswith("stem.conv1.linear.weight"))
+    torch.testing.assert_close(own, whole.stem.conv1.linear.weight)
+    torch.save({**whole.state_dict(), "header.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(DefectlocError, match=r"has 'header\.weight'"):
+        weights.build(config("levit_128s", tmp_path / "more.pth"), seed=0)
+
+
 def test_what_does_not_fit_is_refused_by_name(tmp_path):
     state = timm.create_model("test_resnet", pretrained=False).state_dict()
     torch.save({key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}, tmp_path / "less.pth")
