@@ -1,4 +1,4 @@
-"""Progress bars: shown on a terminal, silent elsewhere."""
+"""What takes long: a progress bar on a terminal; elsewhere, as in a log file, one line where it begins."""
 
 import contextlib
 import sys
@@ -17,9 +17,24 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} images/s" if speed else "")
 
 
+_last_said: list[str] = []
+
+
+def say_begun(stage: str) -> None:
+    """Print a line on standard error, unless that is a terminal; what repeats itself is said once."""
+    if not sys.stderr.isatty() and _last_said != [stage]:
+        _last_said[:] = [stage]
+        print(stage, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
-def images_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar over `total` images (None: unknown) with rate and time left; give a function that advances it by n."""
+def images_bar(description: str, total: int | None, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """Show a bar over `total` images (None: unknown) with rate and time left; give a function that advances it by n.
+
+    `unit` names them where they are tiles of images.
+    """
+    if total:
+        say_begun(f"{description}: {total} {unit.removesuffix('s') if total == 1 else unit}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(description, total=total)

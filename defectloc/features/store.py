@@ -73,12 +73,13 @@ class FeatureStore:
         view: Callable[[str], Any],
         batch_size: int = 8,
         workers: int = 2,
+        unit: str = "images",
     ) -> int:
         """Compute what is missing of `levels` for the images of `catalog`; returns how many images went through.
 
         `view(path)` decodes one image of the catalog into an input of the trunk, ahead of time and in threads;
-        `trunk(inputs, levels)` gives `(N, C, H, W)` per level. Of processes that come together one computes, the
-        others wait. A shard whose bytes have changed is computed again.
+        `trunk(inputs, levels)` gives `(N, C, H, W)` per level; `unit` names the images in what people read. Of
+        processes that come together one computes, the others wait. A shard whose bytes have changed is computed again.
 
         Raises DefectlocError where the store cannot be written, or the process may open no more files.
         """
@@ -92,7 +93,7 @@ class FeatureStore:
                 self._unsound.clear()
                 todo = images[images["digest"].isin(self._missing(digests, levels))]
                 self._remove_unsound()
-                self._compute(todo, levels, trunk, view, batch_size, workers)
+                self._compute(todo, levels, trunk, view, batch_size, workers, unit)
                 self._remove_derivable(digests, levels)
                 n_computed = len(todo)
         for shard in {place.shard for level in levels for place in self._places(digests, level).values()}:
@@ -116,9 +117,10 @@ class FeatureStore:
         view: Callable[[str], Any],
         batch_size: int,
         workers: int,
+        unit: str,
     ) -> None:
         computed = [level for level in levels if level not in self.derive or self.derive[level][0] not in levels]
-        with images_bar("features", len(todo)) as advance, _ahead(view, list(todo["path"]), workers) as inputs:
+        with images_bar("features", len(todo), unit) as advance, _ahead(view, list(todo["path"]), workers) as inputs:
             for start in range(0, len(todo), SHARD_IMAGES):
                 digests = list(todo["digest"][start : start + SHARD_IMAGES])
                 parts: dict[str, list[np.ndarray]] = {level: [] for level in computed}

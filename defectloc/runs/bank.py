@@ -13,7 +13,7 @@ from defectloc.localization.maps import stack
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
-from defectloc.progress import images_bar
+from defectloc.progress import images_bar, say_begun
 from defectloc.runs import bank_levels, products
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
@@ -53,6 +53,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
     if len(good) < FEW_GOOD:
         print(f"note: the memory bank rests on {len(good)} good training images only", file=sys.stderr)
     grids = [classifier.grid_of(level) for level in levels]
+    say_begun(f"memory bank: {len(good)} good training images")
     bank = MemoryBank.fit(
         lambda: ([batch[level] for level in levels] for batch in bank_levels.features(fold, good, levels)),
         len(good),
@@ -64,7 +65,7 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
     )
     found: list[np.ndarray] = []
     means = []
-    with images_bar("memory bank", len(held_out)) as advance:
+    with images_bar("memory bank maps", len(held_out)) as advance:
         for batch in bank_levels.features(fold, held_out, levels):
             arrays = [batch[level] for level in levels]
             found += list(bank.distances(arrays))

@@ -18,6 +18,7 @@ from defectloc.localization.boxes import CORNERS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.normalization import GoodStatistics, normalize
+from defectloc.progress import say_begun
 from defectloc.runs.directory import HISTORY, Run
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.shortcut_table import read_shortcut_table
@@ -57,6 +58,7 @@ def draw_run(
     figures = folder / "figures"
     if (figures / "test.png").is_file():
         return figures / "test.png"
+    say_begun("figures")
     subject = f"{metrics['subset']}, fold {metrics['fold']}"
     history = run.folder / "figures" / "history.png"
     if run.has_class_network and not history.is_file():

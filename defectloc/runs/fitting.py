@@ -19,6 +19,7 @@ from defectloc.files import are_as_written, digest
 from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
+from defectloc.progress import say_begun
 from defectloc.runs import directory, products, tables
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
@@ -117,6 +118,7 @@ def _fit_network(
     module = DefectClassifier(fold.classifier, training, class_weights, settings.seed, from_images=not fold.cached)
     data = FoldData(train, validation, training.batch_size, settings.seed, settings.features.workers, fold.device)
     _say_source(fold)
+    say_begun(f"class network: {len(fold.rows(splits.TRAIN))} images, at most {training.epochs} epochs")
     fit(module, data, unfinished, fold.device, fold.precision)
     if not all(bool(value.isfinite().all()) for value in module.classifier.state_dict().values()):
         # What has diverged would be resumed by the same command.

@@ -77,7 +77,7 @@ def fusion_maps(
     held_out = fold.held_out
     of_held_out = products.stacked(distances, held_out)
     fused: list[NDArray] = []
-    with images_bar("fusion", len(held_out)) as advance:
+    with images_bar("fusion maps", len(held_out)) as advance:
         for batch in bank_levels.features(fold, held_out, levels):
             arrays = _arrays(batch, levels)
             fused += list(fusion.fuse(arrays, np.stack(list(of_held_out[len(fused) : len(fused) + len(arrays[0])]))))
@@ -142,7 +142,7 @@ def _fit(
 
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
     unusual = None if distances is None else mapped(lambda values: (values - scale.mean) / scale.sd, distances)
-    print(f"patch head: learning from {len(train)} images", file=sys.stderr)
+    print(f"patch head: learning from {len(train)} images in {settings.steps} steps", file=sys.stderr)
     shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
     source: Patches | LargeBags = patches

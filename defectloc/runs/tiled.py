@@ -119,7 +119,8 @@ class TiledLevels:
             return torch.from_numpy(cut(photograph(path), corner, self._tiling.side).copy())
 
         names = [str(level) for level in self._levels]
-        store.ensure(table, names, self._trunk.by_name, tile, self._features.batch_size, self._features.workers)
+        batch_size, workers = self._features.batch_size, self._features.workers
+        store.ensure(table, names, self._trunk.by_name, tile, batch_size, workers, unit="tiles")
 
     def reader(
         self, store: FeatureStore | None, images: pd.DataFrame, sizes: dict[str, Size]

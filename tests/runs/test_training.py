@@ -130,6 +130,19 @@ def test_finished_fit_is_found_again(command, outputs):
     assert changed <= {"metrics.json", "run.json"}
 
 
+def test_a_log_file_says_what_is_at_work(command):
+    """By a line for each stage, in their order; what is found finished is not said."""
+    given = [*FUSION, "figures=true"]
+    said = command("train", *given).err
+    stages = ["checking masks: 24 images", "features: 59 images", "class network: ", "memory bank: ", "patch head: "]
+    stages += ["fusion maps: ", "scoring maps: ", "figures\n", "report\n"]
+    places = [said.index(f"\n{stage}") for stage in stages]
+    assert places == sorted(places)
+    assert all(said.count(f"\n{stage}") == 1 for stage in stages if stage != "scoring maps: ")
+    again = command("train", *given).err
+    assert not any(f"\n{stage}" in again for stage in stages)
+
+
 def test_threshold_sweep_fits_once(command, outputs):
     folder = folder_of(outputs)
     before = state_of(folder)
