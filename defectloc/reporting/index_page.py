@@ -1,11 +1,13 @@
 """An index over runs as a page: subsets and settings by folds, beside published figures."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from defectloc import __version__
+from defectloc.reporting.labels import parts
 from defectloc.reporting.page import render
 from defectloc.reporting.summary import shown, spread
 
@@ -25,7 +27,8 @@ def render_index(
     folds = sorted({fold for *_, fold in values})
     readable = shown(table)
     has_published = bool(table["published_balanced_accuracy"].notna().any())
-    rows = [_row(row, folds, values, links) for _, row in table.iterrows()]
+    usual = {subset: _usual(list(rows["setting"])) for subset, rows in table.groupby("subset")}
+    rows = [_row(row, folds, values, links, usual[row["subset"]]) for _, row in table.iterrows()]
     n_runs = len({(subset, runs, fold) for subset, runs, _, fold in values})
     subsets = table["subset"].nunique()
     return render(
@@ -35,7 +38,7 @@ def render_index(
         introduction=(
             f"{n_runs} run{'s' if n_runs != 1 else ''} of {subsets} subset{'s' if subsets != 1 else ''}, a row for "
             "each setting. Balanced accuracy is the mean of the shares of defects caught and of good parts passed; "
-            "0.5 is guessing, 1 is perfect."
+            "0.5 is guessing, 1 is perfect. What most settings of a subset share is grey."
         ),
         notes=list(notes),
         folds=folds,
@@ -47,8 +50,18 @@ def render_index(
     )
 
 
+def _usual(settings: Sequence[str]) -> frozenset[str]:
+    """Give the parts of labels that more than half of several settings have."""
+    counts = Counter(part for setting in settings for part in set(parts(setting)))
+    return frozenset(part for part, n in counts.items() if len(settings) > 1 and 2 * n > len(settings))
+
+
 def _row(
-    row: pd.Series, folds: Sequence[int], values: Mapping[Cell, float | None], links: Mapping[Cell, str]
+    row: pd.Series,
+    folds: Sequence[int],
+    values: Mapping[Cell, float | None],
+    links: Mapping[Cell, str],
+    usual: frozenset[str],
 ) -> dict[str, Any]:
     cells = []
     for fold in folds:
@@ -59,7 +72,7 @@ def _row(
     published = row["published_balanced_accuracy"]
     return {
         "subset": row["subset"],
-        "setting": row["setting"],
+        "setting": [(part, part in usual) for part in parts(row["setting"])],
         "folds": cells,
         "mean": spread(row, "balanced_accuracy"),
         "published": "–" if pd.isna(published) else f"{published:.3f}",

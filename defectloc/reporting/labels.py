@@ -1,12 +1,14 @@
 """Labels of settings: what a row of a summary was made with, as far as it tells rows apart."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Settings = Mapping[str, Any]
 
 # Sections whose keys are known by their own name; those of others come with the section's.
 PLAIN_SECTIONS = ("data", "model", "training")
+DECIDED_BY, DECIDED_AT = "decision.threshold_from", "decision.threshold"
 # Of equal settings nothing else differs than where they ran and how fast.
 IGNORED = frozenset(
     (
@@ -48,7 +50,13 @@ def labels(rows: Sequence[Settings], groups: Sequence[str], experiments: Mapping
     experiment has otherwise. `experiments` gives the values of each by its name.
     """
     differing = _differing(rows, groups)
-    return [_label(row, differing, experiments) for row in rows]
+    # What is nothing goes without saying, but where a row of an earlier version does not know the key.
+    known_to_all = [key for key in differing if all(key in row for row in rows)]
+    labelled = []
+    for row in rows:
+        silent = {key for key in known_to_all if row[key] is None}
+        labelled.append(_label(row, [key for key in differing if key not in silent], experiments))
+    return labelled
 
 
 def _differing(rows: Sequence[Settings], groups: Sequence[str]) -> list[str]:
@@ -62,7 +70,7 @@ def _differing(rows: Sequence[Settings], groups: Sequence[str]) -> list[str]:
     return [key for key in keys if key in several]
 
 
-def _label(row: Settings, differing: Iterable[str], experiments: Mapping[str, Settings]) -> str:
+def _label(row: Settings, differing: Sequence[str], experiments: Mapping[str, Settings]) -> str:
     name = row.get("experiment")
     values = experiments.get(str(name), {})
     otherwise = [key for key, value in values.items() if _text(row.get(key)) != _text(value)]
@@ -70,6 +78,10 @@ def _label(row: Settings, differing: Iterable[str], experiments: Mapping[str, Se
         base, shown = str(name), set(values)
     else:
         base, shown = _base(row)
+    if DECIDED_BY in differing and DECIDED_BY not in shown and _text(row.get(DECIDED_BY)) == "fixed":
+        # The choice and its value as one.
+        shown = {*shown, DECIDED_BY, DECIDED_AT}
+        base += f", decision threshold {_text(row.get(DECIDED_AT))}"
     more = [key for key in dict.fromkeys([*otherwise, *differing]) if key in row and key not in shown]
     return ", ".join([base, *(f"{_name(key)} {_text(row[key])}" for key in more)])
 
@@ -80,13 +92,13 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     shown |= {f"localization.{key}" for key in ("map", "normalization", "threshold_from", "boxes", "min_peak")}
     fixed = _text(row["localization.threshold_from"]) == "fixed"
     shown |= {"localization.threshold"} if fixed else set()
-    threshold = _text(row["localization.threshold" if fixed else "localization.threshold_from"])
+    threshold = _text(row["localization.threshold"]) if fixed else f"from {_text(row['localization.threshold_from'])}"
     peak = row.get("localization.min_peak")
     normalization = _text(row["localization.normalization"])
-    scaled = "" if normalization == "none" else f"{normalization}, "
-    above = "" if peak is None else f", peak {_text(peak)}"
+    scaled = "" if normalization == "none" else f"normalization {normalization}, "
+    above = "" if peak is None else f", min peak {_text(peak)}"
     boxes = _text(row["localization.boxes"])
-    where = f"{_text(row['localization.map'])} map ({scaled}threshold {threshold}{above}, {boxes})"
+    where = f"{_text(row['localization.map'])} map ({scaled}threshold {threshold}{above}, boxes {boxes})"
     score = _text(row["decision.score"])
     decided = "" if score == "class" else f", decision by {score}"
     network = f"{_text(row['model.name'])} {_text(row['data.image_size'])} px"
@@ -94,6 +106,11 @@ def _base(row: Settings) -> tuple[str, set[str]]:
         network += " without class network"
         shown.add("training.epochs")
     return f"{network}, {where}{decided}", shown
+
+
+def parts(label: str) -> list[str]:
+    """Take a label apart at its commas, but for those within brackets."""
+    return re.split(r", (?![^(\[]*[)\]])", label)
 
 
 def _name(key: str) -> str:

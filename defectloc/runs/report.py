@@ -16,7 +16,6 @@ from defectloc.figures.sheet import UNITS
 from defectloc.files import write_text
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.progress import say_begun
 from defectloc.reporting.labels import IGNORED, flat
 from defectloc.reporting.page import key_of
 from defectloc.reporting.run_page import Content, render_run
@@ -55,7 +54,6 @@ def write_report(run: Run, root: Path, ignore_mask: str | None, *, again: bool =
     if ignore_mask is None and chosen["truth"]["ignore_mask"] is not None:
         ignore_mask = run.record["settings"]["data"].get("ignore_mask")
     _check_truth(run, root, ignore_mask, chosen["truth"])
-    say_begun("report")
     maps = RunMaps(run, str(config.map), root, ignore_mask)
     write_text(path, render_run(_content(run, maps, key, folder, metrics, decision, localizer, chosen)))
     return path

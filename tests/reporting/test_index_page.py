@@ -31,3 +31,13 @@ def test_names_are_escaped_and_what_was_not_measured_is_a_dash():
     assert "&lt;script&gt;x" in page
     assert "published" not in page
     assert "–" in page
+
+
+def test_what_most_settings_of_a_subset_share_is_grey():
+    settings = ["vgg16, tiles 64", "vgg16, tiles none", "vgg16, tiles none", "resnet50, tiles none"]
+    rows = [table(setting=setting, localization=str(n)) for n, setting in enumerate(settings)]
+    alone = table(subset="screw", setting="vgg16, tiles 9", localization="9")
+    page = render_index(pd.concat([*rows, alone], ignore_index=True), [], {}, {})
+    for part, n_grey in (("vgg16", 3), ("tiles none", 3), ("tiles 64", 0), ("resnet50", 0), ("tiles 9", 0)):
+        assert page.count(f'<span class="muted">{part}</span>') == n_grey
+    assert "resnet50, <span" in page

@@ -2,7 +2,7 @@
 
 import pytest
 
-from defectloc.reporting.labels import flat, labels
+from defectloc.reporting.labels import flat, labels, parts
 
 CASE_STUDY = {"model.name": "vgg16", "training.epochs": 10, "localization.map": "cam", "localization.threshold": 0.8}
 
@@ -30,7 +30,7 @@ def row(**more):
     return flat(nested) | {key.replace("__", "."): value for key, value in more.items()}
 
 
-PLAIN = "vgg16 224 px, fusion map (threshold 2.5, peak 5, components), decision by fusion"
+PLAIN = "vgg16 224 px, fusion map (threshold 2.5, min peak 5, boxes components), decision by fusion"
 STUDIED = {"experiment": "case_study", "localization__map": "cam", "localization__threshold": 0.8}
 
 
@@ -95,6 +95,37 @@ def test_an_experiment_is_named_only_where_it_has_all_of_its_values():
 
 def test_a_threshold_that_is_chosen_is_named_by_its_choice():
     chosen = row(localization__threshold_from="validation", localization__min_peak=None)
-    assert of(chosen) == ["vgg16 224 px, fusion map (threshold validation, components), decision by fusion"]
+    assert of(chosen) == ["vgg16 224 px, fusion map (threshold from validation, boxes components), decision by fusion"]
     # The fall-back value is a setting, too.
     assert of(chosen, chosen | {"localization.threshold": 3.0})[1].endswith("localization threshold 3")
+
+
+def test_what_is_nothing_is_not_said_unless_a_row_does_not_know_the_key():
+    whole, tiled = row(data__tile_overlap=None, data__tiles="none"), row(data__tile_overlap=0.25, data__tiles=64)
+    assert of(whole, tiled) == [f"{PLAIN}, tiles none", f"{PLAIN}, tile overlap 0.25, tiles 64"]
+    assert of(row(), row(data__limit=None)) == [PLAIN, f"{PLAIN}, limit null"]
+
+
+def test_a_fixed_threshold_of_the_decision_is_named_by_its_value():
+    fixed, chosen = (row(decision__threshold_from=each) for each in ("fixed", "validation"))
+    assert of(fixed, chosen) == [f"{PLAIN}, decision threshold 0.5", f"{PLAIN}, decision threshold from validation"]
+    other = fixed | {"decision.threshold": 0.7}
+    assert of(fixed, chosen, other)[2] == f"{PLAIN}, decision threshold 0.7"
+
+
+def test_a_normalization_is_named_as_one():
+    assert (
+        "memory map (normalization good, threshold 2.5"
+        in of(row(localization__map="memory", localization__normalization="good"))[0]
+    )
+
+
+def test_a_label_comes_apart_at_its_commas_but_for_those_in_brackets():
+    label = of(row(memory__levels=["conv3_3", "conv4_3"]), row())[0]
+    assert parts(label) == [
+        "vgg16 224 px",
+        "fusion map (threshold 2.5, min peak 5, boxes components)",
+        "decision by fusion",
+        "memory levels [conv3_3,conv4_3]",
+    ]
+    assert parts("a [1, 2], b") == ["a [1, 2]", "b"]

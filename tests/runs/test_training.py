@@ -135,7 +135,7 @@ def test_a_log_file_says_what_is_at_work(command):
     given = [*FUSION, "figures=true"]
     said = command("train", *given).err
     stages = ["checking masks: 24 images", "features: 59 images", "class network: ", "memory bank: ", "patch head: "]
-    stages += ["fusion maps: ", "scoring maps: ", "figures\n", "report\n"]
+    stages += ["fusion maps: ", "scoring maps: ", "figures\n", "report: "]
     places = [said.index(f"\n{stage}") for stage in stages]
     assert places == sorted(places)
     assert all(said.count(f"\n{stage}") == 1 for stage in stages if stage != "scoring maps: ")
