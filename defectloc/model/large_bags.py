@@ -60,7 +60,7 @@ class LargeBags:
         for numbers in drawn_images(truth, seed, budget // (2 * self.n_kept * channels)):
             store = torch.empty((len(numbers), self.n_kept, channels), dtype=torch.float16, device=device)
             places = np.empty((len(numbers), self.n_kept), np.intp)
-            with images_bar("patches", len(numbers)) as advance:
+            with images_bar("patch head, patches", len(numbers)) as advance:
                 for row, number in enumerate(numbers.tolist()):
                     pieces = self.open_(number)
                     scores = _scores(pieces, score, number)
