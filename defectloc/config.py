@@ -236,7 +236,7 @@ class DataConfig:
     name: Source = _key(MISSING, "the source")
     root: str | None = _key(None, "folder of the data set")
     limit: int | None = _key(None, "number of images, sampled stratified before folding; null: all")
-    image_size: Any = _key(224, "side of the network's input in pixels, or [height, width]; multiples of 32")
+    image_size: Any = _key(224, "shorter side of the network's input in pixels, or [height, width]; multiples of 32")
     tiles: Any = _key(
         "none", "what memory bank and patch head see: none: photographs whole; N: tiles of N native pixels; auto"
     )

@@ -63,7 +63,7 @@ def _sides(value: Any) -> list[int]:
 
 
 def _checked_image_size(value: Any) -> int | list[int]:
-    """Return data.image_size as the side of a square or as [height, width]; raises DefectlocError for anything else."""
+    """Return data.image_size as the shorter side or as [height, width]; raises DefectlocError for anything else."""
     sides = _sides(value)
     if not sides or any(side % 32 for side in sides):
         given = str(value).replace(" ", "")
@@ -72,7 +72,7 @@ def _checked_image_size(value: Any) -> int | list[int]:
         )
     if max(sides) > sys.maxsize:
         raise DefectlocError("the value of data.image_size is too large for a number.")
-    return sides[0] if len(set(sides)) == 1 else sides
+    return sides[0] if len(sides) == 1 else sides
 
 
 def _check_tiles(tiles: Any, overlap: float, image_size: int | list[int]) -> None:
@@ -89,7 +89,7 @@ def _check_tiles(tiles: Any, overlap: float, image_size: int | list[int]) -> Non
         )
     if not isinstance(image_size, int):
         given = str(image_size).replace(" ", "")
-        raise DefectlocError(f"data.tiles={tiles} needs square inputs; data.image_size={given} is none, give one side.")
+        raise DefectlocError(f"data.tiles={tiles} are squares, and data.image_size={given} has two sides; give one.")
 
 
 def _check_synthetic_size(value: Any) -> None:

@@ -1,12 +1,15 @@
 """The one resize, for fit, store, predict and export."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from defectloc.data.images import sides_of
+
+# Sides of a network's input are multiples of it.
+MULTIPLE = 32
 
 
 def resize(image: np.ndarray, image_size: int | Sequence[int]) -> torch.Tensor:
@@ -16,3 +19,18 @@ def resize(image: np.ndarray, image_size: int | Sequence[int]) -> torch.Tensor:
     """
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
     return F.interpolate(pixels, sides_of(image_size), mode="bilinear", antialias=True)[0]
+
+
+def input_size(image_size: int | Sequence[int], sizes: Iterable[tuple[int, int]]) -> int | list[int]:
+    """Give the network's input for photographs of `sizes` (height, width): its side, or [height, width].
+
+    An `image_size` of two sides is taken as it is. One is the shorter side; the longer follows from the median of the
+    photographs' aspect ratios, as a multiple of 32, so that a strip keeps its small defects.
+    """
+    if isinstance(image_size, int):
+        height, width = np.array(list(sizes), dtype=float).T
+        # Of an even number the geometric middle, so that turned photographs have the turned input.
+        ratio = float(np.exp(np.median(np.log(width / height))))
+        longer = max(1, round(image_size * max(ratio, 1 / ratio) / MULTIPLE)) * MULTIPLE
+        image_size = [image_size, longer] if ratio > 1 else [longer, image_size]
+    return image_size[0] if len(set(image_size)) == 1 else list(image_size)

@@ -16,7 +16,7 @@ from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
 from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
 
-FORMAT = 2
+FORMAT = 3
 RECORD, CHECKPOINT, HISTORY, METRICS, LOCK = "run.json", "model.ckpt", "history.csv", "metrics.json", ".lock"
 LOCALIZATION = "localization"
 
@@ -121,7 +121,7 @@ class Run:
     @property
     def image_size(self) -> tuple[int, int]:
         """Give height and width of the network's input in pixels."""
-        return sides_of(self.record["settings"]["data"]["image_size"])
+        return sides_of(self.record["image_size"])
 
     def catalog(self) -> pd.DataFrame:
         """Give `catalog.csv`: one row per image, with `split`, `height` and `width`."""

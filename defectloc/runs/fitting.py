@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from defectloc import __version__
+from defectloc.data import catalog as catalogs
 from defectloc.data import splits
-from defectloc.data.images import image_size
 from defectloc.data.module import FoldData, loader
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, digest
@@ -30,22 +30,38 @@ UNFINISHED = ".fit"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
 
+def fingerprint(fold: Fold) -> str:
+    """Hash all that affects the fit, and nothing else."""
+    s, data = fold.settings, fold.settings.data
+    return directory.fingerprint(
+        {
+            "catalog": catalogs.digest(fold.catalog),
+            "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
+            "image_size": fold.image_size,
+            "preprocessing": fold.classifier.preprocessing,
+            "model": [fold.classifier.backbone, fold.classifier.trainable_from, fold.weights_digest],
+            "training": asdict(s.training) | {"precision": fold.precision},
+            "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
+            "seed": s.seed,
+            "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
+        }
+    )
+
+
 def fit_fold(fold: Fold, folder: Path) -> None:
     """Fit the class network, unless there is none to fit, and write the record of the run."""
     settings, train = fold.settings, fold.rows(splits.TRAIN)
     labels, given = list(train["label"]), settings.training.class_weights
     class_weights = balanced_weights(labels) if given == "balanced" else [float(w) for w in given]
-    # Before the fit, which what is no image at all would otherwise end.
-    sizes = [image_size(fold.root / path) for path in fold.catalog["path"]]
     history: list[dict[str, float | int | None]] = []
     seconds = {"features": 0.0, "fit": 0.0}
     if fold.has_class_network:
         history, seconds = _fit_network(fold, folder / UNFINISHED, class_weights)
     else:
         print(f"{fold.without_class_network}: no class network is fitted{_left_out(fold)}", file=sys.stderr)
-    weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": settings.data.image_size})
+    weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": fold.image_size})
     tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
-    _write_catalog(fold, folder, sizes)
+    _write_catalog(fold, folder)
     written = (directory.CHECKPOINT, tables.CATALOG, directory.HISTORY)
     directory.write_record(
         folder,
@@ -57,6 +73,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
             "root": str(fold.root),
             # A tracker may be another one tomorrow, and its address hold a password.
             "settings": {key: value for key, value in asdict(settings).items() if key != "logger"},
+            "image_size": fold.image_size,
             "class_weights": class_weights,
             "weights_digest": fold.weights_digest,
             "preprocessing": fold.classifier.preprocessing,
@@ -84,9 +101,9 @@ def balanced_weights(labels: list[int]) -> list[float]:
     return [len(labels) / (2 * (len(labels) - defective)), len(labels) / (2 * defective)]
 
 
-def _write_catalog(fold: Fold, folder: Path, sizes: list[tuple[int, int]]) -> None:
+def _write_catalog(fold: Fold, folder: Path) -> None:
     """Write `catalog.csv` with the size of each image, (height, width)."""
-    heights, widths = zip(*sizes, strict=True)
+    heights, widths = zip(*(fold.sizes[path] for path in fold.catalog["path"]), strict=True)
     tables.write_csv(folder / tables.CATALOG, fold.catalog.assign(height=heights, width=widths))
 
 
@@ -101,7 +118,7 @@ def refresh_catalog(fold: Fold, folder: Path) -> None:
         before = tables.read_catalog(folder)
         if list(before["mask_path"]) == list(fold.catalog["mask_path"].fillna("")):
             return
-    _write_catalog(fold, folder, [image_size(fold.root / path) for path in fold.catalog["path"]])
+    _write_catalog(fold, folder)
     files = record["files"] | {tables.CATALOG: digest(folder / tables.CATALOG)}
     directory.write_record(folder, record | {"files": files})
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 
 from defectloc.config import TrainSettings
-from defectloc.data import catalog as catalogs
 from defectloc.data import sources, splits
 from defectloc.data.augmentation import Augmentation
 from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.digests import Digests
 from defectloc.data.images import read_image
-from defectloc.data.resize import resize
+from defectloc.data.resize import input_size, resize
 from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
 from defectloc.errors import DefectlocError
@@ -28,7 +27,6 @@ from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level, derivable
 from defectloc.model.trunk import Trunk
-from defectloc.runs import directory
 from defectloc.runs.tiled import sizes_of, tiling_of
 
 Features = dict[Level, np.ndarray]
@@ -124,12 +122,12 @@ class Fold:
         return self.stores[view]
 
     def _filled_store(self, view: str) -> FeatureStore:
-        settings, classifier, features = self.settings, self.classifier, self.settings.features
+        classifier, features = self.classifier, self.settings.features
         store = self.empty_store({"view": view})
         trunk = Trunk(classifier, self.device, self.precision)
 
         def decoded(path: str) -> torch.Tensor:
-            return resize(flip(read_image(self.root / path), view), settings.data.image_size)
+            return resize(flip(read_image(self.root / path), view), self.image_size)
 
         images, levels = self.catalog if view == "plain" else self.rows(splits.TRAIN), [classifier.level]
         if view == "plain" and self.tiling is None:
@@ -144,7 +142,7 @@ class Fold:
         settings, classifier, features = self.settings, self.classifier, self.settings.features
         key = {
             "version": FEATURES_VERSION,
-            "image_size": settings.data.image_size,
+            "image_size": self.image_size,
             "preprocessing": classifier.preprocessing,
             "backbone": classifier.backbone,
             "cut": classifier.trainable_from,
@@ -157,6 +155,11 @@ class Fold:
         return FeatureStore(root, key, features.limit_gb, derivable(classifier))
 
     @cached_property
+    def image_size(self) -> int | list[int]:
+        """Give the input of all that sees a photograph whole: the side of a square, or [height, width]."""
+        return input_size(self.settings.data.image_size, self.sizes.values())
+
+    @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Give (height, width) of all photographs in native pixels, by path."""
         return sizes_of(self.root, self.catalog)
@@ -167,7 +170,7 @@ class Fold:
             stored = {level: self.store().read(list(images["digest"]), str(level)) for level in levels}
             return lambda numbers: {level: np.stack([values[i] for i in numbers]) for level, values in stored.items()}
         trunk = Trunk(self.classifier, self.device, self.precision)
-        paths, side = [self.root / path for path in images["path"]], self.settings.data.image_size
+        paths, side = [self.root / path for path in images["path"]], self.image_size
         return lambda numbers: trunk([resize(read_image(paths[i]), side) for i in numbers], levels)
 
     def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
@@ -190,7 +193,7 @@ class Fold:
         elif views.names != ["plain"]:
             augmentation = views
         paths = [self.root / path for path in images["path"]]
-        return ImageDataset(paths, list(images["label"]), settings.data.image_size, augmentation)
+        return ImageDataset(paths, list(images["label"]), self.image_size, augmentation)
 
 
 def prepare(settings: TrainSettings) -> Fold:
@@ -228,22 +231,16 @@ def _check_network(fold: Fold) -> None:
             f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
             "use localization=fusion or memory."
         )
-    fold.classifier.check_size(fold.settings.data.image_size, fold.bank_levels)
-
-
-def fingerprint(fold: Fold) -> str:
-    """Hash all that affects the fit, and nothing else."""
-    s, data = fold.settings, fold.settings.data
-    return directory.fingerprint(
-        {
-            "catalog": catalogs.digest(fold.catalog),
-            "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
-            "image_size": data.image_size,
-            "preprocessing": fold.classifier.preprocessing,
-            "model": [fold.classifier.backbone, fold.classifier.trainable_from, fold.weights_digest],
-            "training": asdict(s.training) | {"precision": fold.precision},
-            "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
-            "seed": s.seed,
-            "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
-        }
-    )
+    data = fold.settings.data
+    if data.tiles != "none":
+        fold.classifier.check_size(data.image_size, fold.bank_levels)
+        if not fold.has_class_network:
+            return
+    if isinstance(fold.image_size, list) and isinstance(data.image_size, int):
+        height, width = fold.image_size
+        print(
+            f"data.image_size={data.image_size} is the shorter side: photographs are seen at {width} x {height} px, "
+            f"by the median of their aspect ratios; for squares say [{data.image_size},{data.image_size}]",
+            file=sys.stderr,
+        )
+    fold.classifier.check_size(fold.image_size, fold.bank_levels)

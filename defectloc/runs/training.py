@@ -12,8 +12,8 @@ from defectloc.reporting.tables import print_metrics
 from defectloc.runs import directory, tables
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
-from defectloc.runs.fitting import class_maps, fit_fold, refresh_catalog
-from defectloc.runs.fold import Fold, fingerprint, prepare
+from defectloc.runs.fitting import class_maps, fingerprint, fit_fold, refresh_catalog
+from defectloc.runs.fold import Fold, prepare
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
 from defectloc.runs.localizing import decision_of, draw, post_process

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from defectloc.data.resize import resize
+from defectloc.data.resize import input_size, resize
 
 
 def test_resize_keeps_the_whole_image():
@@ -24,3 +24,20 @@ def test_resize_is_antialiased_and_leaves_a_fitting_image_alone():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize(image, 32).permute(1, 2, 0).numpy(), image)
     np.testing.assert_allclose(resize(image[:, ::-1], 32).flip(2), resize(image, 32), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "sizes", "expected"),
+    [
+        (224, [(900, 900)], 224),
+        (224, [(100, 200), (100, 200), (300, 100)], [224, 448]),
+        (224, [(300, 100)], [672, 224]),
+        # Half of them lie, half stand: a square between.
+        (64, [(100, 400), (400, 100)], 64),
+        (64, [(100, 110)], 64),
+        ([64, 96], [(100, 100)], [64, 96]),
+        ([64, 64], [(100, 300)], 64),
+    ],
+)
+def test_the_longer_side_follows_the_median_aspect_ratio(image_size, sizes, expected):
+    assert input_size(image_size, sizes) == expected

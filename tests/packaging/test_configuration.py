@@ -13,7 +13,7 @@ from defectloc import checks, cli, config, usage
 from defectloc.errors import DefectlocError
 
 CASE_STUDY = {
-    "data": {"image_size": 224, "validation": 0.0},
+    "data": {"image_size": [224, 224], "validation": 0.0},
     "model": {"name": "vgg16", "weights": "imagenet", "trainable_from": "conv5_1"},
     "training": {
         "epochs": 10,

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from defectloc import checks, config
 from defectloc.arguments import quote_paths
-from defectloc.runs.fold import fingerprint as fingerprint_of
+from defectloc.runs.fitting import fingerprint as fingerprint_of
 from defectloc.runs.fold import prepare
 from tests.conftest import SMALL
 from tests.narrow import make_narrow
@@ -74,3 +74,8 @@ def test_fingerprint_sees_one_byte_and_one_label(fingerprint, mvtec):
     assert changed != plain
     image.rename(mvtec / "pill" / "test" / "crack" / "zzz.png")
     assert fingerprint(root=mvtec) not in (plain, changed)
+
+
+def test_the_shorter_side_of_square_photographs_is_their_side(fingerprint, plain):
+    (side,) = [each.partition("=")[2] for each in SMALL if each.startswith("data.image_size=")]
+    assert fingerprint(f"data.image_size=[{side},{side}]") == plain

@@ -9,7 +9,7 @@ import defectloc
 from defectloc.runs.directory import Run
 from tests.conftest import MEMORY
 
-HEIGHT, WIDTH = 40, 110
+HEIGHT, WIDTH = 40, 100
 
 
 @pytest.fixture
@@ -27,11 +27,14 @@ def strips(tmp_path):
     return tmp_path / "data"
 
 
-def test_a_wide_input_finds_the_defect_where_it_is(strips, command, tmp_path):
+@pytest.mark.parametrize("size", ["data.image_size=[64,160]", "data.image_size=64"])
+def test_a_wide_input_finds_the_defect_where_it_is(strips, command, tmp_path, size):
     rest = [each for each in MEMORY if not each.startswith(("data", "subset", "training"))]
     options = ["data=folder", f"data.root={strips}", "subset=strips", "training=none", *rest]
-    outcome = command("train", *options, "data.image_size=[64,160]", f"outputs={tmp_path / 'o'}")
+    outcome = command("train", *options, size, f"outputs={tmp_path / 'o'}")
     assert outcome.code == 0, outcome.err
+    note = "data.image_size=64 is the shorter side: photographs are seen at 160 x 64 px"
+    assert (note in outcome.err) == size.endswith("=64")
     (folder,) = (tmp_path / "o" / "strips").glob("fold0-*")
     run = Run.open(folder)
     assert run.image_size == (64, 160)

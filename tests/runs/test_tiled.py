@@ -247,7 +247,7 @@ def test_fusion_beside_a_class_network_checks_for_shortcuts(spots, command, tmp_
         (["data.tiles=99999"], "from 32 to"),
         (["data.tiles=true"], "none, auto or"),
         (["data.tiles=64", "data.tile_overlap=0.6"], "share of a tile"),
-        (["data.tiles=64", "data.image_size=[64,96]"], "square inputs"),
+        (["data.tiles=64", "data.image_size=[64,96]"], "has two sides"),
         (["data.tiles=64", "memory.levels=[conv4_3.pool3]"], "multiple of 24"),
         (["data.synthetic_size=[64,64,64]"], "[height,width]"),
     ],
