@@ -25,7 +25,7 @@ from defectloc.config import (
 )
 from defectloc.data_checks import check_data
 from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import check_threshold, threshold_range
+from defectloc.localization.normalization import SCALED, check_threshold, threshold_range
 from defectloc.ranges import (
     MOST_THREADS,
     check_numbers,
@@ -170,7 +170,7 @@ def _check_fixed(localization: LocalizationConfig) -> None:
     _refuse_without_validation(
         {
             f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
-            "localization.normalization=good": localization.normalization == "good",
+            f"localization.normalization={localization.normalization}": localization.normalization in SCALED,
         }
     )
 

@@ -87,13 +87,13 @@ def _weights(n_cells: int, n_pixels: int, side: int, grid: dict[str, float]) -> 
     return np.maximum(1 - np.abs(places[:, None] - np.arange(n_cells)), 0)
 
 
-def normalized(values: np.ndarray, method: str, good: dict[str, float] | None) -> np.ndarray:
+def normalized(values: np.ndarray, method: str, scale: dict[str, float] | None) -> np.ndarray:
     """Put a map on the scale of the threshold."""
     array = values.astype(np.float64)
     if method == "none":
         return values
-    if method == "good" and good is not None:
-        return ((array - good["mean"]) / good["sd"]).astype(np.float32)
+    if method in ("good", "classes") and scale is not None:
+        return ((array - scale["zero"]) / scale["unit"]).astype(np.float32)
     floor = array.min() if method == "minmax" else 0.0
     if method == "ivr":
         rank = int(array.size * 0.4)
@@ -197,7 +197,7 @@ def predict(
     heat, rules = native_map(about, found["cells"][number], size, ignored), about["localizer"]
     boxes = []
     if predicted and not is_unlike:
-        boxes = find_boxes(normalized(heat, rules["normalization"], rules["good"]), rules)
+        boxes = find_boxes(normalized(heat, rules["normalization"], rules["scale"]), rules)
     return {
         "log_odds": float(found["log_odds"][number]) if "log_odds" in found else None,
         "score": score,

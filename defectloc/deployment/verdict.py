@@ -6,7 +6,7 @@ from scipy.special import logit
 from defectloc.deployment.graph import Graph
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.normalization import IVR_PERCENTILE, PER_IMAGE, normalize
+from defectloc.localization.normalization import IVR_PERCENTILE, PER_IMAGE, SCALED, normalize
 from defectloc.localization.scores import TOP_K
 
 # IVR_PERCENTILE in whole numbers, since the rank of one pixel is meant.
@@ -46,10 +46,10 @@ def normalized(graph: Graph, localizer: Localizer, maps: str) -> str:
     method = localizer.normalization
     if method == "none":
         return maps
-    if method == "good":
-        assert localizer.good is not None
-        centred = graph.add("Sub", maps, graph.constant(localizer.good.mean))
-        return graph.add("Div", centred, graph.constant(localizer.good.sd))
+    if method in SCALED:
+        assert localizer.scale is not None
+        centred = graph.add("Sub", maps, graph.constant(localizer.scale.zero))
+        return graph.add("Div", centred, graph.constant(localizer.scale.unit))
     above = maps
     if method != "max":
         floor = graph.reduce("Min", maps, 1, 2) if method == "minmax" else _inferior(graph, maps)
@@ -93,7 +93,7 @@ def _ends(localizer: Localizer, full_colour: float) -> tuple[float, float]:
         # A threshold of 0 leaves nothing below it.
         return min(0.0, threshold - 1e-6), 1.0
     zero, full = (
-        float(normalize(np.array([[each]]), localizer.normalization, localizer.good)[0, 0])
+        float(normalize(np.array([[each]]), localizer.normalization, localizer.scale)[0, 0])
         for each in (0.0, full_colour)
     )
     reach = max(full - threshold, 0.1 * abs(threshold), 1e-6)

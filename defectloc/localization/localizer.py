@@ -12,7 +12,8 @@ from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization import map_thresholds
 from defectloc.localization.boxes import find_boxes
-from defectloc.localization.normalization import PER_IMAGE, GoodStatistics, normalize
+from defectloc.localization.maps import stack
+from defectloc.localization.normalization import PER_IMAGE, NoScaleError, Scale, normalize
 from defectloc.localization.thresholds import Chosen, NoThresholdError, by_balanced_accuracy
 
 
@@ -42,7 +43,8 @@ class Localizer:
     min_peak: float | None = None
     max_boxes: int | None = None
     merge_distance: float = 0
-    good: GoodStatistics | None = None
+    scale: Scale | None = None
+    scale_from: str = ""
     fallback: bool = False
 
     @classmethod
@@ -50,20 +52,20 @@ class Localizer:
         cls,
         config: LocalizationConfig,
         validation: Callable[[], Iterable[ValidationMap]] = tuple,
-        good_cells: Callable[[], Iterable[ArrayLike]] = tuple,
+        cells: Callable[[int], Iterable[NDArray]] = lambda label: (),
     ) -> "Localizer":
-        """Take the statistics of good maps and choose the threshold, as far as the configuration asks for either.
+        """Take the scale of validation maps and choose the threshold, as far as the configuration asks for either.
 
-        `validation` is called at most once and its maps are held one at a time; `good_cells` gives the maps `(h, w)`
-        of good validation images at grid resolution, for normalization=good. Raises DefectlocError where that needs
-        good images and there are none, and for NaN and infinities.
+        `validation` is called at most once and its maps are held one at a time; `cells` gives the maps `(h, w)` of
+        validation images of a label 0/1 at grid resolution, for normalization=good and classes. Raises DefectlocError
+        where that needs good images and there are none, and for NaN and infinities.
         """
         method = str(config.normalization)
-        good = GoodStatistics.from_maps(good_cells()) if method == "good" else None
+        scale, scale_from = _scale(method, cells)
 
         def normalized() -> Iterator[ValidationMap]:
             for each in validation():
-                yield ValidationMap(normalize(each.map, method, good), each.label, each.mask, each.ignored)
+                yield ValidationMap(normalize(each.map, method, scale), each.label, each.mask, each.ignored)
 
         fallback = False
         try:
@@ -80,7 +82,8 @@ class Localizer:
             min_peak=config.min_peak,
             max_boxes=config.max_boxes,
             merge_distance=config.merge_distance,
-            good=good,
+            scale=scale,
+            scale_from=scale_from,
             fallback=fallback,
         )
 
@@ -92,11 +95,11 @@ class Localizer:
     @property
     def messages(self) -> list[str]:
         """What could not be fitted, as sentences to print."""
-        return [self.threshold_from] if self.fallback else []
+        return [sentence for sentence in (self.scale_from, self.threshold_from if self.fallback else "") if sentence]
 
     def normalized(self, values: ArrayLike) -> NDArray[np.float32]:
         """Return a raw map `(H, W)` on the scale of the threshold."""
-        return normalize(values, self.normalization, self.good)
+        return normalize(values, self.normalization, self.scale)
 
     def boxes(self, values: ArrayLike) -> pd.DataFrame:
         """Return the boxes of a raw map `(H, W)`: `x0, y0, x1, y1, score, score_mean`, scores as normalised."""
@@ -118,10 +121,22 @@ class Localizer:
     def from_json(cls, content: dict[str, Any]) -> "Localizer":
         """Rebuild a Localizer from `to_json`; raises DefectlocError for anything else."""
         try:
-            good = None if content["good"] is None else GoodStatistics(**content["good"])
-            return cls(**content | {"good": good})
+            scale = None if content["scale"] is None else Scale(**content["scale"])
+            return cls(**content | {"scale": scale})
         except (KeyError, TypeError) as error:
             raise DefectlocError(f"This is no localizer of a run ({error}): localise the run again.") from error
+
+
+def _scale(method: str, cells: Callable[[int], Iterable[NDArray]]) -> tuple[Scale | None, str]:
+    """Give the scale that a normalisation asks for, and the sentence that says why it is not the data's own."""
+    if method == "good":
+        return Scale.of_good(cells(0)), ""
+    if method != "classes":
+        return None, ""
+    try:
+        return Scale.of_classes(cells(0), stack(cells(1))), ""
+    except NoScaleError as error:
+        return error.instead, f"{error}; 1 on its scale is {error.instead.unit:g} above good images instead."
 
 
 def _choose(config: LocalizationConfig, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:

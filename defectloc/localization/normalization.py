@@ -8,36 +8,74 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.maps import finite_map
+from defectloc.localization.maps import Stack, finite_map
+from defectloc.localization.scores import top_k_mean
 
-METHODS = ("minmax", "max", "ivr", "none", "good")
+METHODS = ("minmax", "max", "ivr", "none", "good", "classes")
 # Each map by its own values.
 PER_IMAGE = ("minmax", "max", "ivr")
 IVR_PERCENTILE = 0.4
+# By validation images.
+SCALED = ("good", "classes")
+# Fewer defective images give no median to scale by; then a unit of the fused map, as it was on pill (MVTec).
+FEWEST, USUAL_UNIT = 5, 18.0
 
 
 @dataclass(frozen=True)
-class GoodStatistics:
-    """Mean and standard deviation of all map values of good validation images, in the map's own unit."""
+class Scale:
+    """A linear scale of maps, in their own unit: x becomes (x - `zero`) / `unit`."""
 
-    mean: float
-    sd: float
+    zero: float
+    unit: float
 
     @classmethod
-    def from_maps(cls, maps: Iterable[ArrayLike]) -> "GoodStatistics":
-        """Pool the values of maps `(h, w)` of any sizes; constant maps give sd = 1, that is plain differences.
+    def of_good(cls, maps: Iterable[ArrayLike]) -> "Scale":
+        """Take mean and standard deviation of all values of the maps `(h, w)` of good validation images.
 
-        Raises DefectlocError without a map and for NaN or infinities.
+        Constant maps give a unit of 1, that is plain differences. Raises DefectlocError without a map and for NaN or
+        infinities.
         """
-        values = [finite_map(each).ravel().astype(np.float64) for each in maps]
-        if not values:
-            raise DefectlocError(
-                "localization.normalization=good needs good validation images and there are none: "
-                "raise data.validation or take another normalization."
-            )
-        pooled = np.concatenate(values)
+        pooled = _pooled(maps, "good")
         sd = float(pooled.std()) if np.ptp(pooled) > 0 else 0.0
         return cls(float(pooled.mean()), sd if sd > 0 else 1.0)
+
+    @classmethod
+    def of_classes(cls, good: Iterable[ArrayLike], defective: Stack) -> "Scale":
+        """Put the mean of the maps `(h, w)` of good validation images at 0, the median score of defective ones at 1.
+
+        The score of an image is its map's top-k mean. Raises NoScaleError where there are too few defective images, or
+        their scores are not above the good mean; DefectlocError as `of_good`.
+        """
+        zero = float(_pooled(good, "classes").mean())
+        if len(defective) < FEWEST:
+            n = len(defective)
+            raise NoScaleError(
+                f"The validation split has {n} defective image{'' if n == 1 else 's'}, and {FEWEST} are needed to "
+                "scale the map by",
+                cls(zero, USUAL_UNIT),
+            )
+        unit = float(np.median(top_k_mean(defective))) - zero
+        if unit <= 0:
+            raise NoScaleError("Defective validation images do not stand out on the map", cls(zero, USUAL_UNIT))
+        return cls(zero, unit)
+
+
+class NoScaleError(Exception):
+    """Validation images give no scale; the text says why, without a full stop. `instead` is the scale to use then."""
+
+    def __init__(self, why: str, instead: Scale) -> None:
+        super().__init__(why)
+        self.instead = instead
+
+
+def _pooled(maps: Iterable[ArrayLike], method: str) -> NDArray[np.float64]:
+    values = [finite_map(each).ravel().astype(np.float64) for each in maps]
+    if not values:
+        raise DefectlocError(
+            f"localization.normalization={method} needs good validation images and there are none: "
+            "raise data.validation or take another normalization."
+        )
+    return np.concatenate(values)
 
 
 def _check_method(method: str) -> None:
@@ -46,7 +84,7 @@ def _check_method(method: str) -> None:
 
 
 def normalize(
-    values: ArrayLike, method: str, good: GoodStatistics | None = None, percentile: float = IVR_PERCENTILE
+    values: ArrayLike, method: str, scale: Scale | None = None, percentile: float = IVR_PERCENTILE
 ) -> NDArray[np.float32]:
     """Normalise one map `(H, W)`; with s its sorted n values:
 
@@ -56,25 +94,24 @@ def normalize(
       removal, Kim et al., "Normalization Matters in Weakly Supervised Object Localization", ICCV 2021, in the form of
       its published code; there the percentile is tuned per data set, here it defaults to 0.4);
     - `none`: x, the log-odds;
-    - `good`: (x - mean) / sd of good validation maps.
+    - `good`: standard deviations of good validation maps from their mean (`Scale.of_good`);
+    - `classes`: 0 at the mean of good validation maps, 1 at the median score of defective ones (`Scale.of_classes`).
 
     A map that is flat (`max`: nowhere above 0; `ivr`: nowhere above m) becomes zeros under the first three. These
     (`PER_IMAGE`) stretch the map of a good image as far as that of a defective one, so whether a pixel lies above a
-    threshold tells nothing about whether the image is defective, and boxes on good images mean nothing. Only `none` and
-    `good` keep maps comparable across images. Raises DefectlocError for an unknown method, `good`
-    without statistics, NaN and infinities.
+    threshold tells nothing about whether the image is defective, and boxes on good images mean nothing. The others
+    keep maps comparable across images. Raises DefectlocError for an unknown method, a missing scale, NaN and
+    infinities.
     """
     _check_method(method)
     # In double precision, since the range of a map of large values may not fit a float32.
     array = finite_map(values).astype(np.float64)
     if method == "none":
         return array.astype(np.float32)
-    if method == "good":
-        if good is None:
-            raise DefectlocError(
-                "localization.normalization=good needs the statistics of good validation maps: pass GoodStatistics."
-            )
-        return ((array - good.mean) / good.sd).astype(np.float32)
+    if method in SCALED:
+        if scale is None:
+            raise DefectlocError(f"localization.normalization={method} needs the scale of validation maps: pass one.")
+        return ((array - scale.zero) / scale.unit).astype(np.float32)
     floor = 0.0
     if method == "minmax":
         floor = float(array.min())
@@ -91,7 +128,7 @@ def normalize(
 def threshold_range(method: str) -> tuple[float, float]:
     """Return (lowest, bound) of the thresholds that fit a normalisation: lowest <= threshold < bound, and finite.
 
-    `minmax`, `max` and `ivr` give (0, 1); `none` and `good` (-inf, inf). Raises DefectlocError for an unknown
+    `minmax`, `max` and `ivr` give (0, 1); the others (-inf, inf). Raises DefectlocError for an unknown
     method.
     """
     _check_method(method)

@@ -17,7 +17,7 @@ from defectloc.figures.thumbnails import shrink_boxes, shrink_image, shrink_mask
 from defectloc.localization.boxes import CORNERS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.normalization import GoodStatistics, normalize
+from defectloc.localization.normalization import Scale, normalize
 from defectloc.progress import say_begun
 from defectloc.runs.directory import HISTORY, Run
 from defectloc.runs.maps import RunMaps
@@ -30,6 +30,7 @@ NORMALIZED = {
     "max": "share of the maximum of each map",
     "ivr": "share of the maximum of each map, lowest values removed",
     "good": "standard deviations of good validation images",
+    "classes": "0: mean of good validation images, 1: median score of defective ones",
 }
 # More make a sheet that nobody scrolls through.
 SHEET_IMAGES = 60
@@ -187,7 +188,7 @@ def _draw_shortcut(run: Run, root: Path, metrics: dict[str, Any], path: Path) ->
     good = run.images().query("label == 0 and split == 'validation'")["path"]
     if found.empty or good.empty:
         return
-    statistics = GoodStatistics.from_maps(run.maps("memory").cells[name] for name in good)
+    scale = Scale.of_good(run.maps("memory").cells[name] for name in good)
     fall = (found["log_odds"] - found["retained_log_odds"]).sort_values(ascending=False, kind="stable")
     rows: list[shortcut.Counterfactual] = []
     for row in found.loc[fall.index[:SHORTCUT_IMAGES]].itertuples():
@@ -198,7 +199,7 @@ def _draw_shortcut(run: Run, root: Path, metrics: dict[str, Any], path: Path) ->
                 image=shrink_image(read_image(root / row.path), size),
                 mask=None if mask is None else shrink_mask(mask, size, margin=3),
                 class_map=class_maps.map(row, size),
-                anomaly_map=normalize(anomaly_maps.map(row, size), "good", good=statistics),
+                anomaly_map=normalize(anomaly_maps.map(row, size), "good", scale),
                 name=row.path,
                 log_odds=row.log_odds,
                 retained_log_odds=row.retained_log_odds,

@@ -22,6 +22,7 @@ from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
 from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
+from defectloc.localization.normalization import SCALED
 from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
@@ -216,7 +217,7 @@ def prepare(settings: TrainSettings) -> Fold:
     if settings.data.tiles != "none":
         trunk = Trunk(classifier, device, precision)
         fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
-    scaled = fold.needs_fusion or settings.localization.normalization == "good"
+    scaled = fold.needs_fusion or settings.localization.normalization in SCALED
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(
             "the validation split has no good image to scale maps by; add good images, or use localization=cam."

@@ -15,7 +15,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import read_json
 from defectloc.localization.combination import Combination
 from defectloc.localization.maps import Stack, mapped, stack
-from defectloc.localization.normalization import GoodStatistics
+from defectloc.localization.normalization import Scale
 from defectloc.model.bands import bands
 from defectloc.model.large_bags import MOST_PATCHES, STANDING_OUT, LargeBags, Pieces
 from defectloc.model.levels import Level
@@ -70,7 +70,7 @@ def fusion_maps(
     started = time.perf_counter()
     distances = run.maps("memory", bank_product)
     of_good = products.stacked(distances, fold.rows(splits.VALIDATION).query("label == 0"))
-    scale = GoodStatistics.from_maps(of_good)
+    scale = Scale.of_good(of_good)
     bank, levels = load_bank(bank_product.folder, fold.device)
     fusion, training_distances = _fit(fold, bank, levels, scale, settings, supervision, of_good[0].shape)
     print(f"fusion: {fusion.combination.message}", file=sys.stderr)
@@ -114,7 +114,7 @@ def _fit(
     fold: Fold,
     bank: MemoryBank,
     levels: list[Level],
-    scale: GoodStatistics,
+    scale: Scale,
     settings: Settings,
     supervision: Supervision,
     shape: tuple[int, int],
@@ -141,7 +141,7 @@ def _fit(
         )
 
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
-    unusual = None if distances is None else mapped(lambda values: (values - scale.mean) / scale.sd, distances)
+    unusual = None if distances is None else mapped(lambda values: (values - scale.zero) / scale.unit, distances)
     print(f"patch head: learning from {len(train)} images in {settings.steps} steps", file=sys.stderr)
     shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
@@ -150,14 +150,14 @@ def _fit(
         source = LargeBags(opened, np.array([height * width for height, width in shapes]))
     head = PatchHead.fit(source, labels, folds, fold.settings.seed, fold.device, settings, unusual, known)
     if head.n_members == 1 or distances is None:
-        return Fusion(bank, head, Combination.fit((scale.mean, scale.sd))), distances
+        return Fusion(bank, head, Combination.fit((scale.zero, scale.unit))), distances
     found = []
     for some in _batches(np.arange(len(train)), size):
         images = bands(arrays(some), bank.grids)
         parts = [head.held_out_log_odds(bank.standardized(band)[:, rows], folds[some]) for band, rows in images]
         found += list(np.concatenate(parts, 1))
     log_odds = stack(found)
-    return Fusion(bank, head, Combination.fit((scale.mean, scale.sd), labels, folds, log_odds, distances)), distances
+    return Fusion(bank, head, Combination.fit((scale.zero, scale.unit), labels, folds, log_odds, distances)), distances
 
 
 def _held_out_distances(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from defectloc.config import DecisionConfig, LocalizationConfig
 from defectloc.data.digests import Digests
@@ -21,7 +22,7 @@ from defectloc.runs.products import Product, stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 
 # Raised when the code changes what a localization holds.
-VERSION = 4
+VERSION = 5
 CLASS = "class"
 
 
@@ -89,14 +90,16 @@ class Localization:
     def localizer(self) -> Localizer:
         """Fit the way from map to boxes on the validation split."""
         validation = self.maps.split("validation")
-        good = validation[validation["label"] == 0]
 
         def native() -> Iterator[ValidationMap]:
             for row in validation.itertuples():
                 mask = self.maps.mask(row) if self.localization.use_masks else None
                 yield ValidationMap(self.maps.map(row), int(row.label), mask, self.maps.ignored(row))
 
-        return Localizer.fit(self.localization, native, lambda: (self.maps.cells[path] for path in good["path"]))
+        def cells(label: int) -> Iterator[NDArray]:
+            return (self.maps.cells[path] for path in validation.query("label == @label")["path"])
+
+        return Localizer.fit(self.localization, native, cells)
 
     def bank_auroc(self) -> float | None:
         """Measure the image AUROC of the memory bank alone on the validation split; None where it cannot be."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from defectloc.data import splits
 from defectloc.localization.maps import Stack, mapped
-from defectloc.localization.normalization import GoodStatistics
+from defectloc.localization.normalization import Scale
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.counterfactual import NormalFeatures, Retained
@@ -22,7 +22,7 @@ from defectloc.runs.products import Maps
 class ShortcutCheck:
     """A fold's class network, and normal features to replace with what is not anomalous."""
 
-    def __init__(self, fold: Fold, class_maps: Maps, scale: GoodStatistics) -> None:
+    def __init__(self, fold: Fold, class_maps: Maps, scale: Scale) -> None:
         """`scale` is that of the memory bank's distances on good validation images."""
         self._fold, self._class_maps, self._scale = fold, class_maps, scale
         self._classifier: Classifier = weights.restore(class_maps.product.run / directory.CHECKPOINT).to(fold.device)
@@ -56,7 +56,7 @@ class ShortcutCheck:
 
     def _retained(self, images: pd.DataFrame, distances: Stack) -> Iterator[tuple[NDArray, Retained]]:
         level, at = self._classifier.level, 0
-        anomaly = mapped(lambda values: (values - self._scale.mean) / self._scale.sd, distances)
+        anomaly = mapped(lambda values: (values - self._scale.zero) / self._scale.unit, distances)
         with images_bar("shortcut check", len(images)) as advance:
             for batch in self._fold.features(images, [level]):
                 features = batch[level]

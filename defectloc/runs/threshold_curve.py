@@ -66,4 +66,4 @@ def curve_size(height: int, width: int) -> tuple[int, int]:
 def _of_normalized(localizer: Localizer, factor: float) -> Localizer:
     """Give a localizer for maps that it has normalised already, `factor` times the size of the image."""
     area, distance = localizer.min_area * factor**2, localizer.merge_distance * factor
-    return replace(localizer, normalization="none", good=None, min_area=area, merge_distance=distance)
+    return replace(localizer, normalization="none", scale=None, min_area=area, merge_distance=distance)

@@ -14,7 +14,7 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, upsample
-from defectloc.localization.normalization import METHODS, PER_IMAGE, GoodStatistics, normalize
+from defectloc.localization.normalization import METHODS, PER_IMAGE, Scale, normalize
 
 
 def blobs(seed: int, size: tuple[int, int] = (40, 33)) -> np.ndarray:
@@ -39,10 +39,10 @@ def test_boxes_are_those_of_the_localizer(method, mode):
             min_peak=[None, 0.8, 4.0][seed % 3],
             max_boxes=[None, 3][seed % 2],
             merge_distance=float([0, 1, 6][seed // 4]),
-            good=GoodStatistics(0.3, 1.7),
+            scale=Scale(0.3, 1.7),
         )
         values, rules = blobs(seed), localizer.to_json()
-        found = run_model.find_boxes(run_model.normalized(values, method, rules["good"]), rules)
+        found = run_model.find_boxes(run_model.normalized(values, method, rules["scale"]), rules)
         wanted = localizer.boxes(values)
         table = np.array([[box[name] for name in COLUMNS] for box in found]).reshape(-1, len(COLUMNS))
         np.testing.assert_allclose(table, wanted[COLUMNS].to_numpy(float), rtol=1e-9)

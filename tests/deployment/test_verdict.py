@@ -11,7 +11,7 @@ from defectloc.deployment.graph import Graph
 from defectloc.localization.calibration import Calibration
 from defectloc.localization.decision import Decision, Limit
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.normalization import GoodStatistics
+from defectloc.localization.normalization import Scale
 from defectloc.localization.score_weights import ScoreWeights
 from defectloc.localization.scores import top_k_mean
 from tests.deployment.running import RUNTIMES, noise, results, tensor
@@ -59,7 +59,7 @@ def test_maps_are_normalised_cut_and_shown(runtime, method, threshold):
     maps = np.random.default_rng(0).normal(0, 2, (4, 7, 9)).astype(np.float32)
     # Flat, and with nothing above 0.
     maps[2], maps[3] = 1.5, -np.abs(maps[3])
-    localizer = Localizer(method, threshold, "", "components", good=GoodStatistics(0.3, 1.7))
+    localizer = Localizer(method, threshold, "", "components", scale=Scale(0.3, 1.7))
     graph = Graph()
     scaled = verdict.normalized(graph, localizer, tensor(graph, maps))
     graph.add("Identity", scaled, name="normalized")

@@ -13,12 +13,13 @@ from defectloc.errors import DefectlocError
 from defectloc.localization import localizer, map_thresholds
 from defectloc.localization.boxes import COLUMNS, find_boxes
 from defectloc.localization.localizer import Localizer, ValidationMap
-from defectloc.localization.normalization import GoodStatistics, normalize
+from defectloc.localization.normalization import Scale, normalize
 from defectloc.localization.pixel_counts import PixelCounts
 
 GOOD = np.float32([[0, 1, 2, 3], [1, 1, 1, 0]])
 DEFECTIVE = np.float32([[0, 1, 9, 8], [1, 4, 1, 7]])
 MASK = DEFECTIVE > 5
+CELLS = [DEFECTIVE] * 5
 
 
 def config(**changes: Any) -> LocalizationConfig:
@@ -115,21 +116,32 @@ def test_validation_maps_are_held_one_at_a_time(asked: dict[str, Any], monkeypat
 
 def test_maps_are_normalised_before_a_threshold_is_chosen() -> None:
     cells = [np.array([[0.0, 2]]), np.array([[0.0, 2, 0, 2]])]
-    fitted = Localizer.fit(config(normalization="good", threshold_from="good_quantile"), validation, lambda: cells)
-    assert fitted.good == GoodStatistics(1.0, 1.0)
+    fitted = Localizer.fit(
+        config(normalization="good", threshold_from="good_quantile"), validation, lambda label: cells
+    )
+    assert fitted.scale == Scale(1.0, 1.0)
     assert fitted.threshold == 0
     np.testing.assert_array_equal(fitted.normalized(DEFECTIVE), DEFECTIVE - 1)
     with pytest.raises(DefectlocError, match="good validation images"):
         Localizer.fit(config(normalization="good"), validation)
 
 
-@pytest.mark.parametrize("method", ["minmax", "max", "ivr", "none", "good"])
+@pytest.mark.parametrize("method", ["minmax", "max", "ivr", "none", "good", "classes"])
 def test_normalised_as_the_function_does(method: str) -> None:
-    fitted = Localizer.fit(config(normalization=method, threshold=0.5), good_cells=lambda: [GOOD])
-    np.testing.assert_array_equal(fitted.normalized(DEFECTIVE), normalize(DEFECTIVE, method, fitted.good))
+    fitted = Localizer.fit(config(normalization=method, threshold=0.5), cells=lambda label: [[GOOD], CELLS][label])
+    np.testing.assert_array_equal(fitted.normalized(DEFECTIVE), normalize(DEFECTIVE, method, fitted.scale))
     assert fitted.per_image == (method in ("minmax", "max", "ivr"))
     # The map of a good image reaches the threshold as well as that of a defective one.
     assert not fitted.per_image or len(fitted.boxes(GOOD * 1e-6))
+
+
+def test_without_a_scale_of_classes_a_usual_one_is_used_and_said() -> None:
+    fitted = Localizer.fit(config(normalization="classes"), cells=lambda label: [[GOOD], CELLS[:2]][label])
+    assert fitted.scale == Scale(GOOD.mean(), 18.0)
+    assert fitted.messages == [
+        "The validation split has 2 defective images, and 5 are needed to scale the map by; 1 on its scale is 18 above "
+        "good images instead."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +159,19 @@ def test_without_validation_images_the_configured_threshold_is_used_and_said(ask
 
 
 def test_json_brings_back_the_same_localizer() -> None:
-    for asked in ({}, {"normalization": "good", "min_peak": 5.0, "max_boxes": 3}, {"threshold_from": "validation"}):
-        fitted = Localizer.fit(config(**asked), validation, lambda: [GOOD])
+    for asked in (
+        {},
+        {"normalization": "good", "min_peak": 5.0, "max_boxes": 3},
+        {"normalization": "classes"},
+        {"threshold_from": "validation"},
+    ):
+        fitted = Localizer.fit(config(**asked), validation, lambda label: [[GOOD], CELLS][label])
         again = Localizer.from_json(json.loads(json.dumps(fitted.to_json(), allow_nan=False)))
         assert again == fitted
         pd.testing.assert_frame_equal(again.boxes(DEFECTIVE), fitted.boxes(DEFECTIVE))
 
 
-@pytest.mark.parametrize("content", [{}, [], {"good": {}}, {"good": None, "unknown": 1}])
+@pytest.mark.parametrize("content", [{}, [], {"scale": {}}, {"scale": None, "unknown": 1}])
 def test_json_of_something_else_is_refused(content: Any) -> None:
     with pytest.raises(DefectlocError, match="no localizer"):
         Localizer.from_json(content)

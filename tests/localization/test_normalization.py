@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import METHODS, GoodStatistics, check_threshold, normalize, threshold_range
+from defectloc.localization.normalization import (
+    METHODS,
+    NoScaleError,
+    Scale,
+    check_threshold,
+    normalize,
+    threshold_range,
+)
 
 MAP = np.array([[-2, -1, 0, 1, 2], [3, 4, 5, 6, 8]], dtype=np.float32)
 
@@ -22,10 +29,10 @@ def test_ivr_removes_the_values_below_the_percentile() -> None:
 
 def test_none_keeps_the_log_odds_and_good_gives_z_scores() -> None:
     np.testing.assert_array_equal(normalize(MAP, "none"), MAP)
-    good = GoodStatistics.from_maps([MAP[:1], MAP[1:, :3]])
+    good = Scale.of_good([MAP[:1], MAP[1:, :3]])
     pooled = np.concatenate([MAP[0], MAP[1, :3]])
-    assert good.mean == pytest.approx(pooled.mean())
-    assert good.sd == pytest.approx(pooled.std())
+    assert good.zero == pytest.approx(pooled.mean())
+    assert good.unit == pytest.approx(pooled.std())
     np.testing.assert_allclose(normalize(MAP, "good", good), (MAP - pooled.mean()) / pooled.std(), rtol=1e-6)
 
 
@@ -45,7 +52,23 @@ def test_values_near_the_end_of_float32_do_not_overflow() -> None:
 
 
 def test_good_maps_that_are_constant_give_differences() -> None:
-    assert GoodStatistics.from_maps([np.full((3, 3), 0.1)]) == GoodStatistics(pytest.approx(0.1), 1.0)
+    assert Scale.of_good([np.full((3, 3), 0.1)]) == Scale(pytest.approx(0.1), 1.0)
+
+
+def test_classes_puts_good_maps_at_zero_and_defective_scores_at_one() -> None:
+    # Means of the five largest values: 2, 4, 6, 8, 100.
+    defective = [np.array([[0.0, *[score] * 5]]) for score in (8, 2, 100, 6, 4)]
+    scale = Scale.of_classes([np.full((2, 2), -1.0), np.full((2, 2), -3.0)], defective)
+    assert scale == Scale(-2.0, 8.0)
+    np.testing.assert_allclose(normalize([[-2.0, 2.0, 6.0]], "classes", scale), [[0, 0.5, 1]])
+
+
+def test_without_enough_defective_images_above_good_ones_there_is_no_scale() -> None:
+    good = [np.zeros((2, 3))]
+    for defective, words in (([], "0 defective images,"), ([MAP], "1 defective image,"), ([-MAP - 9] * 5, "stand out")):
+        with pytest.raises(NoScaleError, match=words) as caught:
+            Scale.of_classes(good, defective)
+        assert caught.value.instead == Scale(0.0, 18.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,10 +87,13 @@ def test_bad_requests_are_refused() -> None:
         lambda: normalize(MAP, "softmax"),
         lambda: threshold_range("softmax"),
         lambda: normalize(MAP, "good"),
+        lambda: normalize(MAP, "classes"),
+        lambda: Scale.of_classes([], [MAP] * 5),
+        lambda: Scale.of_classes([[[np.inf]]], [MAP] * 5),
         lambda: normalize(MAP, "ivr", percentile=1),
         lambda: normalize([[np.nan]], "none"),
-        lambda: GoodStatistics.from_maps([]),
-        lambda: GoodStatistics.from_maps([[[np.nan]]]),
+        lambda: Scale.of_good([]),
+        lambda: Scale.of_good([[[np.nan]]]),
     ):
         with pytest.raises(DefectlocError):
             call()
