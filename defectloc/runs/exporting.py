@@ -11,9 +11,19 @@ from PIL import Image
 
 from defectloc import __version__
 from defectloc.config import ExportSettings
-from defectloc.deployment import run_model
+from defectloc.deployment import run_model, run_tiles
 from defectloc.deployment.conversion import to_openvino
-from defectloc.deployment.files import ABOUT, IGNORE_MASK, MODEL_FILES, RUNNER, write_about
+from defectloc.deployment.files import (
+    ABOUT,
+    IGNORE_MASK,
+    IN_TILES,
+    RUNNER,
+    SUFFIXES,
+    TILES_RUNNER,
+    WHOLE,
+    model_files,
+    write_about,
+)
 from defectloc.deployment.model import Built, Parts, build
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, atomic, digest_of, lock, read_json, write_text
@@ -69,12 +79,16 @@ def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> No
     # The digest binds the graph to all that model.json says, so that neither goes with another's.
     metadata = _metadata(parts) | {"defectloc_settings": digest_of(about)}
     built = build(parts, metadata)
-    contents = [built.model.SerializeToString()] if runtime == "onnx" else to_openvino(built, metadata)
+    contents = [
+        [each.model.SerializeToString()] if runtime == "onnx" else to_openvino(each, metadata) for each in built
+    ]
+    named = model_files(runtime, WHOLE if parts.tiling is None else IN_TILES)
     # No folder is whole without it, also while files are replaced; what was compared was the model before.
-    for name in (ABOUT, COMPARISON):
+    of_before = [graph + suffix for graph in (*WHOLE, *IN_TILES) for each in SUFFIXES.values() for suffix in each]
+    for name in (ABOUT, COMPARISON, RUNNER, TILES_RUNNER, *of_before):
         (output / name).unlink(missing_ok=True)
-    names = list(MODEL_FILES[runtime])
-    for name, content in zip(names, contents, strict=True):
+    names = [name for each in named for name in each]
+    for name, content in zip(names, [content for each in contents for content in each], strict=True):
         with atomic(output / name) as temporary:
             temporary.write_bytes(content)
     if parts.ignored is not None:
@@ -82,8 +96,10 @@ def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> No
         with atomic(output / IGNORE_MASK) as temporary:
             Image.fromarray(parts.ignored).save(temporary)
     if runtime == "onnx":
-        write_text(output / RUNNER, Path(run_model.__file__).read_text(encoding="utf-8"))
-    write_about(output, about | _of_graph(built), names)
+        for name, script in {RUNNER: run_model, TILES_RUNNER: run_tiles}.items():
+            if script is run_model or parts.tiling is not None:
+                write_text(output / name, Path(str(script.__file__)).read_text(encoding="utf-8"))
+    write_about(output, about | _of_graph(built[-1]), names)
 
 
 def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> dict[str, Any]:
@@ -95,6 +111,7 @@ def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> d
         "runtime": runtime,
         "classes": [GOOD, DEFECTIVE],
         "image_size": list(parts.image_size),
+        "tiling": None if parts.tiling is None else parts.tiling.to_json(),
         "map": parts.kind,
         "grid": {"stride": parts.grid.stride, "offset": parts.grid.offset},
         "scale": list(predictor.scale),
@@ -117,13 +134,16 @@ def _version(name: str) -> str | None:
 def _of_graph(built: Built) -> dict[str, Any]:
     return {
         "input": {"name": "image", "type": "uint8", "layout": "NHWC", "colours": "RGB"},
-        "cells": list(built.cells),
+        "levels": list(built.joined),
+        "cells": None if built.cells is None else list(built.cells),
         "inner_outputs": {"names": [each.name for each in built.inner], "declaration": built.declaration.hex()},
     }
 
 
 def _metadata(parts: Parts) -> dict[str, str]:
-    """Give what Intel's model_api reads from a model: that photographs go into it as they are."""
+    """Give what Intel's model_api reads from a model: that photographs go into it as they are, unless in tiles."""
+    if parts.tiling is not None:
+        return {}
     values = {
         "model_type": "AnomalyDetection",
         "task": "segmentation",
