@@ -52,7 +52,7 @@ class ExportedModel(PhotographModel):
                 found.setdefault(name, []).extend(given[name])
             order += numbers
         back = np.argsort(order)
-        cells = stack([found.pop("cells")[number] for number in back])
+        maps = found.pop("cells")
         values = {name: np.stack(each)[back] for name, each in found.items()}
         table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
         for name in values.keys() & {"log_odds", "novelty"}:
@@ -60,7 +60,7 @@ class ExportedModel(PhotographModel):
         # The graph's own label decides, so that no rounding comes between it and the verdict.
         positive = values["pred_label"].astype(bool)
         decided = self.decision.judged(table, values["score"], values["pred_score"], positive)
-        return decided, cells
+        return decided, stack([maps[number] for number in back])
 
     def _of_tiles(self, tiles: Sequence[torch.Tensor], levels: Sequence[Level]) -> Features:
         found = self._engines[0]({TILE: torch.stack(list(tiles)).numpy()})
