@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.deployment.files import IN_TILES, SUFFIXES, WHOLE, Exported
+from defectloc.deployment.files import Exported, model_files
 from defectloc.deployment.model import OUTPUTS
 from defectloc.errors import DefectlocError
 
@@ -22,21 +22,17 @@ def engines(exported: Exported, threads: int | None = None) -> list[Engine]:
     Raises DefectlocError where its runtime is not installed or cannot read them.
     """
     inner = exported.about["inner_outputs"]
-    of_photographs = [*(each.name for each in OUTPUTS), *inner["names"]], inner
-    if exported.tiling is None:
-        return [_engine(exported, WHOLE, 0, *of_photographs, threads)]
-    nothing = {"names": [], "declaration": ""}
-    tile = _engine(exported, IN_TILES, 0, exported.about["levels"], nothing, threads)
-    return [tile, _engine(exported, IN_TILES, 1, *of_photographs, threads)]
+    asked = [([*(each.name for each in OUTPUTS), *inner["names"]], inner)]
+    if exported.tiling is not None:
+        asked.insert(0, (exported.about["levels"], {"names": [], "declaration": ""}))
+    return [_engine(exported, number, *each, threads) for number, each in enumerate(asked)]
 
 
-def _engine(
-    exported: Exported, graphs: Sequence[str], number: int, names: list[str], inner: dict[str, Any], threads: int | None
-) -> Engine:
+def _engine(exported: Exported, number: int, names: list[str], inner: dict[str, Any], threads: int | None) -> Engine:
     """Load one of the graphs, for its outputs by their names; those of `inner` are to be declared."""
     runtime = exported.about["runtime"]
     make = {"onnx": _onnxruntime, "openvino": _openvino}[runtime]
-    path = exported.folder / (graphs[number] + SUFFIXES[runtime][0])
+    path = exported.folder / model_files(runtime, exported.tiling)[number][0]
     try:
         return make(exported.graphs[number], names, inner, threads)
     except ImportError as error:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".bin")}
 WHOLE, IN_TILES = ("model",), ("tile", "photograph")
 
 
-def model_files(runtime: str, graphs: Sequence[str]) -> list[tuple[str, ...]]:
+def model_files(runtime: str, tiling: Tiling | None) -> list[tuple[str, ...]]:
     """Name the files of each graph in the format of a runtime."""
+    graphs = WHOLE if tiling is None else IN_TILES
     return [tuple(graph + suffix for suffix in SUFFIXES[runtime]) for graph in graphs]
 
 
@@ -75,7 +75,7 @@ class Exported:
             raise DefectlocError(f"{path} has format {about['format']}, this version reads {FORMAT}; {again}.")
         try:
             tiling = None if about["tiling"] is None else Tiling.from_json(about["tiling"])
-            named = model_files(about["runtime"], WHOLE if tiling is None else IN_TILES)
+            named = model_files(about["runtime"], tiling)
             graphs = tuple(tuple(_checked(folder / name, about["files"][name]) for name in names) for names in named)
             ignore_mask = None
             if IGNORE_MASK in about["files"]:

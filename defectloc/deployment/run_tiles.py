@@ -118,5 +118,7 @@ def _along(values: np.ndarray, size: int) -> np.ndarray:
     weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
     found = np.zeros((size, *values.shape[1:]), np.float32)
     for column, weight in zip(at.clip(0, n - 1).T, weights.T, strict=True):
-        found += values[column] * weight[:, None, None]
+        part = values[column]
+        part *= weight[:, None, None]
+        found += part
     return found

@@ -1,4 +1,4 @@
-"""A finished run as a model to deploy: one graph, what `model.json` says of it, and a script that runs it."""
+"""A finished run as a model to deploy: its graphs, what `model.json` says of them, and a script that runs them."""
 
 import json
 import sys
@@ -79,27 +79,32 @@ def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> No
     # The digest binds the graph to all that model.json says, so that neither goes with another's.
     metadata = _metadata(parts) | {"defectloc_settings": digest_of(about)}
     built = build(parts, metadata)
-    contents = [
-        [each.model.SerializeToString()] if runtime == "onnx" else to_openvino(each, metadata) for each in built
-    ]
-    named = model_files(runtime, WHOLE if parts.tiling is None else IN_TILES)
+    files: dict[str, bytes] = {}
+    for each, names in zip(built, model_files(runtime, parts.tiling), strict=True):
+        contents = [each.model.SerializeToString()] if runtime == "onnx" else to_openvino(each, metadata)
+        files |= dict(zip(names, contents, strict=True))
     # No folder is whole without it, also while files are replaced; what was compared was the model before.
-    of_before = [graph + suffix for graph in (*WHOLE, *IN_TILES) for each in SUFFIXES.values() for suffix in each]
-    for name in (ABOUT, COMPARISON, RUNNER, TILES_RUNNER, *of_before):
+    for name in (*_of_before(output), ABOUT, COMPARISON):
         (output / name).unlink(missing_ok=True)
-    names = [name for each in named for name in each]
-    for name, content in zip(names, [content for each in contents for content in each], strict=True):
+    for name, content in files.items():
         with atomic(output / name) as temporary:
             temporary.write_bytes(content)
+    written = list(files)
     if parts.ignored is not None:
-        names.append(IGNORE_MASK)
+        written.append(IGNORE_MASK)
         with atomic(output / IGNORE_MASK) as temporary:
             Image.fromarray(parts.ignored).save(temporary)
     if runtime == "onnx":
-        for name, script in {RUNNER: run_model, TILES_RUNNER: run_tiles}.items():
-            if script is run_model or parts.tiling is not None:
-                write_text(output / name, Path(str(script.__file__)).read_text(encoding="utf-8"))
-    write_about(output, about | _of_graph(built[-1]), names)
+        for name, script in ((RUNNER, run_model), (TILES_RUNNER, run_tiles))[: len(built)]:
+            write_text(output / name, Path(str(script.__file__)).read_text(encoding="utf-8"))
+    write_about(output, about | _of_graph(built[-1]), written)
+
+
+def _of_before(output: Path) -> list[str]:
+    """Name the graphs, and what runs them in tiles, that the export before this one left in a folder."""
+    files = (read_json(output / ABOUT) or {}).get("files", {})
+    graphs = [name for name in files if Path(name).stem in (*WHOLE, *IN_TILES) and Path(name).name == name]
+    return [*graphs, TILES_RUNNER] if f"{IN_TILES[0]}{SUFFIXES['onnx'][0]}" in graphs else graphs
 
 
 def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> dict[str, Any]:

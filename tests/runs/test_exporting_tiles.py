@@ -158,6 +158,12 @@ def test_the_command_exports_and_predict_takes_it(tiled, spots, command):
 def test_an_export_in_tiles_takes_the_place_of_a_whole_one(exported, fitted, predictor, tiled):
     run = Run.open(next(fitted.glob("pill/fold0-*")))
     whole = ["model.json", "model.onnx", "run_model.py"]
+    # Not listed in model.json, so of somebody else.
+    (exported / "model.onnx").write_text("mine")
+    in_tiles = files_below(exported)
+    write(tiled, predictor, "onnx", exported)
+    assert files_below(exported) == in_tiles
+    (exported / "model.onnx").unlink()
     in_tiles = files_below(exported)
     write(run, Predictor(run), "onnx", exported)
     assert files_below(exported) == whole
