@@ -38,8 +38,8 @@ OUTPUTS = (
     Value("pred_mask", "BOOL", ("batch", 1, "height", "width")),
 )
 SCORE, CELLS, LOG_ODDS, NOVELTY = "score", "cells", "log_odds", "novelty"
-# Patches of the bank at once for photographs in tiles: the table of distances is then smaller than VGG16's levels.
-PIECE_OF_LARGE = 256
+# Patches of the bank, or hidden units, at once for photographs in tiles: their tables are smaller than VGG16's levels.
+PIECE_OF_LARGE = 128
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _bank_maps(graph: Graph, parts: Parts, levels: list[str]) -> dict[str, str]:
     if "fusion" in parts.kinds:
         assert parts.head is not None
         assert parts.combination is not None
-        log_odds = patches.log_odds(graph, parts.head, vectors, shape)
+        log_odds = patches.log_odds(graph, parts.head, vectors, shape, piece)
         maps["fusion"] = patches.combined(graph, parts.combination, log_odds, maps["memory"])
     return maps
 

@@ -13,7 +13,7 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import MOST_SDS, Novelty
 from defectloc.model.patch_head import PatchHead
 
-# Patches of the bank at once: their table of distances to those of an image takes 6 MB at 28 x 28 cells.
+# Patches of the bank, or hidden units, at once: a table of distances to those of an image takes 6 MB at 28 x 28 cells.
 PIECE = 2048
 
 
@@ -50,15 +50,19 @@ def distances(graph: Graph, bank: MemoryBank, patches: str, shape: str, piece: i
     return graph.add("Reshape", graph.add("Sqrt", graph.add("Relu", squared)), shape)
 
 
-def log_odds(graph: Graph, head: PatchHead, patches: str, shape: str) -> str:
-    """Give the patch head's log-odds `(N, h, w)` of standardised patches `(N h w, C)`: the mean of all members."""
+def log_odds(graph: Graph, head: PatchHead, patches: str, shape: str, piece: int = PIECE) -> str:
+    """Give the patch head's log-odds `(N, h, w)` of standardised patches `(N h w, C)`: the mean of all members.
+
+    `piece` of all members' hidden units at once.
+    """
     hidden, hidden_bias = head.weights["hidden_weight"], head.weights["hidden_bias"]
     output, output_bias = head.weights["output_weight"] / head.n_members, head.weights["output_bias"].mean()
     clamped = graph.add("Clip", patches, graph.constant(-CLAMP), graph.constant(CLAMP))
-    first = graph.constant(_numbers(hidden.permute(1, 0, 2).flatten(1)))
-    sums = graph.add("Gemm", clamped, first, graph.constant(_numbers(hidden_bias.flatten())))
-    found = graph.add("MatMul", _gelu(graph, sums), graph.constant(_numbers(output.reshape(-1, 1))))
-    found = graph.add("Add", found, graph.constant(float(output_bias)))
+    first, bias, last = hidden.permute(1, 0, 2).flatten(1), hidden_bias.flatten(), output.reshape(-1, 1)
+    found = graph.constant(float(output_bias))
+    for columns, shifts, rows in zip(first.split(piece, 1), bias.split(piece), last.split(piece), strict=True):
+        sums = graph.add("Gemm", clamped, graph.constant(_numbers(columns)), graph.constant(_numbers(shifts)))
+        found = graph.add("Add", found, graph.add("MatMul", _gelu(graph, sums), graph.constant(_numbers(rows))))
     return graph.add("Reshape", found, shape)
 
 

@@ -102,23 +102,20 @@ def reflected(start: int, count: int, length: int) -> np.ndarray:
 
 def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize a photograph `(H, W, 3)` to `(h, w, 3)` float32, antialiased and bilinear, as PyTorch does."""
-    across = _along(image.astype(np.float32).swapaxes(0, 1), size[1]).swapaxes(0, 1)
-    return _along(across, size[0])
+    height, width = size
+    columns = _along(image.reshape(len(image), -1), height).reshape(height, -1, 3).swapaxes(0, 1)
+    return _along(columns.reshape(len(columns), -1), width).reshape(width, height, 3).swapaxes(0, 1)
 
 
 def _along(values: np.ndarray, size: int) -> np.ndarray:
-    """Interpolate along the first axis: weights fall linearly over a pixel of the coarser of both scales."""
+    """Interpolate the rows of values `(n, m)` to `(size, m)`: weights fall linearly over a pixel of the coarser scale."""
     n = len(values)
-    if n == size:
-        return values
     reach = max(n / size, 1)
     centres = (np.arange(size) + 0.5) * n / size
     at = np.floor(centres - reach)[:, None].astype(int) + np.arange(int(2 * reach) + 3)
     weights = np.maximum(1 - np.abs(at + 0.5 - centres[:, None]) / reach, 0) * ((at >= 0) & (at < n))
     weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-    found = np.zeros((size, *values.shape[1:]), np.float32)
-    for column, weight in zip(at.clip(0, n - 1).T, weights.T, strict=True):
-        part = values[column]
-        part *= weight[:, None, None]
-        found += part
+    found = np.empty((size, values.shape[1]), np.float32)
+    for row, places, shares_of_places in zip(found, at.clip(0, n - 1), weights, strict=True):
+        row[:] = shares_of_places @ values[places]
     return found

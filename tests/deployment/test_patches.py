@@ -71,7 +71,7 @@ def test_distances_log_odds_and_their_sum(small, runtime):
     vectors, shape = patches.standardized(graph, small.bank, inputs)
     # Several pieces, the last of them shorter.
     distances = patches.distances(graph, small.bank, vectors, shape, 64)
-    log_odds = patches.log_odds(graph, small.head, vectors, shape)
+    log_odds = patches.log_odds(graph, small.head, vectors, shape, 7)
     combination = Combination(1.0, 0.5, 2.0, 3.0, "")
     both = patches.combined(graph, combination, log_odds, distances)
     for value, name in ((distances, "distances"), (log_odds, "log_odds"), (both, "both")):
