@@ -71,9 +71,9 @@ class Graph:
         """Give the length of a value along an axis, a scalar integer."""
         return self.add("Gather", self.add("Shape", value), self.constant(axis, np.int64))
 
-    def sides(self, value: str) -> str:
-        """Give the last two lengths of a value, a vector of integers."""
-        return self.add("Shape", value, start=-2)
+    def sides(self, value: str, *axes: int) -> str:
+        """Give the lengths of a value along axes, a vector of integers."""
+        return self.add("Gather", self.add("Shape", value), self.integers(*axes))
 
     def model(self, inputs: Sequence[Value], outputs: Sequence[Value], metadata: dict[str, str]) -> Any:
         """Make the ONNX model.

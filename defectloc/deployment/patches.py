@@ -30,7 +30,7 @@ def standardized(graph: Graph, bank: MemoryBank, levels: Sequence[str]) -> tuple
     patches = graph.add("Transpose", patches, perm=[0, 2, 3, 1])
     patches = graph.add("Reshape", patches, graph.integers(-1, len(bank.mean)))
     centred = graph.add("Sub", patches, graph.constant(_numbers(bank.mean)))
-    shape = graph.add("Concat", graph.integers(-1), graph.sides(finest), axis=0)
+    shape = graph.add("Concat", graph.integers(-1), graph.sides(finest, 2, 3), axis=0)
     return graph.add("Div", centred, graph.constant(_numbers(bank.sd))), shape
 
 

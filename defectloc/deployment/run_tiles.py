@@ -108,7 +108,7 @@ def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _along(values: np.ndarray, size: int) -> np.ndarray:
-    """Interpolate the rows of values `(n, m)` to `(size, m)`: weights fall linearly over a pixel of the coarser scale."""
+    """Interpolate the rows of values `(n, m)` to `(size, m)`: weights fall off over a pixel of the coarser scale."""
     n = len(values)
     reach = max(n / size, 1)
     centres = (np.arange(size) + 0.5) * n / size

@@ -17,8 +17,7 @@ assert _IVR[0] / _IVR[1] == IVR_PERCENTILE
 def top_k_mean(graph: Graph, maps: str) -> str:
     """Give the top-k mean `(N,)` of maps `(N, h, w)`."""
     flat = graph.add("Reshape", maps, graph.integers(0, -1))
-    n_cells = graph.add("Unsqueeze", graph.side(flat, 1), graph.integers(0))
-    highest = graph.top(flat, graph.add("Min", n_cells, graph.integers(TOP_K)))
+    highest = graph.top(flat, graph.add("Min", graph.sides(flat, 1), graph.integers(TOP_K)))
     return graph.reduce("Mean", highest, 1, keep=False)
 
 
