@@ -70,9 +70,10 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def native_map(about: dict[str, Any], cells: np.ndarray, size: tuple[int, int], ignored: Path | None) -> np.ndarray:
-    """Interpolate a map `(h, w)`, in tiles of no fixed size, to the pixels `(H, W)`; ignored ones get its minimum."""
+    """Interpolate a map `(h, w)` to the photograph's pixels `(H, W)`; ignored ones get its minimum."""
     values = cells.astype(np.float64)
     low, high = values.min(), values.max()
+    # A map in tiles has no fixed shape, and covers what the network sees.
     seen = about["image_size"] if about["cells"] else [n * about["grid"]["stride"] for n in cells.shape]
     sides = zip(cells.shape, size, seen, strict=True)
     rows, columns = (_weights(n_cells, n_pixels, side, about["grid"]) for n_cells, n_pixels, side in sides)
