@@ -18,6 +18,7 @@ from defectloc.data import synthetic as synthetic_images
 from defectloc.data.synthetic import generate
 from defectloc.runs.directory import Run
 from tests.narrow import make_narrow
+from tests.spots import write_photographs
 
 # A fit of seconds.
 FIT = [
@@ -38,6 +39,8 @@ CAM = ["localization=cam", "localization.normalization=minmax", "localization.th
 SMALL = [*FIT, *CAM]
 FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
 MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization=memory"]
+REST = [each for each in FIT if not each.startswith(("data.n_", "data.synthetic", "data.image", "training", "patch"))]
+TILED = ["data=folder", "subset=spots", *REST, "training=none", "data.image_size=64"]
 WITHOUT_DEFECTS = [*MEMORY, "data.split=official", "data.n_defective=0"]
 # Workers run beside one another: more threads each would only get in each other's way. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -191,6 +194,24 @@ def unlabelled(tmp_path_factory) -> Path:
 def alone(unlabelled, narrow, tmp_path) -> Path:
     """A copy of a run without any defective training image, in `outputs` of the working directory."""
     return _copied(unlabelled, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def spots(tmp_path_factory) -> tuple[Path, Path, list[str]]:
+    """Outputs of a run in tiles, its photographs of two sizes, and the settings for them; not to be changed."""
+    root = tmp_path_factory.mktemp("spots")
+    data = write_photographs(root)
+    return (
+        trained_once(tmp_path_factory, "spots-run", *TILED, *data, "data.tiles=64", "patch_head.steps=60"),
+        root,
+        data,
+    )
+
+
+@pytest.fixture
+def tiled(spots, narrow) -> Run:
+    """The run in tiles, as it is."""
+    return Run.open(next(spots[0].glob("spots/fold0-*")))
 
 
 def last_localization(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, read_json, sealed, write_text
 from defectloc.files import digest as digest_of_file
@@ -13,10 +14,18 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid
 
-FORMAT = 1
-ABOUT, RUNNER, IGNORE_MASK = "model.json", "run_model.py", "ignore_mask.png"
-# The model's own files by format; the first is the one to name.
-MODEL_FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
+FORMAT = 2
+ABOUT, RUNNER, TILES_RUNNER, IGNORE_MASK = "model.json", "run_model.py", "run_tiles.py", "ignore_mask.png"
+# Of a graph by format; the first is the one to name.
+SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".bin")}
+# The graphs of photographs seen whole, and in tiles; that of photographs is the last.
+WHOLE, IN_TILES = ("model",), ("tile", "photograph")
+
+
+def model_files(runtime: str, tiling: Tiling | None) -> list[tuple[str, ...]]:
+    """Name the files of each graph in the format of a runtime."""
+    graphs = WHOLE if tiling is None else IN_TILES
+    return [tuple(graph + suffix for suffix in SUFFIXES[runtime]) for graph in graphs]
 
 
 def is_exported(path: Path) -> bool:
@@ -33,17 +42,26 @@ def write_about(folder: Path, content: dict[str, Any], names: list[str]) -> None
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported model as `model.json` describes it, and the bytes of its own files, which fit it."""
+    """An exported model as `model.json` describes it, and its graphs: the bytes of the files of each, which fit it.
+
+    `tiling` is that of the memory bank, or None.
+    """
 
     folder: Path
     about: dict[str, Any]
-    model: tuple[bytes, ...]
+    graphs: tuple[tuple[bytes, ...], ...]
     decision: Decision
     localizer: Localizer
     grid: Grid
     image_size: tuple[int, int]
     scale: tuple[float, float]
     ignore_mask: Path | None
+    tiling: Tiling | None
+
+    @property
+    def map_tiling(self) -> Tiling | None:
+        """Give the tiling of the map; None for a map of whole photographs."""
+        return None if self.about["map"] == "cam" else self.tiling
 
     @classmethod
     def read(cls, folder: Path) -> "Exported":
@@ -56,7 +74,9 @@ class Exported:
         if about["format"] != FORMAT:
             raise DefectlocError(f"{path} has format {about['format']}, this version reads {FORMAT}; {again}.")
         try:
-            model = tuple(_checked(folder / name, about["files"][name]) for name in MODEL_FILES[about["runtime"]])
+            tiling = None if about["tiling"] is None else Tiling.from_json(about["tiling"])
+            named = model_files(about["runtime"], tiling)
+            graphs = tuple(tuple(_checked(folder / name, about["files"][name]) for name in names) for names in named)
             ignore_mask = None
             if IGNORE_MASK in about["files"]:
                 ignore_mask = folder / IGNORE_MASK
@@ -64,13 +84,14 @@ class Exported:
             return cls(
                 folder,
                 about,
-                model,
+                graphs,
                 Decision.from_json(about["decision"]),
                 Localizer.from_json(about["localizer"]),
                 Grid(**about["grid"]),
                 (int(about["image_size"][0]), int(about["image_size"][1])),
                 (float(about["scale"][0]), float(about["scale"][1])),
                 ignore_mask,
+                tiling,
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DefectlocError(f"{path} does not describe an exported model ({error!r}); {again}.") from error

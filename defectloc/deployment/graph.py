@@ -14,8 +14,8 @@ OPSET, IR_VERSION = 18, 9
 
 
 @dataclass(frozen=True)
-class Output:
-    """A value that a model gives: its name, its type as ONNX names it, its shape with names for free sides."""
+class Value:
+    """What a model takes or gives: its name, its type as ONNX names it, its shape with names for free sides."""
 
     name: str
     dtype: str
@@ -71,15 +71,18 @@ class Graph:
         """Give the length of a value along an axis, a scalar integer."""
         return self.add("Gather", self.add("Shape", value), self.constant(axis, np.int64))
 
-    def model(self, image: str, outputs: Sequence["Output"], metadata: dict[str, str]) -> Any:
-        """Make the ONNX model: photographs `(N, H, W, 3)` uint8 in, the outputs out.
+    def sides(self, value: str, *axes: int) -> str:
+        """Give the lengths of a value along axes, a vector of integers."""
+        return self.add("Gather", self.add("Shape", value), self.integers(*axes))
+
+    def model(self, inputs: Sequence[Value], outputs: Sequence[Value], metadata: dict[str, str]) -> Any:
+        """Make the ONNX model.
 
         Raises DefectlocError where ONNX's own checker finds a fault.
         """
-        helper, proto = self._onnx.helper, self._onnx.TensorProto
-        taken = helper.make_tensor_value_info(image, proto.UINT8, ["batch", "height", "width", 3])
-        given = [self.described(each) for each in outputs]
-        graph = helper.make_graph(self._nodes, "defectloc", [taken], given, self._constants)
+        helper = self._onnx.helper
+        taken, given = ([self.described(each) for each in values] for values in (inputs, outputs))
+        graph = helper.make_graph(self._nodes, "defectloc", taken, given, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="defectloc")
         helper.set_model_props(model, metadata)
@@ -89,12 +92,12 @@ class Graph:
             raise DefectlocError(f"the exported graph is not valid ONNX: {' '.join(str(error).split())}") from error
         return model
 
-    def described(self, output: "Output") -> Any:
-        """Describe an output as ONNX does."""
-        dtype = getattr(self._onnx.TensorProto, output.dtype)
-        return self._onnx.helper.make_tensor_value_info(output.name, dtype, list(output.shape))
+    def described(self, value: Value) -> Any:
+        """Describe an input or output as ONNX does."""
+        dtype = getattr(self._onnx.TensorProto, value.dtype)
+        return self._onnx.helper.make_tensor_value_info(value.name, dtype, list(value.shape))
 
-    def declaration(self, outputs: Sequence["Output"]) -> bytes:
+    def declaration(self, outputs: Sequence[Value]) -> bytes:
         """Give the bytes that, appended to a model file, declare values of its graph as outputs.
 
         Files of protocol buffers that are concatenated are merged: their lists, such as that of outputs, are joined.

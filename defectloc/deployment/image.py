@@ -45,14 +45,14 @@ def _triangle(graph: Graph, distances: str) -> str:
     return graph.add("Relu", graph.add("Sub", graph.constant(1.0), graph.add("Abs", distances)))
 
 
-def native(graph: Graph, cells: str, images: str, shape: tuple[int, int], size: tuple[int, int], grid: Grid) -> str:
+def native(graph: Graph, cells: str, images: str, size: tuple[int, int] | None, grid: Grid) -> str:
     """Give maps `(N, h, w)` in their photographs' pixels `(N, H, W)`, as `localization/maps.py` does.
 
-    `shape` is (h, w), `size` height and width of the network's input.
+    `size` is height and width of the network's input; None where it is what the maps' cells cover.
     """
     rows, columns = (
-        _at_centres(graph, graph.side(images, axis), n_cells, side, grid)
-        for axis, n_cells, side in zip((1, 2), shape, size, strict=True)
+        _at_centres(graph, graph.side(images, axis), graph.side(cells, axis), None if size is None else side, grid)
+        for axis, side in zip((1, 2), size or (0, 0), strict=True)
     )
     values = graph.add("MatMul", rows, cells)
     values = graph.add("MatMul", values, graph.add("Transpose", columns, perm=[1, 0]))
@@ -61,17 +61,39 @@ def native(graph: Graph, cells: str, images: str, shape: tuple[int, int], size: 
     return graph.add("Min", graph.add("Max", values, low), high)
 
 
-def _at_centres(graph: Graph, n_pixels: str, n_cells: int, side: int, grid: Grid) -> str:
+def _at_centres(graph: Graph, n_pixels: str, n_cells: str, side: int | None, grid: Grid) -> str:
     """Give the weights `(n_pixels, n_cells)` of linear interpolation between the cells' centres."""
     middles = graph.add("Add", _up_to(graph, n_pixels), graph.constant(0.5))
-    scale = graph.add("Div", graph.constant(float(side)), graph.cast(n_pixels, "FLOAT"))
-    at_input = graph.add("Mul", middles, scale)
-    places = graph.add(
-        "Div", graph.add("Sub", at_input, graph.constant(grid.offset + 0.5)), graph.constant(grid.stride)
-    )
-    places = graph.add("Clip", places, graph.constant(0.0), graph.constant(float(n_cells - 1)))
-    column = graph.add("Unsqueeze", places, graph.integers(1))
-    return _triangle(graph, graph.add("Sub", column, graph.constant(np.arange(n_cells))))
+    if side is None:
+        seen = graph.add("Mul", graph.cast(n_cells, "FLOAT"), graph.constant(grid.stride))
+    else:
+        seen = graph.constant(float(side))
+    at_input = graph.add("Mul", middles, graph.add("Div", seen, graph.cast(n_pixels, "FLOAT")))
+    places = graph.add("Sub", at_input, graph.constant(grid.offset + 0.5))
+    return _interpolation(graph, graph.add("Div", places, graph.constant(grid.stride)), n_cells)
+
+
+def moved(graph: Graph, values: str, grid: tuple[float, float], onto: tuple[float, float], cells: str) -> str:
+    """Interpolate values `(N, C, h, w)` on a grid (stride, offset) to the cells of others, as `model/grids.py` does.
+
+    `cells` `(N, C', H, W)` lie on the grid `onto`; gives `(N, C, H, W)`.
+    """
+    rows, columns = (_between(graph, graph.side(cells, axis), graph.side(values, axis), grid, onto) for axis in (2, 3))
+    return graph.add("MatMul", graph.add("MatMul", rows, values), graph.add("Transpose", columns, perm=[1, 0]))
+
+
+def _between(graph: Graph, n_wanted: str, n_cells: str, grid: tuple[float, float], onto: tuple[float, float]) -> str:
+    """Give the share of each cell of a grid in each of another, `(n_wanted, n_cells)`."""
+    steps = graph.add("Mul", _up_to(graph, n_wanted), graph.constant(onto[0] / grid[0]))
+    return _interpolation(graph, graph.add("Add", steps, graph.constant((onto[1] - grid[1]) / grid[0])), n_cells)
+
+
+def _interpolation(graph: Graph, places: str, n_cells: str) -> str:
+    """Give the weights `(n, n_cells)` of linear interpolation at places `(n,)`, counted in cells."""
+    numbers = _up_to(graph, n_cells)
+    last = graph.add("Sub", graph.cast(n_cells, "FLOAT"), graph.constant(1.0))
+    column = graph.add("Unsqueeze", graph.add("Clip", places, graph.constant(0.0), last), graph.integers(1))
+    return _triangle(graph, graph.add("Sub", column, numbers))
 
 
 def without_ignored(graph: Graph, values: str, images: str, ignored: NDArray[np.bool_]) -> str:

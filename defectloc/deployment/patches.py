@@ -6,66 +6,64 @@ import numpy as np
 import torch
 
 from defectloc.deployment.graph import Graph
+from defectloc.deployment.image import moved
 from defectloc.localization.combination import Combination
-from defectloc.model.grids import shares
 from defectloc.model.kept_patches import CLAMP
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import MOST_SDS, Novelty
 from defectloc.model.patch_head import PatchHead
 
-# Patches of the bank at once: their table of distances to those of an image takes 6 MB at 28 x 28 cells.
+# Patches of the bank, or hidden units, at once: a table of distances to those of an image takes 6 MB at 28 x 28 cells.
 PIECE = 2048
 
 
-def standardized(
-    graph: Graph, bank: MemoryBank, levels: Sequence[str], shapes: Sequence[tuple[int, int]]
-) -> tuple[str, tuple[int, int]]:
-    """Give the patches `(N h w, C)` of levels in standard deviations of good ones, and (h, w).
-
-    `shapes` are the (h, w) of the levels.
-    """
-    finest = bank.grid
-    size = shapes[list(bank.grids).index(finest)]
+def standardized(graph: Graph, bank: MemoryBank, levels: Sequence[str]) -> tuple[str, str]:
+    """Give the patches `(N h w, C)` of levels in standard deviations of good ones, and the shape (N, h, w)."""
+    finest = levels[list(bank.grids).index(bank.grid)]
     parts = []
-    for level, grid, shape in zip(levels, bank.grids, shapes, strict=True):
+    for level, grid in zip(levels, bank.grids, strict=True):
         mean = graph.add(
             "AveragePool", level, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], count_include_pad=0
         )
-        if (grid, shape) != (finest, size):
-            rows, columns = (shares(n, m, grid, finest).numpy() for n, m in zip(shape, size, strict=True))
-            mean = graph.add("MatMul", graph.constant(rows), mean)
-            mean = graph.add("MatMul", mean, graph.constant(columns.T))
-        parts.append(mean)
+        parts.append(mean if grid == bank.grid else moved(graph, mean, grid, bank.grid, finest))
     patches = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
     patches = graph.add("Transpose", patches, perm=[0, 2, 3, 1])
     patches = graph.add("Reshape", patches, graph.integers(-1, len(bank.mean)))
     centred = graph.add("Sub", patches, graph.constant(_numbers(bank.mean)))
-    return graph.add("Div", centred, graph.constant(_numbers(bank.sd))), size
+    shape = graph.add("Concat", graph.integers(-1), graph.sides(finest, 2, 3), axis=0)
+    return graph.add("Div", centred, graph.constant(_numbers(bank.sd))), shape
 
 
-def distances(graph: Graph, bank: MemoryBank, patches: str, size: tuple[int, int]) -> str:
-    """Give the distances `(N, h, w)` of standardised patches `(N h w, C)` to the nearest of the bank."""
+def distances(graph: Graph, bank: MemoryBank, patches: str, shape: str, piece: int = PIECE) -> str:
+    """Give the distances `(N, h, w)` of standardised patches `(N h w, C)` to the nearest of the bank.
+
+    `piece` of its patches at once.
+    """
     projected = graph.add("MatMul", patches, graph.constant(_numbers(bank.projection)))
     nearest = []
-    for piece in bank.vectors.split(PIECE):
-        columns, squares = graph.constant(_numbers(piece.T)), graph.constant(_numbers(piece.square().sum(1)))
+    for some in bank.vectors.split(piece):
+        columns, squares = graph.constant(_numbers(some.T)), graph.constant(_numbers(some.square().sum(1)))
         table = graph.add("Gemm", projected, columns, squares, alpha=-2.0)
         nearest.append(graph.reduce("Min", table, 1))
     lowest = nearest[0] if len(nearest) == 1 else graph.add("Min", *nearest)
     squared = graph.add("Add", lowest, graph.reduce("SumSquare", projected, 1))
-    return graph.add("Reshape", graph.add("Sqrt", graph.add("Relu", squared)), graph.integers(-1, *size))
+    return graph.add("Reshape", graph.add("Sqrt", graph.add("Relu", squared)), shape)
 
 
-def log_odds(graph: Graph, head: PatchHead, patches: str, size: tuple[int, int]) -> str:
-    """Give the patch head's log-odds `(N, h, w)` of standardised patches `(N h w, C)`: the mean of all members."""
+def log_odds(graph: Graph, head: PatchHead, patches: str, shape: str, piece: int = PIECE) -> str:
+    """Give the patch head's log-odds `(N, h, w)` of standardised patches `(N h w, C)`: the mean of all members.
+
+    `piece` of all members' hidden units at once.
+    """
     hidden, hidden_bias = head.weights["hidden_weight"], head.weights["hidden_bias"]
     output, output_bias = head.weights["output_weight"] / head.n_members, head.weights["output_bias"].mean()
     clamped = graph.add("Clip", patches, graph.constant(-CLAMP), graph.constant(CLAMP))
-    first = graph.constant(_numbers(hidden.permute(1, 0, 2).flatten(1)))
-    sums = graph.add("Gemm", clamped, first, graph.constant(_numbers(hidden_bias.flatten())))
-    found = graph.add("MatMul", _gelu(graph, sums), graph.constant(_numbers(output.reshape(-1, 1))))
-    found = graph.add("Add", found, graph.constant(float(output_bias)))
-    return graph.add("Reshape", found, graph.integers(-1, *size))
+    first, bias, last = hidden.permute(1, 0, 2).flatten(1), hidden_bias.flatten(), output.reshape(-1, 1)
+    found = graph.constant(float(output_bias))
+    for columns, shifts, rows in zip(first.split(piece, 1), bias.split(piece), last.split(piece), strict=True):
+        sums = graph.add("Gemm", clamped, graph.constant(_numbers(columns)), graph.constant(_numbers(shifts)))
+        found = graph.add("Add", found, graph.add("MatMul", _gelu(graph, sums), graph.constant(_numbers(rows))))
+    return graph.add("Reshape", found, shape)
 
 
 def _gelu(graph: Graph, values: str) -> str:

@@ -7,6 +7,7 @@ verdict, and boxes in its pixels; with `--maps FOLDER` the heat maps as well, as
 import argparse
 import hashlib
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-FORMAT = 1
+FORMAT = 2
+Values = dict[str, Any]
 
 
-def load(folder: Path, threads: int | None = None) -> tuple[dict[str, Any], Callable[[np.ndarray], dict[str, Any]]]:
-    """Give what model.json says and the graph as a function of photographs `(N, H, W, 3)` uint8.
-
-    Raises ValueError where the files do not fit one another.
-    """
+def load(folder: Path, threads: int | None = None) -> tuple[Values, Callable[[np.ndarray], Values]]:
+    """Give what model.json says and the outputs of photographs `(N, H, W, 3)` uint8; ValueError: files do not fit."""
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     plain = {key: value for key, value in about.items() if key != "checksum"}
     if hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest() != about.get("checksum"):
@@ -38,6 +37,9 @@ def load(folder: Path, threads: int | None = None) -> tuple[dict[str, Any], Call
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     names = ["pred_score", "pred_label", *about["inner_outputs"]["names"]]
+    if about["tiling"]:
+        in_tiles = runpy.run_path(str(Path(__file__).with_name("run_tiles.py")))["in_tiles"]
+        return about, in_tiles(about, contents, options, names)
     # These bytes declare values inside the graph as further outputs.
     model = contents["model.onnx"] + bytes.fromhex(about["inner_outputs"]["declaration"])
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -71,7 +73,9 @@ def native_map(about: dict[str, Any], cells: np.ndarray, size: tuple[int, int], 
     """Interpolate a map `(h, w)` to the photograph's pixels `(H, W)`; ignored ones get its minimum."""
     values = cells.astype(np.float64)
     low, high = values.min(), values.max()
-    sides = zip(cells.shape, size, about["image_size"], strict=True)
+    # A map in tiles has no fixed shape, and covers what the network sees.
+    seen = about["image_size"] if about["cells"] else [n * about["grid"]["stride"] for n in cells.shape]
+    sides = zip(cells.shape, size, seen, strict=True)
     rows, columns = (_weights(n_cells, n_pixels, side, about["grid"]) for n_cells, n_pixels, side in sides)
     whole = np.minimum(rows @ (values - low) @ columns.T + low, high).astype(np.float32)
     if ignored is None:
@@ -82,9 +86,8 @@ def native_map(about: dict[str, Any], cells: np.ndarray, size: tuple[int, int], 
 
 
 def _weights(n_cells: int, n_pixels: int, side: int, grid: dict[str, float]) -> np.ndarray:
-    places = (np.arange(n_pixels) + 0.5) * side / n_pixels - 0.5
-    places = np.clip((places - grid["offset"]) / grid["stride"], 0, n_cells - 1)
-    return np.maximum(1 - np.abs(places[:, None] - np.arange(n_cells)), 0)
+    places = ((np.arange(n_pixels) + 0.5) * side / n_pixels - 0.5 - grid["offset"]) / grid["stride"]
+    return np.maximum(1 - np.abs(np.clip(places, 0, n_cells - 1)[:, None] - np.arange(n_cells)), 0)
 
 
 def normalized(values: np.ndarray, method: str, scale: dict[str, float] | None) -> np.ndarray:
@@ -181,9 +184,7 @@ def _most(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     return found
 
 
-def predict(
-    about: dict[str, Any], found: dict[str, Any], number: int, size: tuple[int, int], ignored: Path | None
-) -> dict[str, Any]:
+def predict(about: Values, found: Values, number: int, size: tuple[int, int], ignored: Path | None) -> Values:
     """Give what is said of the photograph `number` of a batch, with its map at `map`."""
     limits, score = about["decision"], float(found["score"][number])
     if not np.isfinite(score):
@@ -191,9 +192,8 @@ def predict(
     predicted = bool(found["pred_label"][number])
     novelty = float(found["novelty"][number]) if "novelty" in found else None
     is_unlike = novelty is not None and novelty > 1
-    has_band = limits["defective_above"] != limits["threshold"]
-    is_defective = predicted and (not has_band or score > limits["defective_above"]["score"])
-    verdict = "defective" if is_defective else "review" if predicted else "good"
+    is_between = limits["defective_above"] != limits["threshold"] and score <= limits["defective_above"]["score"]
+    verdict = "good" if not predicted else "review" if is_between else "defective"
     heat, rules = native_map(about, found["cells"][number], size, ignored), about["localizer"]
     boxes = []
     if predicted and not is_unlike:
@@ -232,7 +232,7 @@ def main() -> int:
     for number, path in enumerate(given.images):
         try:
             image = read_image(path)
-            line = {"path": str(path)} | predict(about, infer(image[None]), 0, image.shape[:2], ignored)
+            line: Values = {"path": str(path)} | predict(about, infer(image[None]), 0, image.shape[:2], ignored)
         except (OSError, ValueError, SyntaxError, EOFError, LookupError, Image.DecompressionBombError) as error:
             print(f"skipped: {path}: {error}", file=sys.stderr)
             code = 2

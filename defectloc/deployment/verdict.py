@@ -14,10 +14,10 @@ _IVR = (2, 5)
 assert _IVR[0] / _IVR[1] == IVR_PERCENTILE
 
 
-def top_k_mean(graph: Graph, maps: str, n_cells: int) -> str:
-    """Give the top-k mean `(N,)` of maps `(N, h, w)` of so many cells."""
-    flat = graph.add("Reshape", maps, graph.integers(-1, n_cells))
-    highest = graph.top(flat, graph.integers(min(TOP_K, n_cells)))
+def top_k_mean(graph: Graph, maps: str) -> str:
+    """Give the top-k mean `(N,)` of maps `(N, h, w)`."""
+    flat = graph.add("Reshape", maps, graph.integers(0, -1))
+    highest = graph.top(flat, graph.add("Min", graph.sides(flat, 1), graph.integers(TOP_K)))
     return graph.reduce("Mean", highest, 1, keep=False)
 
 

@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from defectloc.deployment.engines import engine
+from defectloc.deployment.engines import engines
 from defectloc.deployment.files import Exported
+from defectloc.deployment.model import INPUT, TILE
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM
+from defectloc.localization.maps import Stack, stack
+from defectloc.model.levels import Level
 from defectloc.runs.photographs import PhotographModel
+from defectloc.runs.tiled import Features, levels_of
 
 
 class ExportedModel(PhotographModel):
-    """A graph that computes scores, verdicts and maps, and the localizer that cuts its maps into boxes."""
+    """Graphs that compute scores, verdicts and maps, and the localizer that cuts its maps into boxes."""
 
     def __init__(self, folder: Path, device: str = "auto", threads: int | None = None) -> None:
         """Raises DefectlocError where the folder is not what was exported, or its runtime is missing."""
@@ -27,17 +32,27 @@ class ExportedModel(PhotographModel):
         self.decision, self.localizer, self.grid = exported.decision, exported.localizer, exported.grid
         self.image_size, self.scale = exported.image_size, exported.scale
         self.identity = str(exported.about[CHECKSUM])[:12]
-        self._engine = engine(exported, threads)
+        self.tiling = exported.map_tiling
+        self._bank_tiling = exported.tiling
+        self._levels = [Level(name) for name in exported.about["levels"]]
+        self._engines = engines(exported, threads)
 
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
         found: dict[str, list[Any]] = {}
         order: list[int] = []
-        for numbers in _by_size(images):
-            given = self._engine(np.stack([images[number] for number in numbers]))
+        # One after the other in tiles, since their levels are large.
+        groups = _by_size(images) if self._bank_tiling is None else [[number] for number in range(len(images))]
+        for numbers in groups:
+            inputs: dict[str, NDArray[Any]] = {INPUT: np.stack([images[number] for number in numbers])}
+            if self._bank_tiling is not None:
+                joined = levels_of(images[numbers[0]], self._bank_tiling, self._of_tiles, self._levels, 1)
+                inputs |= {str(level): values for level, values in joined.items()}
+            given = self._engines[-1](inputs)
             for name in given.keys() - {"anomaly_map", "pred_mask"}:
                 found.setdefault(name, []).extend(given[name])
             order += numbers
         back = np.argsort(order)
+        maps = found.pop("cells")
         values = {name: np.stack(each)[back] for name, each in found.items()}
         table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
         for name in values.keys() & {"log_odds", "novelty"}:
@@ -45,7 +60,11 @@ class ExportedModel(PhotographModel):
         # The graph's own label decides, so that no rounding comes between it and the verdict.
         positive = values["pred_label"].astype(bool)
         decided = self.decision.judged(table, values["score"], values["pred_score"], positive)
-        return decided, values["cells"]
+        return decided, stack([maps[number] for number in back])
+
+    def _of_tiles(self, tiles: Sequence[torch.Tensor], levels: Sequence[Level]) -> Features:
+        found = self._engines[0]({TILE: torch.stack(list(tiles)).numpy()})
+        return {level: found[str(level)] for level in levels}
 
 
 def _by_size(images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:

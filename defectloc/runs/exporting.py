@@ -1,4 +1,4 @@
-"""A finished run as a model to deploy: one graph, what `model.json` says of it, and a script that runs it."""
+"""A finished run as a model to deploy: its graphs, what `model.json` says of them, and a script that runs them."""
 
 import json
 import sys
@@ -11,9 +11,19 @@ from PIL import Image
 
 from defectloc import __version__
 from defectloc.config import ExportSettings
-from defectloc.deployment import run_model
+from defectloc.deployment import run_model, run_tiles
 from defectloc.deployment.conversion import to_openvino
-from defectloc.deployment.files import ABOUT, IGNORE_MASK, MODEL_FILES, RUNNER, write_about
+from defectloc.deployment.files import (
+    ABOUT,
+    IGNORE_MASK,
+    IN_TILES,
+    RUNNER,
+    SUFFIXES,
+    TILES_RUNNER,
+    WHOLE,
+    model_files,
+    write_about,
+)
 from defectloc.deployment.model import Built, Parts, build
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, atomic, digest_of, lock, read_json, write_text
@@ -69,21 +79,32 @@ def write(finished: Run, predictor: Predictor, runtime: str, output: Path) -> No
     # The digest binds the graph to all that model.json says, so that neither goes with another's.
     metadata = _metadata(parts) | {"defectloc_settings": digest_of(about)}
     built = build(parts, metadata)
-    contents = [built.model.SerializeToString()] if runtime == "onnx" else to_openvino(built, metadata)
+    files: dict[str, bytes] = {}
+    for each, names in zip(built, model_files(runtime, parts.tiling), strict=True):
+        contents = [each.model.SerializeToString()] if runtime == "onnx" else to_openvino(each, metadata)
+        files |= dict(zip(names, contents, strict=True))
     # No folder is whole without it, also while files are replaced; what was compared was the model before.
-    for name in (ABOUT, COMPARISON):
+    for name in (*_of_before(output), ABOUT, COMPARISON):
         (output / name).unlink(missing_ok=True)
-    names = list(MODEL_FILES[runtime])
-    for name, content in zip(names, contents, strict=True):
+    for name, content in files.items():
         with atomic(output / name) as temporary:
             temporary.write_bytes(content)
+    written = list(files)
     if parts.ignored is not None:
-        names.append(IGNORE_MASK)
+        written.append(IGNORE_MASK)
         with atomic(output / IGNORE_MASK) as temporary:
             Image.fromarray(parts.ignored).save(temporary)
     if runtime == "onnx":
-        write_text(output / RUNNER, Path(run_model.__file__).read_text(encoding="utf-8"))
-    write_about(output, about | _of_graph(built), names)
+        for name, script in ((RUNNER, run_model), (TILES_RUNNER, run_tiles))[: len(built)]:
+            write_text(output / name, Path(str(script.__file__)).read_text(encoding="utf-8"))
+    write_about(output, about | _of_graph(built[-1]), written)
+
+
+def _of_before(output: Path) -> list[str]:
+    """Name the graphs, and what runs them in tiles, that the export before this one left in a folder."""
+    files = (read_json(output / ABOUT) or {}).get("files", {})
+    graphs = [name for name in files if Path(name).stem in (*WHOLE, *IN_TILES) and Path(name).name == name]
+    return [*graphs, TILES_RUNNER] if f"{IN_TILES[0]}{SUFFIXES['onnx'][0]}" in graphs else graphs
 
 
 def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> dict[str, Any]:
@@ -95,6 +116,7 @@ def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> d
         "runtime": runtime,
         "classes": [GOOD, DEFECTIVE],
         "image_size": list(parts.image_size),
+        "tiling": None if parts.tiling is None else parts.tiling.to_json(),
         "map": parts.kind,
         "grid": {"stride": parts.grid.stride, "offset": parts.grid.offset},
         "scale": list(predictor.scale),
@@ -117,13 +139,16 @@ def _version(name: str) -> str | None:
 def _of_graph(built: Built) -> dict[str, Any]:
     return {
         "input": {"name": "image", "type": "uint8", "layout": "NHWC", "colours": "RGB"},
-        "cells": list(built.cells),
+        "levels": list(built.joined),
+        "cells": None if built.cells is None else list(built.cells),
         "inner_outputs": {"names": [each.name for each in built.inner], "declaration": built.declaration.hex()},
     }
 
 
 def _metadata(parts: Parts) -> dict[str, str]:
-    """Give what Intel's model_api reads from a model: that photographs go into it as they are."""
+    """Give what Intel's model_api reads from a model: that photographs go into it as they are, unless in tiles."""
+    if parts.tiling is not None:
+        return {}
     values = {
         "model_type": "AnomalyDetection",
         "task": "segmentation",

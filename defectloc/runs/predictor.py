@@ -85,12 +85,7 @@ class Predictor(PhotographModel):
         self._novelty = load_novelty(folder)
 
     def parts(self) -> Parts:
-        """Give all that the model is made of, for an export; raises DefectlocError for a model in tiles."""
-        if self._bank_tiling is not None:
-            raise DefectlocError(
-                f"this run sees photographs in tiles of {self._bank_tiling.tile} px (data.tiles), which an exported "
-                "model does not do yet; predict with the run itself, or train with data.tiles=none."
-            )
+        """Give all that the model is made of, for an export."""
         return Parts(
             classifier=self._classifier,
             image_size=self.image_size,
@@ -106,6 +101,7 @@ class Predictor(PhotographModel):
             combination=None if self._fusion is None else self._fusion.combination,
             novelty=self._novelty,
             ignored=None if self.ignore_mask is None else read_mask(self.ignore_mask),
+            tiling=self._bank_tiling,
         )
 
     def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:

@@ -80,7 +80,11 @@ def tiles_of(image: NDArray[np.uint8], tiling: Tiling) -> list[torch.Tensor]:
 
 
 def levels_of(
-    image: NDArray[np.uint8], tiling: Tiling, trunk: Trunk, levels: Sequence[Level], batch_size: int
+    image: NDArray[np.uint8],
+    tiling: Tiling,
+    trunk: Callable[[Sequence[torch.Tensor], Sequence[Level]], Features],
+    levels: Sequence[Level],
+    batch_size: int,
 ) -> Features:
     """Give the trunk's levels `(1, C, h, w)` of a photograph `(H, W, 3)`, computed tile by tile."""
     size = (image.shape[0], image.shape[1])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from defectloc.deployment.engines import openvino_core
-from defectloc.deployment.graph import Graph, Output
+from defectloc.deployment.graph import Graph, Value
+from defectloc.deployment.model import PHOTOGRAPHS
 
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -15,10 +16,10 @@ def results(graph: Graph, values: dict[str, str], images: np.ndarray, runtime: s
     `values` are the wanted ones with type and number of axes, such as FLOAT3.
     """
     outputs = [
-        Output(name, kind[:-1], tuple(f"{name} {axis}" for axis in range(int(kind[-1]))))
+        Value(name, kind[:-1], tuple(f"{name} {axis}" for axis in range(int(kind[-1]))))
         for name, kind in values.items()
     ]
-    content = graph.model("image", outputs, {}).SerializeToString()
+    content = graph.model([PHOTOGRAPHS], outputs, {}).SerializeToString()
     module = pytest.importorskip(runtime)
     if runtime == "onnxruntime":
         session = module.InferenceSession(content, providers=["CPUExecutionProvider"])

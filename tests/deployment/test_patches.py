@@ -30,7 +30,6 @@ class Small:
     head: PatchHead
     novelty: Novelty
     levels: list[np.ndarray]
-    shapes: list[tuple[int, int]]
 
 
 def levels(n: int, shapes: list[tuple[int, int]], seed: int) -> list[np.ndarray]:
@@ -40,9 +39,7 @@ def levels(n: int, shapes: list[tuple[int, int]], seed: int) -> list[np.ndarray]
 
 
 @pytest.fixture(params=LAYOUTS)
-def small(request, monkeypatch) -> Small:
-    # Several pieces, the last of them shorter.
-    monkeypatch.setattr(patches, "PIECE", 64)
+def small(request) -> Small:
     grids, shapes = LAYOUTS[request.param]
     known = levels(8, shapes, 0)
     bank = MemoryBank.fit(lambda: [known], 8, grids, 4, 2**20, 0)
@@ -64,23 +61,24 @@ def small(request, monkeypatch) -> Small:
     new = levels(2, shapes, 1)
     # Beyond what the head clamps.
     new[0][0, 0, 0, 0] = 500
-    return Small(bank, head, Novelty.fit(means, means, mean_patches(levels(3, shapes, 2))), new, shapes)
+    return Small(bank, head, Novelty.fit(means, means, mean_patches(levels(3, shapes, 2))), new)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_distances_log_odds_and_their_sum(small, runtime):
     graph = Graph()
     inputs = [tensor(graph, each) for each in small.levels]
-    vectors, size = patches.standardized(graph, small.bank, inputs, small.shapes)
-    assert size == (5, 5)
-    distances = patches.distances(graph, small.bank, vectors, size)
-    log_odds = patches.log_odds(graph, small.head, vectors, size)
+    vectors, shape = patches.standardized(graph, small.bank, inputs)
+    # Several pieces, the last of them shorter.
+    distances = patches.distances(graph, small.bank, vectors, shape, 64)
+    log_odds = patches.log_odds(graph, small.head, vectors, shape, 7)
     combination = Combination(1.0, 0.5, 2.0, 3.0, "")
     both = patches.combined(graph, combination, log_odds, distances)
     for value, name in ((distances, "distances"), (log_odds, "log_odds"), (both, "both")):
         graph.add("Identity", value, name=name)
     found = results(graph, dict.fromkeys(("distances", "log_odds", "both"), "FLOAT3"), noise(2, 4, 4), runtime)
     wanted = small.bank.distances(small.levels)
+    assert wanted.shape == (2, 5, 5)
     np.testing.assert_allclose(found["distances"], wanted, rtol=1e-4, atol=1e-4)
     expected = small.head.log_odds(small.bank.standardized(small.levels))
     np.testing.assert_allclose(found["log_odds"], expected, rtol=1e-4, atol=1e-4)

@@ -67,10 +67,13 @@ def test_nothing_above_the_threshold_and_a_flat_map():
 
 def test_maps_are_upsampled_as_elsewhere():
     cells = np.random.default_rng(0).normal(0, 5, (4, 5)).astype(np.float32)
-    about = {"image_size": [64, 96], "grid": {"stride": 16.0, "offset": 7.5}}
+    about = {"image_size": [64, 96], "cells": [4, 5], "grid": {"stride": 16.0, "offset": 7.5}}
     for size in ((64, 64), (300, 41), (1, 3)):
         found = run_model.native_map(about, cells, size, None)
         np.testing.assert_allclose(found, upsample(cells, size, (64, 96), Grid(16, 7.5)), atol=1e-6)
+        # In tiles the network sees what the cells cover.
+        found = run_model.native_map(about | {"cells": None}, cells, size, None)
+        np.testing.assert_allclose(found, upsample(cells, size, (64, 80), Grid(16, 7.5)), atol=1e-6)
 
 
 def test_images_are_read_as_elsewhere(tmp_path):

@@ -35,7 +35,7 @@ def test_scores_and_probabilities(runtime, prevalence, of_class):
     maps, log_odds = random.normal(2, 2, (4, 3, 5)).astype(np.float32), random.normal(0, 3, 4).astype(np.float32)
     decision = replace(DECISION, prevalence=prevalence, weights=ScoreWeights(0.4, of_class, -1.2, ""))
     graph = Graph()
-    highest = verdict.top_k_mean(graph, tensor(graph, maps), 15)
+    highest = verdict.top_k_mean(graph, tensor(graph, maps))
     score = verdict.score(graph, decision, highest, tensor(graph, log_odds), "score")
     graph.add("Identity", verdict.probability(graph, decision, score), name="probability")
     found = results(graph, {"score": "FLOAT1", "probability": "FLOAT1"}, noise(4, 4, 4), runtime)
@@ -46,7 +46,7 @@ def test_scores_and_probabilities(runtime, prevalence, of_class):
 
 def test_maps_of_few_cells_are_averaged_whole():
     graph, maps = Graph(), np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    graph.add("Identity", verdict.top_k_mean(graph, tensor(graph, maps), 4), name="mean")
+    graph.add("Identity", verdict.top_k_mean(graph, tensor(graph, maps)), name="mean")
     found = results(graph, {"mean": "FLOAT1"}, noise(2, 4, 4), "onnxruntime")["mean"]
     np.testing.assert_allclose(found, top_k_mean(maps))
 

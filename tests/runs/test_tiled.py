@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,58 +18,10 @@ from defectloc.model.trunk import Trunk
 from defectloc.runs.directory import Run
 from defectloc.runs.shortcut_table import read_shortcut_table
 from defectloc.runs.tiled import levels_of
-from tests.conftest import FIT, trained_once
+from tests.conftest import TILED
+from tests.spots import photograph
 
 LEVELS = [Level("conv3_3", pool=2), Level("conv4_3")]
-
-
-def photograph(rng, height, width, spot=None):
-    """Draw a grey photograph whose defect is a bright spot of 10 px."""
-    image = rng.integers(90, 110, (height, width, 3)).astype(np.uint8)
-    if spot is not None:
-        y, x = spot
-        image[y : y + 10, x : x + 10] = 250
-    return image
-
-
-def write_photographs(root):
-    """Write photographs of two sizes; defective ones have a spot anywhere, and a mask."""
-    rng = np.random.default_rng(0)
-    for label in ("good", "bad"):
-        for number in range(24 if label == "good" else 12):
-            height, width = (128, 192) if number % 2 else (160, 96)
-            spot = tuple(rng.integers(10, [height - 20, width - 20])) if label == "bad" else None
-            path = root / label / f"{number:02d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), photograph(rng, height, width, spot))
-            if spot is not None:
-                mask = np.zeros((height, width), np.uint8)
-                mask[spot[0] : spot[0] + 10, spot[1] : spot[1] + 10] = 255
-                (root / "masks").mkdir(exist_ok=True)
-                cv2.imwrite(str(root / "masks" / f"{number:02d}.png"), mask)
-    return root
-
-
-REST = [each for each in FIT if not each.startswith(("data.n_", "data.synthetic", "data.image", "training", "patch"))]
-TILED = ["data=folder", "subset=spots", *REST, "training=none", "data.image_size=64"]
-
-
-@pytest.fixture(scope="session")
-def spots(tmp_path_factory):
-    """Outputs of a run in tiles on photographs of two sizes, and their folder; not to be changed."""
-    root = write_photographs(tmp_path_factory.mktemp("spots"))
-    masks = f"data.masks={root / 'masks'}"
-    data = [f"data.root={root}", f"data.good={root / 'good'}", f"data.defective={root / 'bad'}", masks]
-    return (
-        trained_once(tmp_path_factory, "spots-run", *TILED, *data, "data.tiles=64", "patch_head.steps=60"),
-        root,
-        data,
-    )
-
-
-@pytest.fixture
-def tiled(spots, narrow):
-    return Run.open(next(spots[0].glob("spots/fold0-*")))
 
 
 def test_features_of_tiles_are_those_of_the_whole_photograph(narrow):
@@ -171,11 +122,6 @@ def test_auto_says_what_it_chose_and_what_it_costs(spots, command, tmp_path):
     assert "seen whole at 96 x 96 px" in whole.err
     (run,) = (tmp_path / "w" / "spots").glob("fold0-*")
     assert "tiling" not in Run.open(run).product("memory").made_from
-
-
-def test_an_export_of_tiles_is_refused(tiled, command, tmp_path):
-    sentence = command("export", f"run={tiled.folder}", "format=onnx", f"output={tmp_path / 'x'}").sentence
-    assert "tiles of 64 px" in sentence
 
 
 def test_explain_gives_the_maps_of_the_run_in_tiles(tiled, command, tmp_path):
