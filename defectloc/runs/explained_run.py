@@ -50,13 +50,7 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
     key = weights.weights_digest(weights.state_of(classifier))
     classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     baseline = classifier.normalize.get_buffer("mean")
-    height, width = run.image_size
-    if height != width:
-        raise DefectlocError(
-            f"the network of {run.folder} sees {height} x {width} pixels, and the methods of explain know square "
-            "inputs only: its own heat maps are those of train and predict."
-        )
-    model = ExplainedModel(classifier, [GOOD, ANOMALY], height, baseline, key)
+    model = ExplainedModel(classifier, [GOOD, ANOMALY], run.image_size, baseline, key)
     model.background = functools.cache(lambda: _background(run, settings))
     for kind in ("memory", "fusion"):
         try:
@@ -79,7 +73,7 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
 
 
 def _background(run: Run, settings: ExplainSettings) -> torch.Tensor:
-    """Read a random choice of good training images `(B, 3, S, S)`."""
+    """Read a random choice of good training images `(B, 3, H, W)`."""
     root = run.data_root(settings.root)
     good = rows_of(run.catalog(), "train").query("label == 0")["path"].to_numpy()
     chosen = np.random.default_rng(settings.seed).permutation(len(good))[: settings.attribution.background]
@@ -101,7 +95,7 @@ class _ProductMap:
         return bank, levels, load_fusion(self._product.folder, bank)
 
     def __call__(self, network: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, Grid]:
-        """Give maps `(N, h, w)` of images `(N, 3, S, S)` by a network like the run's."""
+        """Give maps `(N, h, w)` of images `(N, 3, H, W)` by a network like the run's."""
         bank, levels, fusion = self._parts
         found = Trunk(network, self._device, self._precision)(list(images), levels)  # type: ignore[arg-type]
         values = [found[level] for level in levels]

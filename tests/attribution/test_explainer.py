@@ -56,7 +56,7 @@ def test_key_names_what_a_map_depends_on(tmp_path):
     assert key("gradcam") != key("gradcam", layer="0")
     assert key("rise") == key("rise", layer="0")
     assert key("rise") != key("rise", of=replace(model, key="other weights"))
-    assert key("rise") != key("rise", of=replace(model, image_size=32))
+    assert key("rise") != key("rise", of=replace(model, image_size=(64, 32)))
     maps = [replace(model, extra_maps={"memory": ExtraMap(bank, lambda *_: (IMAGE, Grid(1, 0)))}) for bank in "ab"]
     assert key("memory", of=maps[0]) != key("memory", of=maps[1])
 
