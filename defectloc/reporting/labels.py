@@ -15,6 +15,8 @@ IGNORED = frozenset(
         "outputs",
         "output",
         "experiment",
+        # Follows from `data.image_size` and the photographs; a label without an experiment's name shows it.
+        "image_size",
         "figures",
         "device",
         "threads",
@@ -89,7 +91,10 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     where = f"{_text(row['localization.map'])} map ({scaled}threshold {threshold}{above}, {boxes})"
     score = _text(row["decision.score"])
     decided = "" if score == "class" else f", decision by {score}"
-    network = f"{_text(row['model.name'])} {_text(row['data.image_size'])} px"
+    # Tiles are squares of that side; what is seen whole has the photographs' aspect.
+    whole = _text(row.get("data.tiles", "none")) == "none"
+    size = row.get("image_size", row["data.image_size"]) if whole else row["data.image_size"]
+    network = f"{_text(row['model.name'])} {_text(size)} px"
     if row.get("training.epochs") == 0:
         network += " without class network"
         shown.add("training.epochs")
