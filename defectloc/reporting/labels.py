@@ -7,6 +7,8 @@ Settings = Mapping[str, Any]
 
 # Sections whose keys are known by their own name; those of others come with the section's.
 PLAIN_SECTIONS = ("data", "model", "training")
+# Follows from `data.image_size` and the photographs; a label that names no experiment shows it.
+INPUT = "image_size"
 # Of equal settings nothing else differs than where they ran and how fast.
 IGNORED = frozenset(
     (
@@ -15,8 +17,6 @@ IGNORED = frozenset(
         "outputs",
         "output",
         "experiment",
-        # Follows from `data.image_size` and the photographs; a label without an experiment's name shows it.
-        "image_size",
         "figures",
         "device",
         "threads",
@@ -55,7 +55,7 @@ def labels(rows: Sequence[Settings], groups: Sequence[str], experiments: Mapping
 
 def _differing(rows: Sequence[Settings], groups: Sequence[str]) -> list[str]:
     """List the keys with several values within a group, in the settings' order; none at all is a value, too."""
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in IGNORED]
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*IGNORED, INPUT)]
     seen: dict[tuple[str, str], set[str | None]] = {}
     for row, group in zip(rows, groups, strict=True):
         for key in keys:
@@ -93,7 +93,7 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     decided = "" if score == "class" else f", decision by {score}"
     # Tiles are squares of that side; what is seen whole has the photographs' aspect.
     whole = _text(row.get("data.tiles", "none")) == "none"
-    size = row.get("image_size", row["data.image_size"]) if whole else row["data.image_size"]
+    size = row.get(INPUT, row["data.image_size"]) if whole else row["data.image_size"]
     network = f"{_text(row['model.name'])} {_text(size)} px"
     if row.get("training.epochs") == 0:
         network += " without class network"

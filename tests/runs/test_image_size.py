@@ -74,6 +74,8 @@ def test_explain_shows_wide_inputs(strips, command, tmp_path):
         assert wide > high
     column = (values.clip(0) * np.arange(8)).sum() / values.clip(0).sum()
     assert 8 * column + 3.5 == pytest.approx(64 * 71 / WIDTH, abs=10)
+    assert command("report", f"run={folder}").code == 0
+    assert "A model (vgg16, 64 x 32 px; " in (folder / "report.html").read_text()
     budgets = ["comparison.methods=[gradcam,rise]", "comparison.images=1", "comparison.images_perturbation=1"]
     tests = ["comparison.images_faithfulness=1", "comparison.steps_faithfulness=3", "comparison.images_sanity=1"]
     outcome = command("explain", f"run={folder}", "compare=true", *budgets, *tests, *FEW)
