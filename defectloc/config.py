@@ -588,7 +588,7 @@ class AttributionConfig:
     expected_samples: int = _key(48, "expected-gradients: pairs of background image and point")
     background: int = _key(8, "expected-gradients: good training images")
     noise: float = _key(20.0, "smoothgrad, expected-gradients: standard deviation in grey levels")
-    window: float = _key(0.143, "occlusion: side of the grey square as a share of the image; its step is half of it")
+    window: float = _key(0.143, "occlusion: side of the grey square as a share of the shorter side; it steps by half")
     lime_samples: int = _key(200, "lime: perturbed images")
     lime_hide: LimeHide = _key(LimeHide.blur, "lime: what hides a superpixel; mean: as in the lime package")
     superpixels: Superpixels = _key(Superpixels.slic, "lime: segmentation")

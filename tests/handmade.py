@@ -93,6 +93,7 @@ def write_run(
             "model": {"name": "vgg16"},
             "data": {"image_size": 10},
         },
+        "image_size": 10,
     }
     (run / directory.RECORD).write_text(json.dumps(record))
     return Run.open(run)

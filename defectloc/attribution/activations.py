@@ -21,7 +21,7 @@ def _hooked(layer: nn.Module, hook: Any) -> Iterator[None]:
 
 
 def activations(score: ClassScore, layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Give a layer's output `(N, C, h, w)` for images `(N, 3, S, S)`, without gradients."""
+    """Give a layer's output `(N, C, h, w)` for images `(N, 3, H, W)`, without gradients."""
     with torch.no_grad():
         return _read(score, layer, images)[0]
 
@@ -49,7 +49,7 @@ def _read(score: ClassScore, layer: nn.Module, images: torch.Tensor) -> tuple[to
 
 
 def score_with(score: ClassScore, layer: nn.Module, image: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Give the score `(B,)` of an image `(1, 3, S, S)` where the layer gives `values` `(B, C, h, w)` instead."""
+    """Give the score `(B,)` of an image `(1, 3, H, W)` where the layer gives `values` `(B, C, h, w)` instead."""
 
     def replace(_module: nn.Module, _inputs: object, _output: object) -> torch.Tensor:
         return values

@@ -83,7 +83,7 @@ def by_gradient(name: str, score: ClassScore, layer: nn.Module, images: torch.Te
 def scorecam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
     """Weights: a softmax over the scores of the image masked by each of the strongest channels (Wang et al. 2020).
 
-    Takes one image `(1, 3, S, S)`; what a channel hides becomes the preprocessing's zero.
+    Takes one image `(1, 3, H, W)`; what a channel hides becomes the preprocessing's zero.
     """
     values = activations(score, layer, image)[0]
     kept = values.amax((1, 2)).argsort(descending=True, stable=True)[: config.score_channels]

@@ -43,10 +43,10 @@ class Explanation:
         """Give the map `(H, W)` at the photograph's `size`, or another."""
         return upsample(self.map, size, self.input_size, self.grid)
 
-    def square(self, side: int) -> NDArray[np.float32]:
-        """Give the map `(side, side)`; one in tiles, which may have more cells, keeps its maxima."""
-        cells, grid = block_maxima(self.map, (side, side), self.grid)
-        return upsample(cells, (side, side), self.input_size, grid)
+    def reduced(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Give the map at the network's `size`; one in tiles, which may have more cells, keeps its maxima."""
+        cells, grid = block_maxima(self.map, size, self.grid)
+        return upsample(cells, size, self.input_size, grid)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def insertion_deletion(
 ) -> tuple[float, float]:
     """Give the areas under the curves of insertion (high is good) and deletion (low is good), in [0, 1].
 
-    Pixels of the image `(1, 3, S, S)` are taken in falling order of `importance` `(S, S)`, ties in random order, in
+    Pixels of the image `(1, 3, H, W)` are taken in falling order of `importance` `(H, W)`, ties in random order, in
     equal steps: into a blurred image, or out of the image, where the preprocessing's zero takes their place (Petsiuk
     et al. 2018).
     """

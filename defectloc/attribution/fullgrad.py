@@ -10,7 +10,7 @@ from defectloc.attribution.network import ClassScore
 
 
 def shares(score: ClassScore, images: torch.Tensor) -> list[torch.Tensor]:
-    """Give gradient times input `(N, 3, S, S)`, then gradient times bias `(N, C, h, w)` of each convolution and
+    """Give gradient times input `(N, 3, H, W)`, then gradient times bias `(N, C, h, w)` of each convolution and
     normalisation; of a network of ReLUs and poolings they all, with the biases of dense layers, add up to the score.
 
     The input is counted from the preprocessing's zero.
@@ -42,7 +42,7 @@ def _bias(module: nn.Module) -> torch.Tensor | None:
 
 
 def fullgrad(score: ClassScore, images: torch.Tensor) -> torch.Tensor:
-    """Give the sum `(N, S, S)` of the shares' magnitudes, each channel rescaled to 0..1, as the paper shows them."""
+    """Give the sum `(N, H, W)` of the shares' magnitudes, each channel rescaled to 0..1, as the paper shows them."""
     total = torch.zeros(images.shape[0], *images.shape[2:], device=score.model.device)
     for share in shares(score, images):
         each = share.abs()

@@ -12,7 +12,7 @@ from defectloc.model.classifier import Classifier
 from defectloc.model.grids import cells_after
 
 
-def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
+def layers(network: nn.Module, image_size: tuple[int, int]) -> dict[str, nn.Module]:
     """Name the stages whose output is a map `(N, C, h, w)` of more than one cell, from the input to the output."""
     if isinstance(network, Classifier):
         stages = {**dict(network.trunk.named_children()), **dict(network.tail.named_children())}
@@ -22,8 +22,7 @@ def layers(network: nn.Module, image_size: int) -> dict[str, nn.Module]:
         prefix, holder = ("features.", features) if isinstance(features, nn.Module) else ("", inner)
         stages = {prefix + name: module for name, module in holder.named_children()}
     shapes = _output_shapes(network, stages, image_size)
-    # Images are square, and so are maps; transformers with windows put the channels last.
-    return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and shape[2] == shape[3] > 1}
+    return {name: stages[name] for name, shape in shapes.items() if len(shape) == 4 and _is_map(shape, image_size)}
 
 
 def find_layer(model: ExplainedModel, wanted: str | None) -> tuple[str, nn.Module]:
@@ -57,8 +56,11 @@ def find_layer(model: ExplainedModel, wanted: str | None) -> tuple[str, nn.Modul
     return wanted, parts[wanted]
 
 
-def grid_of(model: ExplainedModel, layer: nn.Module, cells: int) -> Grid:
-    """Tell where the cells of a layer's map of `cells` x `cells` lie in the network's input."""
+def grid_of(model: ExplainedModel, layer: nn.Module, cells: tuple[int, int]) -> Grid:
+    """Tell where the cells of a layer's map lie in the network's input, by their number in (height, width).
+
+    Raises DefectlocError where only their number is known, and by it they are no squares.
+    """
     passed: list[nn.Module] = []
     inside = {id(module) for module in layer.modules()}
     reached = False
@@ -69,10 +71,17 @@ def grid_of(model: ExplainedModel, layer: nn.Module, cells: int) -> Grid:
         if "downsample" not in name.split("."):
             passed.append(module)
     stride, offset = cells_after(passed)
-    if -(-model.image_size // stride) == cells:
+    if all(-(-side // stride) == n_cells for side, n_cells in zip(model.image_size, cells, strict=True)):
         return Grid(stride, offset)
     # Of a network whose modules are not registered in the order of their use, only the map's size is known.
-    return Grid(model.image_size / cells, (model.image_size / cells - 1) / 2)
+    high, wide = (side / n_cells for side, n_cells in zip(model.image_size, cells, strict=True))
+    if high != wide:
+        height, width = model.image_size
+        raise DefectlocError(
+            f"where the {cells[0]} x {cells[1]} cells of that layer lie in an input of {height} x {width} pixels is "
+            "not known for this network: take another layer, or a method that needs none."
+        )
+    return Grid(high, (high - 1) / 2)
 
 
 def _published(network: nn.Module) -> nn.Module:
@@ -80,7 +89,24 @@ def _published(network: nn.Module) -> nn.Module:
     return list(network.children())[-1] if isinstance(network, nn.Sequential) else network
 
 
-def _output_shapes(network: nn.Module, wanted: dict[str, nn.Module], image_size: int) -> dict[str, tuple[int, ...]]:
+def _is_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
+    """Tell whether the last two of a shape's four sides are of more than one cell and have the image's aspect.
+
+    Transformers with windows put the channels last: there the two before have it.
+    """
+    height, width = image_size
+
+    def deviation(high: int, wide: int) -> int:
+        return abs(high * width - wide * height)
+
+    # But for a rounded cell, and for some that convolutions without padding leave out at the border.
+    has_aspect = deviation(*shape[2:]) < max(height, width) + 4 * abs(height - width)
+    return min(shape[2:]) > 1 and has_aspect and deviation(*shape[2:]) <= deviation(*shape[1:3])
+
+
+def _output_shapes(
+    network: nn.Module, wanted: dict[str, nn.Module], image_size: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
     """Pass a grey image through and note the shape of each module's output, in the order of their use."""
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -94,7 +120,7 @@ def _output_shapes(network: nn.Module, wanted: dict[str, nn.Module], image_size:
     device = next(network.parameters()).device
     try:
         with undisturbed(network), torch.no_grad():
-            network(torch.full((1, 3, image_size, image_size), 128.0, device=device))
+            network(torch.full((1, 3, *image_size), 128.0, device=device))
     finally:
         for handle in handles:
             handle.remove()

@@ -28,7 +28,7 @@ PIXELS = Grid(1, 0)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a method works on: one image `(1, 3, S, S)`, the score of a class, its settings, and a layer if any."""
+    """What a method works on: one image `(1, 3, H, W)`, the score of a class, its settings, and a layer if any."""
 
     score: ClassScore
     image: torch.Tensor
@@ -42,9 +42,9 @@ class Inputs:
         assert self.layer is not None
         return self.layer
 
-    def grid(self, cells: int) -> Grid:
-        """Tell where the cells of a map of `cells` x `cells` lie: at the pixels, or at the layer."""
-        if self.layer is None or cells == self.image.shape[-1]:
+    def grid(self, cells: tuple[int, int]) -> Grid:
+        """Tell where the cells of a map of (height, width) cells lie: at the pixels, or at the layer."""
+        if self.layer is None or cells == tuple(self.image.shape[2:]):
             return PIXELS
         return grid_of(self.score.model, self.layer, cells)
 
@@ -163,7 +163,7 @@ def attribute(
     seeds: list[int],
     layer: str | None = None,
 ) -> Attribution:
-    """Explain images `(N, 3, S, S)` in 0..255, each for the class that `targets` names, by one method.
+    """Explain images `(N, 3, H, W)` in 0..255, each for the class that `targets` names, by one method.
 
     The method is one of the network, not one of its `extra_maps`. All that is random for an image is a function of that
     image's own of the `seeds`. `layer` is a name or an index,
@@ -190,4 +190,4 @@ def _map_of(name: str, given: Inputs) -> tuple[np.ndarray, Grid, Parts]:
     assert run is not None, name
     result = run(given)
     values, parts = result if isinstance(result, tuple) else (result, {})
-    return values.detach().float().cpu().numpy(), given.grid(values.shape[-1]), parts
+    return values.detach().float().cpu().numpy(), given.grid((values.shape[1], values.shape[2])), parts

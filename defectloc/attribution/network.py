@@ -30,16 +30,17 @@ class ExtraMap:
 
 @dataclass
 class ExplainedModel:
-    """A classifier of images `(N, 3, S, S)` in 0..255, and what is known about it."""
+    """A classifier of images `(N, 3, H, W)` in 0..255, and what is known about it."""
 
     network: nn.Module
     classes: list[str]
-    image_size: int
+    # height and width of its input in pixels
+    image_size: tuple[int, int]
     # `(3, 1, 1)`: the colour that the network's preprocessing turns into zero
     baseline: torch.Tensor
     # identifies the weights
     key: str = ""
-    # reads `(B, 3, S, S)` good training images, for methods that start from examples
+    # reads `(B, 3, H, W)` good training images, for methods that start from examples
     background: Callable[[], torch.Tensor] | None = None
     # by the name of the method
     extra_maps: dict[str, ExtraMap] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class ExplainedModel:
         """Give the height and width at which a method sees a photograph of `size` native pixels."""
         own = self.extra_maps.get(method)
         if own is None or own.tiling is None:
-            return self.image_size, self.image_size
+            return self.image_size
         return own.tiling.input_size(size)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -71,7 +72,7 @@ class ClassScore:
         self.evaluations = 0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Give the score `(N,)` of images `(N, 3, S, S)`."""
+        """Give the score `(N,)` of images `(N, 3, H, W)`."""
         logits = self.model.logits(images)
         self.evaluations += len(logits)
         return self.of_logits(logits)

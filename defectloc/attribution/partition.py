@@ -10,13 +10,13 @@ from defectloc.config import AttributionConfig
 def shap_partition(
     score: ClassScore, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-    """Give the values summed over colours `(1, S, S)` of one image, and the `base` score of the hidden image.
+    """Give the values summed over colours `(1, H, W)` of one image, and the `base` score of the hidden image.
 
     They add up to the score less `base`. What is hidden is blurred, or painted over from its surroundings.
     """
     import shap
 
-    side = image.shape[-1]
+    side = min(image.shape[2:])
     hide = f"blur({side // 2},{side // 2})" if config.shap_masker == "blur" else "inpaint_telea"
 
     def scores(images: np.ndarray) -> np.ndarray:

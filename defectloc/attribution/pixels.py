@@ -13,14 +13,14 @@ from defectloc.localization.maps import Grid, upsample
 
 
 def saliency(score: ClassScore, images: torch.Tensor) -> torch.Tensor:
-    """Give the largest magnitude over colours `(N, S, S)` of the gradient (Simonyan et al. 2014)."""
+    """Give the largest magnitude over colours `(N, H, W)` of the gradient (Simonyan et al. 2014)."""
     from captum.attr import Saliency
 
     return Saliency(score).attribute(images.detach().requires_grad_()).amax(1).detach()
 
 
 def guided_backprop(score: ClassScore, images: torch.Tensor) -> torch.Tensor:
-    """Give the gradient `(N, S, S)` that only passes where it is positive (Springenberg et al. 2015).
+    """Give the gradient `(N, H, W)` that only passes where it is positive (Springenberg et al. 2015).
 
     The largest magnitude over colours. ReLUs that are no modules, but functions, are not guided.
     """
@@ -28,15 +28,16 @@ def guided_backprop(score: ClassScore, images: torch.Tensor) -> torch.Tensor:
 
 
 def guided_gradcam(
-    score: ClassScore, layer: nn.Module, images: torch.Tensor, grid: Callable[[int], Grid]
+    score: ClassScore, layer: nn.Module, images: torch.Tensor, grid: Callable[[tuple[int, int]], Grid]
 ) -> torch.Tensor:
-    """Give guided backpropagation times Grad-CAM `(N, S, S)` (Selvaraju et al. 2017).
+    """Give guided backpropagation times Grad-CAM `(N, H, W)` (Selvaraju et al. 2017).
 
-    `grid` tells where the cells of a layer's map lie, by their number.
+    `grid` tells where the cells of a layer's map lie, by their number in (height, width).
     """
     size = (images.shape[2], images.shape[3])
     coarse = by_gradient("gradcam", score, layer, images).cpu().numpy()
-    cams = torch.stack([torch.from_numpy(upsample(each, size, size[0], grid(coarse.shape[-1]))) for each in coarse])
+    cells = grid(coarse.shape[1:])
+    cams = torch.stack([torch.from_numpy(upsample(each, size, size, cells)) for each in coarse])
     return (_guided(score, images).abs() * cams.to(images.device)[:, None]).amax(1)
 
 
@@ -60,7 +61,7 @@ class _Scored(nn.Module):
 
 
 def integrated_gradients(score: ClassScore, images: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
-    """Give the sum over colours `(N, S, S)` of gradients on the way from the preprocessing's zero to the image.
+    """Give the sum over colours `(N, H, W)` of gradients on the way from the preprocessing's zero to the image.
 
     They add up to the difference of the two scores, but for the number of steps (Sundararajan et al. 2017).
     """
@@ -73,7 +74,7 @@ def integrated_gradients(score: ClassScore, images: torch.Tensor, config: Attrib
 
 
 def smoothgrad(score: ClassScore, images: torch.Tensor, config: AttributionConfig, seed: int) -> torch.Tensor:
-    """Give the mean gradient of noisy copies of the image, as the largest magnitude over colours `(N, S, S)`.
+    """Give the mean gradient of noisy copies of the image, as the largest magnitude over colours `(N, H, W)`.
 
     The signed gradients are averaged, so that what changes its sign from copy to copy cancels (Smilkov et al. 2017;
     the noise has a standard deviation of `noise` grey levels). The magnitude is taken of the mean: it is what is shown.

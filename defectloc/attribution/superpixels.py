@@ -12,7 +12,7 @@ KERNEL_WIDTH, RIDGE = 0.25, 1.0
 
 
 def segment(image: np.ndarray, config: AttributionConfig) -> np.ndarray:
-    """Cut an image `(S, S, 3)` in 0..255 into superpixels `(S, S)`, numbered from 0."""
+    """Cut an image `(H, W, 3)` in 0..255 into superpixels `(H, W)`, numbered from 0."""
     from skimage.segmentation import quickshift, slic
 
     scaled = np.clip(image / 255, 0, 1)
@@ -43,7 +43,7 @@ def kernel(shown: torch.Tensor) -> torch.Tensor:
 def lime(
     score: ClassScore, image: torch.Tensor, config: AttributionConfig, seed: int
 ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-    """Give each superpixel's weight `(1, S, S)` for one image, and the `segments` `(S, S)`.
+    """Give each superpixel's weight `(1, H, W)` for one image, and the `segments` `(H, W)`.
 
     A hidden superpixel becomes what a strong blur leaves there, or its own mean colour, as in the lime package; that
     hides nothing where superpixels follow a dark crack. Samples are weighted by `kernel`.

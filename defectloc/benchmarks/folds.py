@@ -39,10 +39,11 @@ N_THRESHOLDS = 9
 
 
 class Benchmark:
-    """One comparison on one data set; `parts` gathers the figures as they are measured."""
+    """One comparison on one data set at squares of `side` pixels; `parts` gathers the figures as they are measured."""
 
     def __init__(self, settings: BenchmarkSettings, work: Path) -> None:
-        data, what = settings.data, settings.benchmark
+        what, self.side = settings.benchmark, settings.data.image_size
+        data = replace(settings.data, image_size=squares(self.side))
         if what.limit is not None:
             data = replace(data, limit=what.limit)
         never = replace(settings.training, epochs=what.epochs, target_train_accuracy=1.1)
@@ -91,6 +92,11 @@ class Benchmark:
         with contextlib.redirect_stdout(io.StringIO()):
             metrics, finished = training.run(replace(self.settings, **changes))
         return metrics, finished, metrics["seconds"]["fit"] + metrics["seconds"]["predict"]
+
+
+def squares(side: int) -> list[int]:
+    """Give the `data.image_size` by which photographs of any aspect are squares, as in the other arms."""
+    return [side, side]
 
 
 def compare_folds(bench: Benchmark, costs: Costs) -> pd.DataFrame:

@@ -40,10 +40,10 @@ def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
         peak = machine.convolution_peak(fold.device, what.steps)
         setting = arms.Setting(bench.settings, fold.root, fold.device, fold.precision, work / "arms")
         costs = {}
-        for size in dict.fromkeys([settings.data.image_size, *what.image_sizes]):
+        for size in dict.fromkeys([bench.side, *what.image_sizes]):
             bench.say(f"{what.steps} steps of each arm at {size} px")
             costs[size] = arms.measure(setting, fold.rows(splits.TRAIN), size, what.steps)
-        usual = costs[settings.data.image_size]
+        usual = costs[bench.side]
         parts.note_shares_of_peak(bench, usual, peak)
         comparison = compare_folds(bench, usual)
         parts.note_image_sizes(bench, costs)
@@ -72,7 +72,7 @@ def _work(output: Path) -> Iterator[Path]:
 def _write(
     bench: Benchmark, output: Path, comparison: pd.DataFrame, single: pd.DataFrame, of_stages: pd.DataFrame
 ) -> None:
-    n, size = len(bench.fold.catalog), bench.settings.data.image_size
+    n, size = len(bench.fold.catalog), bench.side
     title = f"{bench.settings.subset}, {n} images, {size} px, {bench.fold.device}, torch {torch.__version__}"
     readable = [tables.shown_comparison(comparison), tables.shown_parts(single)]
     steps = f"~ extrapolated; without stored features from {bench.what.steps} measured steps of a fit"

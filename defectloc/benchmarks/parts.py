@@ -10,7 +10,7 @@ import torch
 from defectloc.benchmarks import memory
 from defectloc.benchmarks.arms import Costs
 from defectloc.benchmarks.equivalence import compare
-from defectloc.benchmarks.folds import Benchmark
+from defectloc.benchmarks.folds import Benchmark, squares
 from defectloc.benchmarks.machine import median_seconds, seconds
 from defectloc.config import MapKind, Score
 from defectloc.data import splits
@@ -110,7 +110,7 @@ def note_maps(bench: Benchmark) -> None:
 def _fitted_for(bench: Benchmark, kind: MapKind, size: int) -> Run:
     # The network's weights make no difference to the time, so one epoch is enough.
     return bench.fitted(
-        data=replace(bench.settings.data, image_size=size),
+        data=replace(bench.settings.data, image_size=squares(size)),
         training=replace(bench.settings.training, epochs=1),
         localization=replace(bench.settings.localization, map=kind),
         decision=replace(bench.settings.decision, score=Score["class" if kind == MapKind.cam else str(kind)]),
@@ -127,7 +127,7 @@ def note_memory(bench: Benchmark) -> None:
     found = []
     for n_images in memory.NUMBERS:
         bench.say(f"peak memory with {n_images} images")
-        found.append(memory.peak_bytes(n_images, bench.settings.data.image_size))
+        found.append(memory.peak_bytes(n_images, bench.side))
         bench.note("memory", f"peak with {n_images} images", found[-1] / 1e6, "MB", "trunk run once, head only")
     bench.note("memory", "growth of the peak", found[-1] / found[0] - 1, "", "last against first")
 

@@ -53,7 +53,7 @@ class FeatureDataset(Dataset[Item]):
 
 
 class ImageDataset(Dataset[Item]):
-    """Images `(3, S, S)` in 0..255 with labels, decoded when asked for, augmented by `(seed, epoch, index)`."""
+    """Images `(3, H, W)` in 0..255 with labels, decoded when asked for, augmented by `(seed, epoch, index)`."""
 
     def __init__(
         self,

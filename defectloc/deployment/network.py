@@ -17,7 +17,7 @@ from defectloc.model.same_padding import SamePaddedConv2d
 
 
 def trunk_levels(graph: Graph, classifier: Classifier, image: str, levels: Sequence[Level]) -> dict[Level, str]:
-    """Give levels `(N, C, h, w)` of the trunk for images `(N, 3, S, S)` in 0..255."""
+    """Give levels `(N, C, h, w)` of the trunk for images `(N, 3, H, W)` in 0..255."""
     classifier.require(levels)
     values = _normalized(graph, classifier, image)
     found: dict[Level, str] = {}

@@ -24,7 +24,7 @@ BANK_LEVELS = {
 
 
 class Classifier(nn.Module):
-    """A backbone cut in trunk, tail and head; takes RGB images `(N, 3, S, S)` in 0..255, S a multiple of 32.
+    """A backbone cut in trunk, tail and head; takes RGB images `(N, 3, H, W)` in 0..255, H and W multiples of 32.
 
     The head is a 1x1 convolution with two channels (good, defective). The logits are the channels' means, so the mean
     of the class activation map `channels[:, 1] - channels[:, 0]` is the log-odds of the decision (Zhou et al. 2016,

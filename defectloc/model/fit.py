@@ -51,7 +51,7 @@ class DefectClassifier(pl.LightningModule):
         self._losses: dict[str, list[torch.Tensor]] = {"train": [], "validation": []}
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Give the trunk's output for inputs: images `(N, 3, S, S)` or, unless `from_images`, the output itself."""
+        """Give the trunk's output for inputs: images `(N, 3, H, W)` or, unless `from_images`, the output itself."""
         inputs = inputs.to(memory_format=torch.channels_last).float()
         return self.classifier.features(inputs).float() if self.from_images else inputs
 

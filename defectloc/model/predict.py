@@ -8,7 +8,7 @@ from defectloc.model.trunk import autocast
 
 
 def class_maps_of_images(classifier: Classifier, images: torch.Tensor, precision: str = "float32") -> np.ndarray:
-    """Give the class activation maps `(N, h, w)`, float32, of images `(N, 3, S, S)` in 0..255.
+    """Give the class activation maps `(N, h, w)`, float32, of images `(N, 3, H, W)` in 0..255.
 
     `precision` is that of the trunk, 'float32' or 'bfloat16'; tail and head compute in float32.
     """

@@ -24,7 +24,7 @@ class Trunk:
         self._stages = efficientnet_lite.for_inference(classifier.trunk) if is_lite else None
 
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
-        """Give the levels `(N, C, h, w)`, float32, of images `(3, S, S)` in 0..255."""
+        """Give the levels `(N, C, h, w)`, float32, of images `(3, H, W)` in 0..255."""
         # One by one on a processor: the layers' outputs of a batch are so large that each is fresh memory from the
         # system, out of the cache. It saves a fifth of the time; the numbers are the same. In bfloat16 each pass would
         # round the weights again.

@@ -9,6 +9,8 @@ Settings = Mapping[str, Any]
 # Sections whose keys are known by their own name; those of others come with the section's.
 PLAIN_SECTIONS = ("data", "model", "training")
 DECIDED_BY, DECIDED_AT = "decision.threshold_from", "decision.threshold"
+# Follows from `data.image_size` and the photographs; a label that names no experiment shows it.
+INPUT = "image_size"
 # Of equal settings nothing else differs than where they ran and how fast.
 IGNORED = frozenset(
     (
@@ -61,7 +63,7 @@ def labels(rows: Sequence[Settings], groups: Sequence[str], experiments: Mapping
 
 def _differing(rows: Sequence[Settings], groups: Sequence[str]) -> list[str]:
     """List the keys with several values within a group, in the settings' order; none at all is a value, too."""
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in IGNORED]
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*IGNORED, INPUT)]
     seen: dict[tuple[str, str], set[str | None]] = {}
     for row, group in zip(rows, groups, strict=True):
         for key in keys:
@@ -101,7 +103,10 @@ def _base(row: Settings) -> tuple[str, set[str]]:
     where = f"{_text(row['localization.map'])} map ({scaled}threshold {threshold}{above}, boxes {boxes})"
     score = _text(row["decision.score"])
     decided = "" if score == "class" else f", decision by {score}"
-    network = f"{_text(row['model.name'])} {_text(row['data.image_size'])} px"
+    # Tiles are squares of that side; what is seen whole has the photographs' aspect.
+    whole = _text(row.get("data.tiles", "none")) == "none"
+    size = row.get(INPUT, row["data.image_size"]) if whole else row["data.image_size"]
+    network = f"{_text(row['model.name'])} {_text(size)} px"
     if row.get("training.epochs") == 0:
         network += " without class network"
         shown.add("training.epochs")

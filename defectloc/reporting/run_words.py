@@ -70,10 +70,11 @@ def introduction(
         how = f"heat map and decision by {of_map}"
         if decision.weights.of_map and decision.weights.of_class:
             how = f"heat map by {of_map}, decision by that map and the class network"
-    size = settings.get("data.image_size")
-    sides = " x ".join(str(side) for side in size) if isinstance(size, list | tuple) else size
     tiles = settings.get("data.tiles", "none")
-    network = f"{settings.get('model.name')}, {sides} px" + ("" if tiles == "none" else f", tiles of {tiles} px")
+    seen = (
+        settings.get("image_size") if tiles == "none" else f"{settings.get('data.image_size')} px, tiles of {tiles} px"
+    )
+    network = f"{settings.get('model.name')}, {seen}"
     fitted = (
         f"A model ({network}; {how}) learned from {_split('train', class_counts)} of "
         f"“{metrics['subset']}” ({settings.get('data.name')}), each labelled only as good or defective."

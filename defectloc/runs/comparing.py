@@ -167,7 +167,7 @@ def _tested(
     images: list[_Explained],
 ) -> dict[str, float | None]:
     """Measure insertion, deletion and sanity on the first defective images; each image's result is stored."""
-    budget, size = settings.comparison, compared.model.image_size
+    budget = settings.comparison
     defective = [image for image in images if image.row.label == DEFECT]
     found: dict[str, list[float | None]] = {"insertion": [], "deletion": [], "sanity": []}
     # Of images that all methods explain.
@@ -181,7 +181,7 @@ def _tested(
             before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             after = dict(before)
             if number < n_faithful and "insertion" not in after:
-                after |= _faithfulness(compared, settings, image, size)
+                after |= _faithfulness(compared, settings, image)
             if number < n_sane and "sanity" not in after:
                 photograph = read_image(compared.maps.root / image.row.path)
                 after["sanity"] = change(image.explanation.map, of_randomized.explain(photograph, DEFECT).map)
@@ -194,8 +194,9 @@ def _tested(
     return {key: _mean([value for value in values if value is not None]) for key, values in found.items()}
 
 
-def _faithfulness(compared: _Compared, settings: ExplainSettings, image: _Explained, size: int) -> dict[str, float]:
-    importance = image.explanation.square(size)
+def _faithfulness(compared: _Compared, settings: ExplainSettings, image: _Explained) -> dict[str, float]:
+    size = compared.model.image_size
+    importance = image.explanation.reduced(size)
     photograph = resize(read_image(compared.maps.root / image.row.path), size)[None]
     steps, batch_size = settings.comparison.steps_faithfulness, settings.attribution.batch_size
     anomaly = ClassScore(compared.model, DEFECT)

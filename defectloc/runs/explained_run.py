@@ -60,13 +60,7 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
     key = weights.weights_digest(weights.state_of(classifier))
     classifier.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     baseline = classifier.normalize.get_buffer("mean")
-    height, width = run.image_size
-    if height != width:
-        raise DefectlocError(
-            f"the network of {run.folder} sees {height} x {width} pixels, and the methods of explain know square "
-            "inputs only: its own heat maps are those of train and predict."
-        )
-    model = ExplainedModel(classifier, [GOOD, ANOMALY], height, baseline, key)
+    model = ExplainedModel(classifier, [GOOD, ANOMALY], run.image_size, baseline, key)
     model.background = functools.cache(lambda: _background(run, settings))
     for kind in ("memory", "fusion"):
         try:
@@ -80,7 +74,7 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
 
 
 def _background(run: Run, settings: ExplainSettings) -> torch.Tensor:
-    """Read a random choice of good training images `(B, 3, S, S)`."""
+    """Read a random choice of good training images `(B, 3, H, W)`."""
     root = run.data_root(settings.root)
     good = rows_of(run.catalog(), "train").query("label == 0")["path"].to_numpy()
     chosen = np.random.default_rng(settings.seed).permutation(len(good))[: settings.attribution.background]

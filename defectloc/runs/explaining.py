@@ -116,7 +116,7 @@ def _given_torchvision(settings: ExplainSettings) -> _Given:
     key = weights_digest(network.state_dict())
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalize: Any = next(iter(network.children()))
-    model = ExplainedModel(network, classes, size, normalize.mean, key)
+    model = ExplainedModel(network, classes, (size, size), normalize.mean, key)
     check(settings.method, model)
     output = Path(settings.outputs).expanduser() / "explain" / settings.model.name
     if settings.output is not None:

@@ -13,6 +13,7 @@ LATER_OF_DATA = ("masks", "ignore_mask", "annotations", "tiles", "tile_overlap")
 def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings by section, from the record of the run and the content of the localization's `config.yaml`.
 
+    `image_size` is the network's input, which follows from `data.image_size` and the photographs.
     `supervision.annotations` is a digest of what is drawn, since the file may have another name or place by now.
     """
     given = record["settings"]
@@ -28,6 +29,7 @@ def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[s
         noted = {"masks": None, "annotations": noted}
     return {
         **fit,
+        "image_size": record["image_size"],
         **{key: value for key, value in content.items() if key != "maps"},
         "memory": {key: value for key, value in bank.items() if key not in ("version", TILING)},
         "patch_head": {"steps": fusion["head"]["steps"]} if fusion else given.get("patch_head", {}),

@@ -125,6 +125,8 @@ def _history(path: Path) -> pd.DataFrame:
 def _settings(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings of the fit with those of this localization, without what names folders of a machine."""
     found = flat({key: value for key, value in settings_of(run.record, chosen).items() if key != "truth"})
+    height, width = run.image_size
+    found["image_size"] = f"{width} px" if width == height else f"{width} x {height} px"
     return {key: _typed(value) for key, value in found.items() if key not in LEFT_OUT and value is not None}
 
 

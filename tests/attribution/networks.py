@@ -7,6 +7,7 @@ from torch import nn
 
 from defectloc.attribution.network import ClassScore, ExplainedModel
 from defectloc.config import AttributionConfig, ModelConfig
+from defectloc.data.images import sides_of
 from defectloc.model import weights
 from tests.narrow import make_narrow
 
@@ -26,11 +27,11 @@ FEW = AttributionConfig(
 )
 
 
-def photographs(n: int = 1, size: int = SIZE, seed: int = 0) -> torch.Tensor:
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 255
+def photographs(n: int = 1, size: int | tuple[int, int] = SIZE, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, 3, *sides_of(size), generator=torch.Generator().manual_seed(seed)) * 255
 
 
-def model_of(backbone: str) -> ExplainedModel:
+def model_of(backbone: str, size: int | tuple[int, int] = SIZE) -> ExplainedModel:
     with pytest.MonkeyPatch.context() as patch:
         make_narrow(patch)
         network = weights.build(ModelConfig(backbone, "none", "auto", CUTS[backbone]), seed=0)[0]
@@ -38,7 +39,11 @@ def model_of(backbone: str) -> ExplainedModel:
     with torch.no_grad():
         network.head.weight.mul_(10)
     return ExplainedModel(
-        network, ["good", "anomaly"], SIZE, network.normalize.mean, background=lambda: photographs(3, seed=9)
+        network,
+        ["good", "anomaly"],
+        sides_of(size),
+        network.normalize.mean,
+        background=lambda: photographs(3, size, seed=9),
     )
 
 
@@ -71,5 +76,5 @@ def tiny(size: int = 16) -> ExplainedModel:
         network.fc.weight.mul_(20)
     baseline = torch.full((3, 1, 1), 127.5)
     return ExplainedModel(
-        network.eval(), ["a", "b", "c"], size, baseline, background=lambda: photographs(4, size, seed=5)
+        network.eval(), ["a", "b", "c"], (size, size), baseline, background=lambda: photographs(4, size, seed=5)
     )

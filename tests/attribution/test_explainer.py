@@ -61,7 +61,7 @@ def test_key_names_what_a_map_depends_on(tmp_path):
     assert key("gradcam") != key("gradcam", layer="0")
     assert key("rise") == key("rise", layer="0")
     assert key("rise") != key("rise", of=replace(model, key="other weights"))
-    assert key("rise") != key("rise", of=replace(model, image_size=32))
+    assert key("rise") != key("rise", of=replace(model, image_size=(64, 32)))
     maps = [replace(model, extra_maps={"memory": ExtraMap(bank, eighths)}) for bank in "ab"]
     assert key("memory", of=maps[0]) != key("memory", of=maps[1])
 
@@ -71,7 +71,7 @@ def test_key_names_what_a_map_depends_on(tmp_path):
 )
 def test_a_map_of_its_own_is_made_of_the_photograph(tmp_path, tiling, size, evaluations):
     """Whole or in tiles; once it is stored, the same is read."""
-    model = replace(tiny(), image_size=32, extra_maps={"memory": ExtraMap("bank", eighths, tiling)})
+    model = replace(tiny(), image_size=(32, 32), extra_maps={"memory": ExtraMap("bank", eighths, tiling)})
     for _ in range(2):
         found = Explainer("memory", model, FEW, 0, None, tmp_path).explain(IMAGE, 1)
         np.testing.assert_array_equal(found.map, IMAGE[::8, ::8, 0])
@@ -83,8 +83,8 @@ def test_a_map_of_fewer_pixels_than_cells_keeps_its_maximum(tmp_path):
     cells[6, 7] = 1
     found = Explanation(cells, Grid(8, 3.5), 0.0, 1, {}, (192, 192))
     assert found.at((8, 8)).max() == 0
-    assert found.square(8).max() > 0.5
-    np.testing.assert_array_equal(found.square(192), found.at((192, 192)))
+    assert found.reduced((8, 8)).max() > 0.5
+    np.testing.assert_array_equal(found.reduced((192, 192)), found.at((192, 192)))
 
 
 def test_each_image_has_its_own_seed(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from tests.attribution.networks import FEW, SIZE, model_of, photographs
 
 def published_model(name, size=SIZE):
     network, classes, _ = published(name, "none")
-    return ExplainedModel(network, classes, size, network[0].mean)
+    return ExplainedModel(network, classes, (size, size), network[0].mean)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def published_model(name, size=SIZE):
 )
 def test_cells_lie_at_their_receptive_fields(backbone, layer, cells, grid):
     model = model_of(backbone)
-    assert grid_of(model, find_layer(model, layer)[1], cells) == grid
+    assert grid_of(model, find_layer(model, layer)[1], (cells, cells)) == grid
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cam_needs_a_network_of_one_dense_layer():
 def test_network_without_maps():
     model = published_model("vit_b_32", 224)
     # The cells of its first layer are the only map.
-    assert list(layers(model.network, 224)) == ["conv_proj"]
+    assert list(layers(model.network, (224, 224))) == ["conv_proj"]
 
 
 def test_a_transformer_with_windows_has_no_convolutional_maps():

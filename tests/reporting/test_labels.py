@@ -73,6 +73,16 @@ def test_a_run_without_class_network_says_so():
     assert other == f"{PLAIN}, seed 1".replace("224 px", "224 px without class network")
 
 
+def test_the_input_is_that_of_the_photographs_aspect():
+    wide, square, tiled = of(
+        row(image_size=[224, 320]), row(image_size=224), row(image_size=[224, 320], data__tiles=448), groups=[*"abc"]
+    )
+    assert (wide, square) == (PLAIN.replace("224 px", "[224,320] px"), PLAIN)
+    assert tiled == PLAIN
+    # The same setting on other photographs, for example with another data.limit.
+    assert of(row(image_size=[224, 320]), row(image_size=224)) == [wide, square]
+
+
 def test_nearly_equal_numbers_have_labels_of_their_own():
     assert len(set(of(row(training__learning_rate=1.00000001e-4), row()))) == 2
 

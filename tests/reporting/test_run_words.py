@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 
 from defectloc.config import DecisionConfig
 from defectloc.localization.decision import Decision, Limit
@@ -17,6 +18,15 @@ METRICS = {
     "pixel_auroc": None,
 }
 DECISION = Decision.fit(pd.DataFrame({"label": [], "log_odds": []}), DecisionConfig(score="class", threshold=0.25))
+
+
+@pytest.mark.parametrize(
+    ("tiles", "words"), [({}, "(vgg16, 320 x 224 px; "), ({"data.tiles": "448"}, "(vgg16, 224 px, tiles of 448 px; ")]
+)
+def test_the_introduction_says_what_the_network_sees(tiles, words):
+    settings = {"model.name": "vgg16", "data.image_size": "224", "image_size": "320 x 224 px", "data.name": "csv"}
+    first, _ = run_words.introduction(METRICS, {"train": (2, 1)}, settings | tiles, DECISION)
+    assert words in first
 
 
 def test_the_two_numbers_come_with_shares_and_intervals():

@@ -48,5 +48,38 @@ def test_a_wide_input_finds_the_defect_where_it_is(strips, command, tmp_path, si
     assert (weight * columns).sum() / weight.sum() == pytest.approx(71, abs=8)
     written = pd.read_csv(next(folder.glob("localization/*/predictions.csv")))
     assert written.loc[written["label"] == 1, "score"].min() > written.loc[written["label"] == 0, "score"].max()
-    refused = command("explain", f"run={folder}", "method=gradcam", f"outputs={tmp_path / 'o'}")
-    assert refused.code == 2
+
+
+FEW = ["attribution.batch_size=8", "attribution.rise_masks=6"]
+
+
+def test_explain_shows_wide_inputs(strips, command, tmp_path):
+    rest = [each for each in MEMORY if not each.startswith(("data", "subset"))]
+    options = ["data=folder", f"data.root={strips}", "subset=strips", *rest, "data.image_size=32"]
+    assert command("train", *options, f"outputs={tmp_path / 'o'}").code == 0
+    (folder,) = (tmp_path / "o" / "strips").glob("fold0-*")
+    for method, cells in (("memory", (4, 8)), ("gradcam", (2, 4))):
+        outcome = command("explain", f"run={folder}", f"method={method}", "select=defective", "n=1", *FEW)
+        assert outcome.code == 0, outcome.err
+        written = folder / "explain" / f"{method}-defective"
+        (sheet,) = written.glob("sheet.png")
+        with np.load(written / "explanations.npz") as found:
+            assert found["maps"].shape == (1, *cells)
+            assert found["image_size"].tolist() == [32, 64]
+            if method == "memory":
+                values = found["maps"][0] - np.median(found["maps"])
+        assert cv2.imread(str(sheet)).shape[1] > 100
+        (picture,) = (written / "single").rglob("*.png")
+        high, wide, _ = cv2.imread(str(picture)).shape
+        assert wide > high
+    column = (values.clip(0) * np.arange(8)).sum() / values.clip(0).sum()
+    assert 8 * column + 3.5 == pytest.approx(64 * 71 / WIDTH, abs=10)
+    assert command("report", f"run={folder}").code == 0
+    assert "A model (vgg16, 64 x 32 px; " in (folder / "report.html").read_text()
+    budgets = ["comparison.methods=[gradcam,rise]", "comparison.images=1", "comparison.images_perturbation=1"]
+    tests = ["comparison.images_faithfulness=1", "comparison.steps_faithfulness=3", "comparison.images_sanity=1"]
+    outcome = command("explain", f"run={folder}", "compare=true", *budgets, *tests, *FEW)
+    assert outcome.code == 0, outcome.err
+    table = pd.read_csv(folder / "explain" / "comparison.csv")
+    assert table["insertion"].between(0, 1).all()
+    assert set(table["method"]) == {"gradcam", "rise"}

@@ -4,7 +4,10 @@ import pytest
 
 from defectloc.runs.localized_settings import settings_of
 
-RECORD = {"settings": {"data": {"limit": 40, "tiles": "auto", "tile_overlap": 0.25}, "memory": {"dims": 1}}}
+RECORD = {
+    "settings": {"data": {"limit": 40, "tiles": "auto", "tile_overlap": 0.25}, "memory": {"dims": 1}},
+    "image_size": [64, 160],
+}
 TILING = {"tile": 448, "overlap": 0.5, "side": 224}
 
 

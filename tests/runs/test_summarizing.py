@@ -29,7 +29,7 @@ def write_result(outputs, name, *, subset="part", fold=0, fingerprint="abc", fit
     folder = outputs / subset / f"fold{fold}-{fingerprint}"
     target = folder / "localization" / name
     target.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, "fingerprint": fingerprint, "settings": FIT | (fit or {})}
+    record = {"format": FORMAT, "fingerprint": fingerprint, "settings": FIT | (fit or {}), "image_size": 224}
     (folder / "run.json").write_text(json.dumps(record))
     metrics = {
         "subset": subset,
