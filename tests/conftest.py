@@ -37,7 +37,7 @@ FIT = [
 ]
 CAM = ["localization=cam", "localization.normalization=minmax", "localization.threshold=0.8"]
 SMALL = [*FIT, *CAM]
-FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
+FUSION = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=0.05"]
 MEMORY = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization=memory"]
 REST = [each for each in FIT if not each.startswith(("data.n_", "data.synthetic", "data.image", "training", "patch"))]
 TILED = ["data=folder", "subset=spots", *REST, "training=none", "data.image_size=64"]

@@ -12,7 +12,6 @@ from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization import map_thresholds
 from defectloc.localization.boxes import find_boxes
-from defectloc.localization.maps import stack
 from defectloc.localization.normalization import PER_IMAGE, NoScaleError, Scale, normalize
 from defectloc.localization.thresholds import Chosen, NoThresholdError, by_balanced_accuracy
 
@@ -134,7 +133,7 @@ def _scale(method: str, cells: Callable[[int], Iterable[NDArray]]) -> tuple[Scal
     if method != "classes":
         return None, ""
     try:
-        return Scale.of_classes(cells(0), stack(cells(1))), ""
+        return Scale.of_classes(cells(0), list(cells(1))), ""
     except NoScaleError as error:
         return error.instead, f"{error}; 1 on its scale is {error.instead.unit:g} above good images instead."
 

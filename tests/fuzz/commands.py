@@ -46,7 +46,7 @@ FIT = [
     "memory.budget_mb=0.1",
 ]
 TABLE = ["data=csv", "data.table=set/catalog.csv"]
-FUSION = [*TABLE, *FIT, "localization.threshold=1"]
+FUSION = [*TABLE, *FIT, "localization.threshold=0.05"]
 CLASS_MAP = [*TABLE, *FIT, *CAM]
 FEW_EXPLAINED = [*FAST, "method=gradcam", "n=1"]
 # VGG16 with eight channels instead of 64 to 512.

@@ -201,7 +201,7 @@ def on_runs(which: str) -> tuple[str, list[str]]:
     return {
         "train": ("train", FUSION),
         "localize": ("localize", [f"run={run}", "localization.threshold=2"]),
-        "same": ("localize", [f"run={run}", "localization.threshold=1"]),
+        "same": ("localize", [f"run={run}", "localization.threshold=0.05"]),
         "predict": ("predict", [f"run={run}", "images=set/good", "output=new", "overlays=false", *FAST]),
         "summarize": ("summarize", []),
         "explain": ("explain", [f"run={run}", *FEW_EXPLAINED]),

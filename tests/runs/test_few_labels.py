@@ -14,7 +14,7 @@ OFFICIAL = [
     *FIT,
     "training.epochs=1",
     "data.split=official",
-    "localization.threshold=1",
+    "localization.threshold=0.05",
 ]
 
 
@@ -63,8 +63,10 @@ def test_class_map_of_such_a_run_is_said_to_be_unavailable(alone, command):
     assert "no class score" in command("localize", *arguments).sentence
 
 
-def test_no_network_was_fitted_that_could_be_explained(alone, command):
-    assert "without a defective image" in command("explain", f"run={alone}", "method=memory").sentence
+def test_only_the_maps_of_the_run_explain_where_no_network_was_fitted(alone, command):
+    sentence = command("explain", f"run={alone}", "method=gradcam").sentence
+    assert "method=memory" in sentence
+    assert command("explain", f"run={alone}", "method=memory", "n=1", "threads=1").code == 0
 
 
 def test_prediction_by_the_memory_bank_alone(alone, command):

@@ -12,7 +12,7 @@ from defectloc.runs.directory import Run
 from tests.conftest import FIT, files_below
 
 pytest.importorskip("timm")
-PILL = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=1"]
+PILL = ["data=synthetic", "subset=pill", *FIT, "training.epochs=1", "localization.threshold=0.05"]
 TOKENS = [*PILL, "model=timm", "model.name=test_vit"]
 
 

@@ -92,8 +92,8 @@ def test_good_normalization_uses_good_validation_maps(run):
     pooled = np.concatenate(
         [i["cells"].ravel() for i in five_images() if i["split"] == "validation" and not i["label"]]
     )
-    assert notes["good"]["mean"] == pytest.approx(pooled.mean(), abs=1e-6)
-    assert notes["good"]["sd"] == pytest.approx(pooled.std(), abs=1e-6)
+    assert notes["scale"]["zero"] == pytest.approx(pooled.mean(), abs=1e-6)
+    assert notes["scale"]["unit"] == pytest.approx(pooled.std(), abs=1e-6)
     assert len(boxes_of(run, metrics)) == 3
 
 
