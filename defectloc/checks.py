@@ -25,7 +25,7 @@ from defectloc.config import (
 )
 from defectloc.data_checks import check_data
 from defectloc.errors import DefectlocError
-from defectloc.localization.normalization import SCALED, check_threshold, threshold_range
+from defectloc.localization.normalization import SCALED, check_threshold, cut_of, threshold_range
 from defectloc.ranges import (
     MOST_THREADS,
     check_numbers,
@@ -35,6 +35,10 @@ from defectloc.ranges import (
 
 # A day: longer than a camera writes a file.
 MOST_SECONDS = 86400
+
+
+# Of commands that see maps without a run.
+OF_OTHERS = "this command has none, so choose a fixed threshold and normalization=minmax, max, ivr or none"
 
 
 def typed(config: DictConfig) -> Any:
@@ -61,7 +65,7 @@ def typed(config: DictConfig) -> Any:
         raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
         _check_localization(settings.localization, DecisionConfig())
-        _check_fixed(settings.localization)
+        _check_fixed(settings.localization, OF_OTHERS)
     if isinstance(settings, TrainSettings):
         _check_class_network(settings)
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
@@ -101,7 +105,7 @@ def _check_cache(settings: CacheSettings) -> None:
 
 def _check_explain(settings: ExplainSettings) -> None:
     _check_localization(settings.localization, DecisionConfig())
-    _check_fixed(settings.localization)
+    _check_fixed(settings.localization, OF_OTHERS)
     if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
     _check_attribution(settings.attribution)
@@ -166,42 +170,49 @@ def _check_train(settings: TrainSettings) -> None:
         training.class_weights = [float(weight) for weight in weights]
 
 
-def _check_fixed(localization: LocalizationConfig) -> None:
+def _check_fixed(localization: LocalizationConfig, instead: str) -> None:
     _refuse_without_validation(
         {
             f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
             f"localization.normalization={localization.normalization}": localization.normalization in SCALED,
-        }
+        },
+        instead,
     )
 
 
 def _check_without_validation(settings: TrainSettings) -> None:
     """What is chosen or calibrated is chosen on the validation split; without one only fixed values are allowed."""
-    _check_fixed(settings.localization)
+    if settings.localization.map == "fusion":
+        raise DefectlocError(
+            "localization.map=fusion needs a validation split; set data.validation above 0, or use localization=cam "
+            "decision.threshold_from=fixed decision.calibrate=false."
+        )
+    instead = "set data.validation above 0, or choose a fixed value instead"
+    _check_fixed(settings.localization, instead)
     decision = settings.decision
     _refuse_without_validation(
         {
             f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
             "decision.calibrate=true": decision.calibrate,
             "decision.prevalence": decision.prevalence is not None,
-            "localization.map=fusion": settings.localization.map == "fusion",
             f"decision.score={decision.score}": decision.score != "class",
-        }
+        },
+        instead,
     )
 
 
-def _refuse_without_validation(chosen: dict[str, bool]) -> None:
+def _refuse_without_validation(chosen: dict[str, bool], instead: str) -> None:
     for key, needs_validation in chosen.items():
         if needs_validation:
-            raise DefectlocError(
-                f"{key} needs a validation split; set data.validation above 0, or choose a fixed value instead."
-            )
+            raise DefectlocError(f"{key} needs a validation split; {instead}.")
 
 
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
     if decision.score is None:
         decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
+    # Written out, so that settings that were typed and those that follow are one.
+    localization.threshold, localization.min_peak = cut_of(localization)
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

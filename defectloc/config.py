@@ -356,12 +356,20 @@ class LocalizationConfig:
         "their mean, 1 at the median score of defective ones",
     )
     threshold_from: MapThreshold = _key(MapThreshold.fixed, "where the map's threshold comes from")
-    threshold: float = _key(0.5, "of the normalised map; above it a pixel belongs to a region")
+    threshold: float | None = _key(
+        None,
+        "of the normalised map; above it a pixel belongs to a region; null: the normalization's own (classes 0.5, "
+        "good 4, none 2, others 0.8)",
+    )
     quantile: float = _key(0.99, "of threshold_from=good_quantile: share of good validation pixels at most at it")
     use_masks: bool = _key(False, "threshold_from=validation may use the masks of validation images")
     boxes: BoxMode = _key(BoxMode.components, "a box for each 8-connected region, or a single one around all")
     min_area: int = _key(0, "of a region, in native pixels")
-    min_peak: float | None = _key(0.7, "value that a region must reach; the highest region always counts; null: none")
+    min_peak: float | None = _key(
+        None,
+        "value that a region must reach; the highest region always counts; null: the normalization's own (classes 0.7, "
+        "good 6, others none)",
+    )
     max_boxes: int | None = _key(None, "most boxes of an image, the highest first; null: all")
     merge_distance: float = _key(0.0, "boxes with fewer native pixels between them become one")
 

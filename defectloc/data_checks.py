@@ -87,7 +87,7 @@ def _check_tiles(tiles: Any, overlap: float, image_size: int | list[int]) -> Non
             f"data.tiles={tiles} must be none, auto or the side of a tile in native pixels, from {SMALLEST_TILE} to "
             f"{LARGEST_TILE}."
         )
-    if not isinstance(image_size, int):
+    if len(set(_sides(image_size))) > 1:
         given = str(image_size).replace(" ", "")
         raise DefectlocError(f"data.tiles={tiles} are squares, and data.image_size={given} has two sides; give one.")
 

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from defectloc.benchmarks import arms, machine, parts, stages
 from defectloc.benchmarks.folds import Benchmark, compare_folds
 from defectloc.config import BenchmarkSettings, LoggerName
 from defectloc.data import splits
+from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
 from defectloc.figures.speed import draw_speed
 from defectloc.files import make_directory, write_text
@@ -27,10 +29,12 @@ def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure, and write table, CSV and figure; returns the comparison and the single figures."""
     if settings.logger.name != LoggerName.none:
         raise DefectlocError("logger belongs to 'train' and 'track'; a benchmark logs to no tracker.")
-    if not isinstance(settings.data.image_size, int):
+    side, _ = sides = sides_of(settings.data.image_size)
+    if len(set(sides)) > 1:
         raise DefectlocError(
             "data.image_size=[height,width] is not for a benchmark, which compares squares; give one side."
         )
+    settings = replace(settings, data=replace(settings.data, image_size=side))
     output = Path(settings.output or f"{settings.outputs}/benchmark").expanduser()
     with _work(output) as work:
         bench = Benchmark(settings, work)

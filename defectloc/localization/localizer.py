@@ -12,7 +12,7 @@ from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization import map_thresholds
 from defectloc.localization.boxes import find_boxes
-from defectloc.localization.normalization import PER_IMAGE, NoScaleError, Scale, normalize
+from defectloc.localization.normalization import PER_IMAGE, Scale, cut_of, normalize
 from defectloc.localization.thresholds import Chosen, NoThresholdError, by_balanced_accuracy
 
 
@@ -60,6 +60,7 @@ class Localizer:
         where that needs good images and there are none, and for NaN and infinities.
         """
         method = str(config.normalization)
+        threshold, peak = cut_of(config)
         scale, scale_from = _scale(method, cells)
 
         def normalized() -> Iterator[ValidationMap]:
@@ -68,17 +69,17 @@ class Localizer:
 
         fallback = False
         try:
-            chosen = _choose(config, normalized)
+            chosen = _choose(config, threshold, normalized)
         except NoThresholdError as error:
             fallback = True
-            chosen = Chosen(config.threshold, f"{error}; localization.threshold={config.threshold:g} is used instead.")
+            chosen = Chosen(threshold, f"{error}; localization.threshold={threshold:g} is used instead.")
         return cls(
             normalization=method,
             threshold=float(chosen.value),
             threshold_from=chosen.sentence,
             mode=str(config.boxes),
             min_area=config.min_area,
-            min_peak=config.min_peak,
+            min_peak=peak,
             max_boxes=config.max_boxes,
             merge_distance=config.merge_distance,
             scale=scale,
@@ -132,15 +133,12 @@ def _scale(method: str, cells: Callable[[int], Iterable[NDArray]]) -> tuple[Scal
         return Scale.of_good(cells(0)), ""
     if method != "classes":
         return None, ""
-    try:
-        return Scale.of_classes(cells(0), list(cells(1))), ""
-    except NoScaleError as error:
-        return error.instead, f"{error}; 1 on its scale is {error.instead.unit:g} above good images instead."
+    return Scale.of_classes(cells(0), list(cells(1)))
 
 
-def _choose(config: LocalizationConfig, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:
+def _choose(config: LocalizationConfig, threshold: float, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:
     if config.threshold_from == "fixed":
-        return Chosen(config.threshold, "Fixed.")
+        return Chosen(threshold, "Fixed.")
     if config.threshold_from == "good_quantile":
         good = ((each.map, each.ignored) for each in maps() if each.label == 0)
         return map_thresholds.good_quantile(good, config.quantile)

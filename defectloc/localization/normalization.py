@@ -7,18 +7,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from defectloc.config import LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Stack, finite_map
 from defectloc.localization.scores import top_k_mean
 
-METHODS = ("minmax", "max", "ivr", "none", "good", "classes")
 # Each map by its own values.
 PER_IMAGE = ("minmax", "max", "ivr")
 IVR_PERCENTILE = 0.4
 # By validation images.
 SCALED = ("good", "classes")
-# Fewer defective images give no median to scale by; then a unit of the fused map, as it was on pill (MVTec).
-FEWEST, USUAL_UNIT = 5, 18.0
+# Fewer defective images give no median to scale by.
+FEWEST = 5
+# Of standard deviations of good maps, so that 0.5 and 0.7 are about where the memory bank's map is cut.
+LEAST = 8.0
+# Threshold and least peak of each normalization, where none are given.
+CUTS: dict[str, tuple[float, float | None]] = {
+    "minmax": (0.8, None),
+    "max": (0.8, None),
+    "ivr": (0.8, None),
+    "none": (2.0, None),
+    "good": (4.0, 6.0),
+    "classes": (0.5, 0.7),
+}
+METHODS = tuple(CUTS)
 
 
 @dataclass(frozen=True)
@@ -29,43 +41,35 @@ class Scale:
     unit: float
 
     @classmethod
-    def of_good(cls, maps: Iterable[ArrayLike]) -> "Scale":
+    def of_good(cls, maps: Iterable[ArrayLike], method: str = "good") -> "Scale":
         """Take mean and standard deviation of all values of the maps `(h, w)` of good validation images.
 
         Constant maps give a unit of 1, that is plain differences. Raises DefectlocError without a map and for NaN or
         infinities.
         """
-        pooled = _pooled(maps, "good")
+        pooled = _pooled(maps, method)
         sd = float(pooled.std()) if np.ptp(pooled) > 0 else 0.0
         return cls(float(pooled.mean()), sd if sd > 0 else 1.0)
 
     @classmethod
-    def of_classes(cls, good: Iterable[ArrayLike], defective: Stack) -> "Scale":
+    def of_classes(cls, good: Iterable[ArrayLike], defective: Stack) -> tuple["Scale", str]:
         """Put the mean of the maps `(h, w)` of good validation images at 0, the median score of defective ones at 1.
 
-        The score of an image is its map's top-k mean. Raises NoScaleError where there are too few defective images, or
-        their scores are not above the good mean; DefectlocError as `of_good`.
+        The score of an image is its map's top-k mean. With fewer than `FEWEST` defective images, or where they do not
+        stand out, 1 lies `LEAST` standard deviations of good maps above 0; the sentence that is returned beside the
+        scale says so, and is empty otherwise. Raises DefectlocError as `of_good`.
         """
-        zero = float(_pooled(good, "classes").mean())
-        if len(defective) < FEWEST:
-            n = len(defective)
-            raise NoScaleError(
-                f"The validation split has {n} defective image{'' if n == 1 else 's'}, and {FEWEST} are needed to "
-                "scale the map by",
-                cls(zero, USUAL_UNIT),
-            )
-        unit = float(np.median(top_k_mean(defective))) - zero
-        if unit <= 0:
-            raise NoScaleError("Defective validation images do not stand out on the map", cls(zero, USUAL_UNIT))
-        return cls(zero, unit)
-
-
-class NoScaleError(Exception):
-    """Validation images give no scale; the text says why, without a full stop. `instead` is the scale to use then."""
-
-    def __init__(self, why: str, instead: Scale) -> None:
-        super().__init__(why)
-        self.instead = instead
+        of_good, n = cls.of_good(good, "classes"), len(defective)
+        least = LEAST * of_good.unit
+        instead = f"on the map's scale 1 is {LEAST:g} standard deviations of good validation maps above their mean."
+        if n < FEWEST:
+            images = "image" if n == 1 else "images"
+            few = f"The validation split has {n} defective {images}, and {FEWEST} are needed to scale the map by"
+            return cls(of_good.zero, least), f"{few}; {instead}"
+        unit = float(np.median(top_k_mean([finite_map(each) for each in defective]))) - of_good.zero
+        if unit < least:
+            return cls(of_good.zero, least), f"Defective validation images hardly stand out on the map; {instead}"
+        return cls(of_good.zero, unit), ""
 
 
 def _pooled(maps: Iterable[ArrayLike], method: str) -> NDArray[np.float64]:
@@ -123,6 +127,15 @@ def normalize(
     above = np.maximum(array - floor, 0)
     top = float(above.max())
     return (above / top if top > 0 else np.zeros_like(above)).astype(np.float32)
+
+
+def cut_of(config: LocalizationConfig) -> tuple[float, float | None]:
+    """Give threshold and least peak, those of the normalization where none are given."""
+    threshold, peak = CUTS[str(config.normalization)]
+    return (
+        threshold if config.threshold is None else config.threshold,
+        peak if config.min_peak is None else config.min_peak,
+    )
 
 
 def threshold_range(method: str) -> tuple[float, float]:

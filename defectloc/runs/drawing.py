@@ -17,7 +17,7 @@ from defectloc.figures.thumbnails import shrink_boxes, shrink_image, shrink_mask
 from defectloc.localization.boxes import CORNERS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.localization.normalization import Scale, normalize
+from defectloc.localization.normalization import LEAST, Scale, normalize
 from defectloc.progress import say_begun
 from defectloc.runs.directory import HISTORY, Run
 from defectloc.runs.maps import RunMaps
@@ -30,7 +30,7 @@ NORMALIZED = {
     "max": "share of the maximum of each map",
     "ivr": "share of the maximum of each map, lowest values removed",
     "good": "standard deviations of good validation images",
-    "classes": "0: mean of good validation images, 1: median score of defective ones",
+    "classes": "0: mean of good validation maps, 1: median score of defective ones",
 }
 # More make a sheet that nobody scrolls through.
 SHEET_IMAGES = 60
@@ -69,13 +69,19 @@ def draw_run(
     truths = _truths(maps, test)
     if maps.n_masks:
         curve = threshold_curve(maps, test, {path: truth.boxes for path, truth in truths.items()}, localizer)
-        unit = NORMALIZED.get(localizer.normalization, sheet.UNITS[maps.kind])
+        unit = _unit(localizer, maps.kind)
         title = f"{subject}: boxes of the test images by the threshold of the {maps.kind} map"
         if len(curve):
             draw_thresholds(curve, localizer.threshold, unit, title, figures / "thresholds.png")
     # Last, since it tells that all are whole.
     _draw_sheet(maps, test, truths, decision, _boxes(folder), f"{subject}: test images", figures / "test.png")
     return figures / "test.png"
+
+
+def _unit(localizer: Localizer, kind: str) -> str:
+    if localizer.normalization == "classes" and localizer.scale_from:
+        return f"0: mean of good validation maps, 1: {LEAST:g} of their standard deviations"
+    return NORMALIZED.get(localizer.normalization, sheet.UNITS[kind])
 
 
 def tested_images(maps: RunMaps, folder: Path) -> pd.DataFrame:

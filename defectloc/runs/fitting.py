@@ -92,7 +92,8 @@ def fit_fold(fold: Fold, folder: Path) -> None:
 def _left_out(fold: Fold) -> str:
     if fold.classifier.has_class_map:
         return ""
-    return "; class activation map, shortcut check and `explain` are left out, memory bank and patch head decide"
+    what = "class activation map, shortcut check and the methods of `explain` that need them"
+    return f"; {what} are left out, memory bank and patch head decide"
 
 
 def balanced_weights(labels: list[int]) -> list[float]:

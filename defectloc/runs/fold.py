@@ -213,10 +213,10 @@ def prepare(settings: TrainSettings) -> Fold:
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)
-    _check_network(fold)
     if settings.data.tiles != "none":
         trunk = Trunk(classifier, device, precision)
         fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
+    _check_network(fold)
     scaled = fold.needs_fusion or settings.localization.normalization in SCALED
     if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
         raise DefectlocError(
@@ -232,16 +232,18 @@ def _check_network(fold: Fold) -> None:
             f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
             "use localization=fusion or memory."
         )
-    data = fold.settings.data
-    if data.tiles != "none":
-        fold.classifier.check_size(data.image_size, fold.bank_levels)
-        if not fold.has_class_network:
-            return
-    if isinstance(fold.image_size, list) and isinstance(data.image_size, int):
+    if fold.tiling is not None and not fold.has_class_network:
+        return
+    side = fold.settings.data.image_size
+    squares = ""
+    if isinstance(fold.image_size, list) and isinstance(side, int):
         height, width = fold.image_size
-        print(
-            f"data.image_size={data.image_size} is the shorter side: photographs are seen at {width} x {height} px, "
-            f"by the median of their aspect ratios; for squares say [{data.image_size},{data.image_size}]",
-            file=sys.stderr,
-        )
-    fold.classifier.check_size(fold.image_size, fold.bank_levels)
+        by = "" if fold.tiling is None else " by the class network"
+        squares = f"for squares say data.image_size=[{side},{side}]"
+        seen = f"photographs are seen{by} at {width} x {height} px, by the median of their aspect ratios"
+        more = f"{height * width / side**2:.1f} times the pixels of a square; {squares}"
+        print(f"data.image_size={side} is the shorter side: {seen}, {more}", file=sys.stderr)
+    try:
+        fold.classifier.check_size(fold.image_size, fold.bank_levels)
+    except DefectlocError as error:
+        raise DefectlocError(f"{error}; {squares}" if squares else str(error)) from error

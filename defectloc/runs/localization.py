@@ -22,7 +22,7 @@ from defectloc.runs.products import Product, stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 
 # Raised when the code changes what a localization holds.
-VERSION = 5
+VERSION = 6
 CLASS = "class"
 
 
@@ -97,7 +97,7 @@ class Localization:
                 yield ValidationMap(self.maps.map(row), int(row.label), mask, self.maps.ignored(row))
 
         def cells(label: int) -> Iterator[NDArray]:
-            return (self.maps.cells[path] for path in validation.query("label == @label")["path"])
+            return (self.maps.counted(row) for row in validation.query("label == @label").itertuples())
 
         return Localizer.fit(self.localization, native, cells)
 

@@ -54,6 +54,19 @@ class RunMaps:
         ignored = self.ignored(row, size)
         return values if ignored is None else np.where(ignored, values.min(), values)
 
+    def counted(self, row: Any) -> np.ndarray:
+        """Give the values `(1, n)` of the cells of one row whose middle is not ignored; of all where none is left."""
+        cells, ignored = self.cells[row.path], self.ignored(row)
+        if ignored is None:
+            return cells.reshape(1, -1)
+        seen = self._maps.input_size((row.height, row.width), self.run.image_size)
+        rows, columns = (
+            np.clip((self.grid.offset + 0.5 + self.grid.stride * np.arange(n)) * size / side, 0, size - 1).astype(int)
+            for n, size, side in zip(cells.shape, (row.height, row.width), seen, strict=True)
+        )
+        kept = cells[~ignored[np.ix_(rows, columns)]]
+        return (kept if len(kept) else cells).reshape(1, -1)
+
     @cached_property
     def n_masks(self) -> int:
         """Count the test images with a mask file."""

@@ -45,8 +45,9 @@ def tiling_of(
     tile = chosen_tile((heights, widths), side) if data.tiles == "auto" else int(data.tiles)
     about = f"data.tiles={data.tiles}: photographs of {widths} x {heights} px (median)"
     if tile is None:
-        print(f"{about} are seen whole at {side} x {side} px", file=sys.stderr)
+        print(f"{about} are seen whole", file=sys.stderr)
         return None
+    classifier.check_size(side, levels)
     multiple = math.lcm(*(round(classifier.grid_of(level)[0]) for level in levels))
     if side % multiple:
         raise DefectlocError(f"data.image_size={side} must be a multiple of {multiple}, the stride of memory.levels.")

@@ -137,10 +137,10 @@ def test_normalised_as_the_function_does(method: str) -> None:
 
 def test_without_a_scale_of_classes_a_usual_one_is_used_and_said() -> None:
     fitted = Localizer.fit(config(normalization="classes"), cells=lambda label: [[GOOD], CELLS[:2]][label])
-    assert fitted.scale == Scale(GOOD.mean(), 18.0)
+    assert fitted.scale == Scale(GOOD.mean(), 8 * GOOD.std())
     assert fitted.messages == [
-        "The validation split has 2 defective images, and 5 are needed to scale the map by; 1 on its scale is 18 above "
-        "good images instead."
+        "The validation split has 2 defective images, and 5 are needed to scale the map by; on the map's scale 1 is 8 "
+        "standard deviations of good validation maps above their mean."
     ]
 
 

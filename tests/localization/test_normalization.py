@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from defectloc.config import LocalizationConfig, Normalization
 from defectloc.errors import DefectlocError
 from defectloc.localization.normalization import (
     METHODS,
-    NoScaleError,
     Scale,
     check_threshold,
+    cut_of,
     normalize,
     threshold_range,
 )
@@ -56,19 +57,28 @@ def test_good_maps_that_are_constant_give_differences() -> None:
 
 
 def test_classes_puts_good_maps_at_zero_and_defective_scores_at_one() -> None:
-    # Means of the five largest values: 2, 4, 6, 8, 100.
-    defective = [np.array([[0.0, *[score] * 5]]) for score in (8, 2, 100, 6, 4)]
-    scale = Scale.of_classes([np.full((2, 2), -1.0), np.full((2, 2), -3.0)], defective)
-    assert scale == Scale(-2.0, 8.0)
-    np.testing.assert_allclose(normalize([[-2.0, 2.0, 6.0]], "classes", scale), [[0, 0.5, 1]])
+    # Means of the five largest values: 2, 4, 16, 80, 100.
+    defective = [np.array([[0.0, *[score] * 5]]) for score in (80, 2, 100, 16, 4)]
+    scale, sentence = Scale.of_classes([np.full((2, 2), -1.0), np.full((2, 2), -3.0)], defective)
+    assert (scale, sentence) == (Scale(-2.0, 18.0), "")
+    np.testing.assert_allclose(normalize([[-2.0, 7.0, 16.0]], "classes", scale), [[0, 0.5, 1]])
 
 
-def test_without_enough_defective_images_above_good_ones_there_is_no_scale() -> None:
-    good = [np.zeros((2, 3))]
-    for defective, words in (([], "0 defective images,"), ([MAP], "1 defective image,"), ([-MAP - 9] * 5, "stand out")):
-        with pytest.raises(NoScaleError, match=words) as caught:
-            Scale.of_classes(good, defective)
-        assert caught.value.instead == Scale(0.0, 18.0)
+def test_without_defective_images_that_stand_out_good_ones_give_the_scale() -> None:
+    good = [np.array([[-1.0, 1.0]])]
+    few, noise = [MAP * 100], [-MAP - 9] * 5
+    for defective, words in (([], "0 defective images,"), (few, "1 defective image,"), (noise, "hardly stand out")):
+        scale, sentence = Scale.of_classes(good, defective)
+        assert scale == Scale(0.0, 8.0)
+        assert words in sentence
+        assert "1 is 8 standard deviations" in sentence
+
+
+def test_without_a_threshold_that_of_the_normalization_counts() -> None:
+    for method, cut in (("classes", (0.5, 0.7)), ("good", (4, 6)), ("none", (2, None)), ("minmax", (0.8, None))):
+        assert cut_of(LocalizationConfig(normalization=Normalization[method])) == cut
+    given = LocalizationConfig(normalization=Normalization.good, threshold=-1.0, min_peak=0.0)
+    assert cut_of(given) == (-1.0, 0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -90,6 +100,7 @@ def test_bad_requests_are_refused() -> None:
         lambda: normalize(MAP, "classes"),
         lambda: Scale.of_classes([], [MAP] * 5),
         lambda: Scale.of_classes([[[np.inf]]], [MAP] * 5),
+        lambda: Scale.of_classes([MAP], [[[np.nan]]] * 5),
         lambda: normalize(MAP, "ivr", percentile=1),
         lambda: normalize([[np.nan]], "none"),
         lambda: Scale.of_good([]),

@@ -39,7 +39,7 @@ def test_tokens_have_bank_and_patch_head_and_no_class_network(command):
     outcome = command("train", *TOKENS)
     assert outcome.code == 0, outcome.err
     assert "test_vit does not end in global pooling over a chain of stages: no class network is fitted" in outcome.err
-    assert "class activation map, shortcut check and `explain` are left out" in outcome.err
+    assert "shortcut check and the methods of `explain` that need them are left out" in outcome.err
     run = the_run()
     assert {path.name.partition("-")[0] for path in (run.folder / "maps").iterdir()} == {"memory", "fusion"}
     assert run.images()["log_odds"].isna().all()

@@ -97,6 +97,18 @@ def test_good_normalization_uses_good_validation_maps(run):
     assert len(boxes_of(run, metrics)) == 3
 
 
+def test_ignored_cells_are_left_out_of_the_scale(tmp_path):
+    run = write_run(tmp_path, five_images())
+    Image.fromarray(np.where(square(2, 2, 4, 4), 255, 0).astype(np.uint8)).save(tmp_path / "fixture.png")
+    setting = {"normalization": "good", "threshold": 3.0, "boxes": "components"}
+    metrics = post_process(run, setting, ignore_mask=str(tmp_path / "fixture.png"))
+    notes = json.loads((localized(run, metrics) / "localizer.json").read_text())
+    good = [i["cells"] for i in five_images() if i["split"] == "validation" and not i["label"]]
+    kept = np.concatenate([np.delete(values.ravel(), 6) for values in good])
+    assert notes["scale"]["zero"] == pytest.approx(kept.mean(), abs=1e-6)
+    assert notes["scale"]["unit"] == pytest.approx(kept.std(), abs=1e-6)
+
+
 def test_good_quantile_leaves_the_share_below(run):
     setting = {"normalization": "none", "threshold_from": "good_quantile", "quantile": 1.0, "boxes": "components"}
     metrics = post_process(run, setting)
