@@ -149,10 +149,16 @@ def _list(failed: SweepError, wants_traceback: bool) -> None:
 
 
 def _refuse_additions(name: str) -> None:
-    """Refuse `--key=value`, and `+key=value` for a key that the schema lacks, which Hydra would add without effect."""
+    """Refuse `--key=value`, lists of options, and `+key=value` for a key that the schema lacks.
+
+    Hydra would add the latter without effect, and end in a traceback where a list does not hold names.
+    """
     known = config.leaves(config.SETTINGS[name])
+    groups = {folder.name for folder in config.directory().iterdir() if folder.is_dir()}
     for argument in sys.argv[1:]:
-        key = argument.lstrip("+-").partition("=")[0]
+        key, _, value = argument.lstrip("+-").partition("=")
+        if key in groups and value.lstrip().startswith("["):
+            raise DefectlocError(f"{key} takes the name of one option (--help lists them), not a list.")
         if argument.startswith("--") and "=" in argument and (key in known or key == "data" or "." in key):
             raise DefectlocError(f"{argument}: keys are written without dashes, {argument.lstrip('-')}.")
         if argument.startswith("+") and not key.startswith("hydra") and key not in known:

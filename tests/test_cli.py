@@ -142,6 +142,7 @@ def test_unknown_key_and_wrong_type(command):
 def test_habits_of_other_command_lines_are_named(command):
     assert "add -m to run one after the other" in command("train", "subset=pill", "fold=0,1").sentence
     assert "written without dashes, data.good=photos" in command("train", "--data.good=photos").sentence
+    assert "experiment takes the name of one option" in command("train", *SYNTHETIC, "experiment=[1,1]").sentence
     assert "without spaces around the =" in command("train", "subset=pill", "fold").sentence
 
 

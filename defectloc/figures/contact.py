@@ -124,7 +124,9 @@ def _outlined(panel: ExplainedPanel, picture: np.ndarray) -> np.ndarray:
         picture = paint_outline(picture.copy(), panel.mask, max(1, max(picture.shape) // 350))
     if factor == 1:
         return picture
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    # Of a long strip at least one pixel is left.
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _bar(figure: Figure, axes: list, legend: Legend) -> None:

@@ -104,6 +104,12 @@ def test_photographs_of_several_sizes_hang_from_one_line_and_have_pictures_of_th
     assert wide_height < 0.6 * upright_height
 
 
+def test_a_strip_of_a_few_pixels_height_has_a_picture(tmp_path):
+    strip = {"image": np.zeros((10, 20000, 3), np.uint8), "map": np.zeros((10, 20000)), "boxes": np.zeros((0, 4), int)}
+    draw_explanations([replace(explained("a.png"), **strip)], ExplainSettings(method="cam"), tmp_path)
+    assert (tmp_path / "single" / "a.png.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("scale", "label"),
     [
