@@ -34,6 +34,11 @@ PARTS = {
 }
 
 
+@pytest.fixture
+def narrow() -> None:
+    """The case study's own network has VGG16's usual channels."""
+
+
 @pytest.mark.filterwarnings("ignore:defect types")
 @pytest.mark.slow
 @pytest.mark.timeout(1200)

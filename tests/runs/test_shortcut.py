@@ -14,6 +14,11 @@ ARGUMENTS = ["data=synthetic", "fold=0", "device=cpu", "figures=false"]
 WARNING = "the class network decides by a shortcut"
 
 
+@pytest.fixture
+def narrow() -> None:
+    """Real weights need the real network."""
+
+
 def test_a_shortcut_raises_the_warning_and_does_not_move_the_fused_decision(command):
     outcome = command("train", "subset=pill_shortcut", *ARGUMENTS)
     assert outcome.code == 0, outcome.err
