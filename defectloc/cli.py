@@ -239,7 +239,8 @@ def _hydra_sentence(error: BaseException) -> str:
 
 def _close_key(key: str) -> str:
     known = sorted({name for schema in config.SETTINGS.values() for name in config.leaves(schema)})
-    close = difflib.get_close_matches(key, known, 1)
+    # Of another command it may be a key.
+    close = [] if key in known else difflib.get_close_matches(key, known, 1)
     return f" Did you mean {close[0]}?" if close else ""
 
 

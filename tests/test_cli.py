@@ -131,6 +131,8 @@ def test_traceback_on_request(tmp_path):
 
 def test_unknown_key_and_wrong_type(command):
     assert "Did you mean training.epochs?" in command("train", *SYNTHETIC, "training.epoch=3").sentence
+    of_another = command("localize", "run=x", "threads=1").sentence
+    assert of_another.endswith("'threads' is not a key of this command (--help lists them).")
     assert "Did you mean training.epochs?" in command("train", *SYNTHETIC, "+training.epoch=3").sentence
     assert "fold=two: Value 'two'" in command("train", *SYNTHETIC, "fold=two").sentence
     assert "choose one of" in command("train", *SYNTHETIC, "model=vgg19").sentence
