@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from defectloc.config import DataConfig
+from defectloc.data.images import MULTIPLE
 from defectloc.errors import DefectlocError
 from defectloc.ranges import positive
 
@@ -65,10 +66,10 @@ def _sides(value: Any) -> list[int]:
 def _checked_image_size(value: Any) -> int | list[int]:
     """Return data.image_size as the shorter side or as [height, width]; raises DefectlocError for anything else."""
     sides = _sides(value)
-    if not sides or any(side % 32 for side in sides):
+    if not sides or any(side % MULTIPLE for side in sides):
         given = str(value).replace(" ", "")
         raise DefectlocError(
-            f"data.image_size={given} must be a multiple of 32, for example 224, or two as [height,width]."
+            f"data.image_size={given} must be a multiple of {MULTIPLE}, for example 224, or two as [height,width]."
         )
     if max(sides) > sys.maxsize:
         raise DefectlocError("the value of data.image_size is too large for a number.")

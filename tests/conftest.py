@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -89,6 +89,14 @@ def narrow(monkeypatch) -> None:
     needs `tests.narrow.COMMAND` for it.
     """
     make_narrow(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def narrow_for_module() -> Iterator[None]:
+    """The same for what the tests of a module share."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch)
+        yield
 
 
 @pytest.fixture

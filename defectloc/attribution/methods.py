@@ -166,9 +166,8 @@ def attribute(
     """Explain images `(N, 3, H, W)` in 0..255, each for the class that `targets` names, by one method.
 
     The method is one of the network, not one of its `extra_maps`. All that is random for an image is a function of that
-    image's own of the `seeds`. `layer` is a name or an index,
-    None the last before pooling. The network is as before afterwards. Raises DefectlocError for what `check` refuses,
-    and for a layer that does not fit.
+    image's own of the `seeds`. `layer` is a name or an index, None the last before pooling. The network is as before
+    afterwards. Raises DefectlocError for what `check` refuses, and for a layer that does not fit.
     """
     check(name, model)
     method = METHODS[name]

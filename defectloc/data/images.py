@@ -20,6 +20,8 @@ from defectloc.notes import say_once
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 # Of a folder; a million photographs may lie in one.
 NAMES_AT_ONCE = 2**16
+# Sides of a network's input are multiples of it.
+MULTIPLE = 32
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262
 

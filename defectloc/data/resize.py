@@ -6,10 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from defectloc.data.images import sides_of
+from defectloc.data.images import MULTIPLE, sides_of
 
-# Sides of a network's input are multiples of it.
-MULTIPLE = 32
 # Times the shorter side, beyond which the longer is squeezed: time and memory grow with it.
 LONGEST = 8
 # Below it a photograph neither lies nor stands; of more than this share on either side, neither way suits.

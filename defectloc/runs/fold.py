@@ -226,7 +226,7 @@ def prepare(settings: TrainSettings) -> Fold:
 
 
 def _check_network(fold: Fold) -> None:
-    """Refuse a class network where there is none to fit, and images that the network cannot take."""
+    """Refuse a class network where there is none to fit, and inputs that it cannot take; say what it sees."""
     if not fold.classifier.has_class_map and fold.asks_for_class:
         raise DefectlocError(
             f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "

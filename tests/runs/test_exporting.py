@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +29,13 @@ from defectloc.runs.exporting import write
 from defectloc.runs.prediction import Prediction
 from defectloc.runs.predictor import Predictor
 from tests.conftest import files_below, write_image
-from tests.narrow import make_narrow
 
 RUNTIMES = ("onnx", "openvino")
 # Fixtures of runs with these maps.
 RUNS = {"cam": "finished", "memory": "unlabelled", "fusion": "fitted"}
+
+# The runs of the tests are fits of a narrow VGG16.
+pytestmark = pytest.mark.usefixtures("narrow_for_module")
 
 
 def run_of(outputs: Path) -> Run:
@@ -43,14 +45,6 @@ def run_of(outputs: Path) -> Run:
 def installed(runtime: str) -> str:
     pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
     return runtime
-
-
-@pytest.fixture(scope="module", autouse=True)
-def of_narrow_network() -> Iterator[None]:
-    """The runs of the tests are fits of a narrow VGG16."""
-    with pytest.MonkeyPatch.context() as patch:
-        make_narrow(patch)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from defectloc.runs.directory import Run
 from defectloc.runs.exporting import write
 from defectloc.runs.predictor import Predictor
 from tests.conftest import CAM, TILED, files_below, trained_once
-from tests.narrow import make_narrow
 from tests.runs.test_exporting import RUNTIMES, assert_equal, flip, installed
 from tests.spots import photograph
 
@@ -28,13 +26,8 @@ from tests.spots import photograph
 SIZES = [(128, 192), (160, 96), (20, 30), (150, 203), (64, 300)]
 WITH_CLASS_NETWORK = [*[each for each in TILED if each != "training=none"], "training.epochs=1"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def of_narrow_network() -> Iterator[None]:
-    """The runs of the tests are fits of a narrow VGG16."""
-    with pytest.MonkeyPatch.context() as patch:
-        make_narrow(patch)
-        yield
+# The runs of the tests are fits of a narrow VGG16.
+pytestmark = pytest.mark.usefixtures("narrow_for_module")
 
 
 @pytest.fixture(scope="module")
