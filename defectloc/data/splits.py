@@ -1,6 +1,6 @@
 """Which image is for training, validation and test."""
 
-import warnings
+import sys
 from collections.abc import Hashable
 
 import numpy as np
@@ -70,7 +70,7 @@ def _kfold(catalog: pd.DataFrame, n_folds: int, fold: int, seed: int) -> np.ndar
 
 
 def _strata(catalog: pd.DataFrame, least: int, why: str) -> pd.Series:
-    """Merge the defect types with fewer than `least` images, and warn, naming them."""
+    """Merge the defect types with fewer than `least` images, and say so."""
     strata = catalog["defect_type"].astype(str)
     for label in (0, 1):
         of_class = catalog["label"] == label
@@ -83,9 +83,9 @@ def _strata(catalog: pd.DataFrame, least: int, why: str) -> pd.Series:
         if counts[rare].sum() < least and len(rest):
             rare.append(rest[0])
         if len(rare) > 1:
-            warnings.warn(
-                f"defect types with fewer images than {why}={least} are merged for the split: {', '.join(rare)}",
-                stacklevel=2,
+            print(
+                f"note: defect types with fewer images than {why}={least} are merged for the split: {', '.join(rare)}",
+                file=sys.stderr,
             )
             strata = strata.where(~(of_class & strata.isin(rare)), "+".join(rare))
     return strata

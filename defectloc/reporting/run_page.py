@@ -53,7 +53,7 @@ class Content:
     `test` has a row per test image, `path, label, defect_type, score, probability, predicted, verdict`, of which
     `photographs` shows some in their order; `at_limits` are the scores at each of `limits_of(decision)`.
     `class_counts` are (good, defective) images by split, `history` the columns of `history.csv`. `scale` and `unit` are
-    those of the heat map's colours, `shortcut_picture` a data URI.
+    those of the heat map's colours, `shortcut_picture` a data URI; `notes` say what could not be fitted.
     """
 
     key: str
@@ -68,6 +68,7 @@ class Content:
     unit: str
     settings: Mapping[str, Any]
     shortcut_picture: str | None = None
+    notes: Sequence[str] = ()
 
 
 def render_run(content: Content) -> str:
@@ -85,6 +86,7 @@ def render_run(content: Content) -> str:
         introduction=run_words.introduction(metrics, content.class_counts, content.settings, content.decision),
         numbers=run_words.numbers(metrics, decision),
         intervals_note=run_words.INTERVALS,
+        notes=content.notes,
         points=points,
         own=points["limits"][points["own"]],
         n_test=len(test),

@@ -27,7 +27,7 @@ from defectloc.runs.report_photographs import most_wrong_first, photographs
 
 REPORT = "report.html"
 # Raised when the code changes what a report holds.
-VERSION = 2
+VERSION = 3
 # Settings of a fit that say nothing about the result, besides those that no summary names.
 LEFT_OUT = IGNORED | {f"data.{key}" for key in ("good", "defective", "table")}
 
@@ -86,6 +86,7 @@ def _content(
         unit=UNITS[maps.kind],
         settings=_settings(run, chosen),
         shortcut_picture=None if figure is None else _picture(figure),
+        notes=[*decision.messages, *localizer.messages],
     )
 
 

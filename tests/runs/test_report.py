@@ -118,6 +118,14 @@ def test_the_most_wrong_come_first(by_hand):
     assert wrong == sorted(wrong, reverse=True)
 
 
+def test_what_could_not_be_fitted_is_named(by_hand):
+    run, _ = by_hand(localization={"normalization": "classes", "threshold": None})
+    wanted = [*run.decision().messages, *run.localizer().messages]
+    assert any("to scale the map by" in sentence for sentence in wanted)
+    text = written(run)
+    assert all(f"<b>Note.</b> {markupsafe.escape(sentence)}</p>" in text for sentence in wanted)
+
+
 def test_nothing_is_loaded_from_anywhere(by_hand):
     run, _ = by_hand()
     text = written(run)
