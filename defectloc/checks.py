@@ -22,6 +22,7 @@ from defectloc.config import (
     PredictSettings,
     Score,
     TrainSettings,
+    Upsampling,
 )
 from defectloc.data_checks import check_data
 from defectloc.errors import DefectlocError
@@ -213,6 +214,8 @@ def _check_localization(localization: LocalizationConfig, decision: DecisionConf
         decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
     # Written out, so that settings that were typed and those that follow are one.
     localization.threshold, localization.min_peak = cut_of(localization)
+    if localization.upsampling is None:
+        localization.upsampling = Upsampling.bilinear if localization.map == MapKind.cam else Upsampling.guided
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

@@ -151,6 +151,13 @@ class MapThreshold(StrEnum):
     validation = "validation"
 
 
+class Upsampling(StrEnum):
+    """How a map goes from its cells to pixels."""
+
+    bilinear = "bilinear"
+    guided = "guided"
+
+
 class BoxMode(StrEnum):
     """How many boxes a map gives."""
 
@@ -350,6 +357,11 @@ class LocalizationConfig:
     """From a map to boxes."""
 
     map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and patch head")
+    upsampling: Upsampling | None = _key(
+        None,
+        "from cells to pixels: bilinear, or guided by the photograph's edges; in tiles always bilinear; null: guided, "
+        "for cam bilinear",
+    )
     normalization: Normalization = _key(
         Normalization.classes,
         "minmax, max, ivr: per image, 0 to 1; none: as it is; good: z-score of good validation maps; classes: 0 at "

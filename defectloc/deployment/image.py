@@ -45,14 +45,14 @@ def _triangle(graph: Graph, distances: str) -> str:
     return graph.add("Relu", graph.add("Sub", graph.constant(1.0), graph.add("Abs", distances)))
 
 
-def native(graph: Graph, cells: str, images: str, size: tuple[int, int] | None, grid: Grid) -> str:
+def native(graph: Graph, cells: str, pixels: tuple[str, str], size: tuple[int, int] | None, grid: Grid) -> str:
     """Give maps `(N, h, w)` in their photographs' pixels `(N, H, W)`, as `localization/maps.py` does.
 
-    `size` is height and width of the network's input; None where it is what the maps' cells cover.
+    `pixels` are H and W, `size` height and width of the network's input; None where it is what the maps' cells cover.
     """
     rows, columns = (
-        _at_centres(graph, graph.side(images, axis), graph.side(cells, axis), None if size is None else side, grid)
-        for axis, side in zip((1, 2), size or (0, 0), strict=True)
+        _at_centres(graph, n_pixels, graph.side(cells, axis), None if size is None else side, grid)
+        for n_pixels, axis, side in zip(pixels, (1, 2), size or (0, 0), strict=True)
     )
     values = graph.add("MatMul", rows, cells)
     values = graph.add("MatMul", values, graph.add("Transpose", columns, perm=[1, 0]))

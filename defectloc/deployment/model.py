@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from defectloc.data.tiles import Tiling
-from defectloc.deployment import image, patches, verdict
+from defectloc.deployment import guided, image, patches, verdict
 from defectloc.deployment.graph import Graph, Value
 from defectloc.deployment.network import class_map, trunk_levels
 from defectloc.errors import DefectlocError
 from defectloc.localization.combination import Combination
 from defectloc.localization.decision import Decision
+from defectloc.localization.guided import PIXELS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid
 from defectloc.model.backbones import is_of_timm
@@ -47,7 +48,7 @@ class Parts:
     """All that a model is made of; its `kind` is that of its map, its `image_size` height and width of its input.
 
     `scale` is the map's value of full colour; `ignored` `(H, W)` are pixels without a heat map, of any size. The bank
-    sees photographs by `tiling`, or whole.
+    sees photographs by `tiling`, or whole; with `guided` the photograph guides the map's way to pixels.
     """
 
     classifier: Classifier
@@ -65,6 +66,12 @@ class Parts:
     novelty: Novelty | None = None
     ignored: NDArray[np.bool_] | None = None
     tiling: Tiling | None = None
+    guided: bool = False
+
+    @property
+    def cells_grid(self) -> Grid:
+        """Give the grid of the map that the graph gives: one that the photograph guides has a cell for each pixel."""
+        return PIXELS if self.guided else self.grid
 
     @property
     def uses_class_network(self) -> bool:
@@ -136,8 +143,9 @@ def _of_photographs(parts: Parts, joined: Sequence[Value], metadata: dict[str, s
     levels = list(parts.levels) if parts.uses_bank else []
     wanted = ([of_class] if parts.uses_class_network else []) + ([] if joined else levels)
     found: dict[Level, str] = {}
+    seen = image.resized(graph, INPUT, parts.image_size) if wanted or parts.guided else ""
     if wanted:
-        found = _levels(graph, parts, image.resized(graph, INPUT, parts.image_size), wanted)
+        found = _levels(graph, parts, seen, wanted)
     of_bank = [each.name for each in joined] or [found[each] for each in levels]
     maps: dict[str, str] = {}
     log_odds, inner = None, []
@@ -157,7 +165,10 @@ def _of_photographs(parts: Parts, joined: Sequence[Value], metadata: dict[str, s
     decided_by = maps.get(parts.decision.score)
     map_score = None if decided_by is None else verdict.top_k_mean(graph, decided_by)
     score = verdict.score(graph, parts.decision, map_score, log_odds, SCORE)
-    cells = graph.add("Identity", maps[parts.kind], name=CELLS)
+    values = maps[parts.kind]
+    if parts.guided:
+        values = guided.refined(graph, values, seen, parts.image_size, parts.grid)
+    cells = graph.add("Identity", values, name=CELLS)
     _outputs(graph, parts, score, cells, is_known)
     shape = _shape(parts)
     inner += [
@@ -196,7 +207,8 @@ def _outputs(graph: Graph, parts: Parts, score: str, cells: str, is_known: str |
         probability = graph.add("Where", is_known, probability, graph.constant(np.nan))
         judged = graph.add("And", label, is_known)
     graph.add("Identity", probability, name="pred_score")
-    values = image.native(graph, cells, INPUT, None if parts.map_tiling else parts.image_size, parts.grid)
+    pixels = graph.side(INPUT, 1), graph.side(INPUT, 2)
+    values = image.native(graph, cells, pixels, None if parts.map_tiling else parts.image_size, parts.cells_grid)
     if parts.ignored is not None:
         values = image.without_ignored(graph, values, INPUT, parts.ignored)
     values = verdict.normalized(graph, parts.localizer, values)
@@ -211,6 +223,8 @@ def _shape(parts: Parts) -> tuple[int, int] | None:
     """
     if parts.map_tiling is not None:
         return None
+    if parts.guided:
+        return parts.image_size
     levels = list(parts.levels) if parts.uses_bank and parts.tiling is None else []
     shapes = _measured(parts, [*levels, parts.classifier.level], parts.image_size)
     if parts.kind == "cam":

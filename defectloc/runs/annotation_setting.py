@@ -41,7 +41,8 @@ class LocalizedFold:
         config = _config(self.folder)
         kind, ignored = str(config["localization"]["map"]), self.folder / IGNORE_MASK
         product = Product(self.run.folder, kind, config["maps"][kind])
-        return RunMaps(self.run, kind, root, str(ignored.absolute()) if ignored.is_file() else None, product)
+        mask = str(ignored.absolute()) if ignored.is_file() else None
+        return RunMaps(self.run, kind, root, mask, product, config["localization"].get("upsampling"))
 
 
 def folds_of(outputs: Path, subset: str, fingerprint: str | None, localization: str | None) -> list[LocalizedFold]:

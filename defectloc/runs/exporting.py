@@ -118,7 +118,7 @@ def _about(finished: Run, predictor: Predictor, parts: Parts, runtime: str) -> d
         "image_size": list(parts.image_size),
         "tiling": None if parts.tiling is None else parts.tiling.to_json(),
         "map": parts.kind,
-        "grid": {"stride": parts.grid.stride, "offset": parts.grid.offset},
+        "grid": {"stride": parts.cells_grid.stride, "offset": parts.cells_grid.offset},
         "scale": list(predictor.scale),
         "class_network": parts.uses_class_network,
         "decision": parts.decision.to_json(),

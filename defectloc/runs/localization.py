@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from defectloc.config import DecisionConfig, LocalizationConfig
+from defectloc.config import DecisionConfig, LocalizationConfig, Upsampling
 from defectloc.data.digests import Digests
 from defectloc.evaluation.image import image_scores
 from defectloc.evaluation.shortcut import is_suspicious
@@ -22,7 +22,7 @@ from defectloc.runs.products import Product, stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 
 # Raised when the code changes what a localization holds.
-VERSION = 6
+VERSION = 7
 CLASS = "class"
 
 
@@ -53,7 +53,7 @@ class Localization:
         digests = Digests(run.folder.parent.parent / ".digests")
         self.truth = truth_digest(run, self.root, ignore_mask, digests)
         self._ignore_mask = ignore_mask
-        self.maps = self._maps_of(str(localization.map))
+        self.maps = self._maps_of(str(localization.map), localization.upsampling)
 
     @property
     def name(self) -> str:
@@ -77,8 +77,8 @@ class Localization:
         """Tell whether images between two thresholds go to review."""
         return None not in (self.decision.max_escape_rate, self.decision.max_overkill_rate)
 
-    def _maps_of(self, kind: str) -> RunMaps:
-        return RunMaps(self.run, kind, self.root, self._ignore_mask, self.products[kind])
+    def _maps_of(self, kind: str, upsampling: Upsampling | None = None) -> RunMaps:
+        return RunMaps(self.run, kind, self.root, self._ignore_mask, self.products[kind], upsampling)
 
     def images(self) -> pd.DataFrame:
         """Give the held-out images with the columns that their score is made of."""

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from PIL import Image
 
-from defectloc.config import LocalizeSettings, Score
+from defectloc.config import LocalizeSettings, Score, Upsampling
 from defectloc.data.masks import read_mask
 from defectloc.evaluation.image import image_scores
 from defectloc.files import atomic, digest, lock, read_json, sealed, write_text
@@ -149,7 +149,8 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
     """Post-process a finished run; returns its metrics."""
     finished = Run.open(settings.run)
     root = None
-    if settings.root is not None or settings.figures or finished.catalog()["mask_path"].any():
+    guided = settings.localization.upsampling == Upsampling.guided
+    if settings.root is not None or settings.figures or guided or finished.catalog()["mask_path"].any():
         root = finished.data_root(settings.root)
     with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)

@@ -1,6 +1,6 @@
 """A run's maps in the images' own pixels, beside their ground truth."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from defectloc.config import Upsampling
 from defectloc.data.digests import Digests
+from defectloc.data.images import read_image, sides_of
 from defectloc.data.masks import read_defect_mask, read_mask
+from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
+from defectloc.localization.guided import PIXELS, guide_of, refined
 from defectloc.localization.maps import block_maxima, upsample
 from defectloc.runs.directory import Run, rows_of
-from defectloc.runs.products import Product
+from defectloc.runs.products import Product, tiling_of
 
 # Of a localization: a copy of the ignore mask, so that new images are predicted as those of the run were scored.
 IGNORE_MASK = "ignore_mask.png"
@@ -30,8 +34,12 @@ class RunMaps:
         root: Path | None = None,
         ignore_mask: str | None = None,
         product: Product | None = None,
+        upsampling: Upsampling | None = None,
     ) -> None:
-        """`product`: another than `train` was last asked for. Raises DefectlocError where the ignore mask is gone."""
+        """`product`: another than `train` was last asked for; `upsampling`: guided, or else bilinear.
+
+        Raises DefectlocError where the ignore mask is gone.
+        """
         self.run, self.kind = run, kind
         self.root = root or Path(run.record["root"])
         self.images = run.images()
@@ -39,6 +47,9 @@ class RunMaps:
         self.product, self.cells, self.grid, self._maps = maps.product, maps.cells, maps.grid, maps
         self.ignore_path = ignore_path(self.root, ignore_mask)
         self._ignored: dict[tuple[int, int], np.ndarray] = {}
+        self.guided = is_guided(upsampling, tiling_of(maps.product))
+        # A photograph is asked for several times in a row.
+        self._refined = lru_cache(maxsize=8)(self._made_refined)
 
     def split(self, name: str) -> pd.DataFrame:
         """Give the rows of 'validation' or 'test'."""
@@ -47,12 +58,16 @@ class RunMaps:
     def map(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray:
         """Give the map `(H, W)` of one row at native resolution, or at `size`; ignored pixels have its minimum."""
         seen = self._maps.input_size((row.height, row.width), self.run.image_size)
-        cells, grid = self.cells[row.path], self.grid
+        cells, grid = (self._refined(row.path), PIXELS) if self.guided else (self.cells[row.path], self.grid)
         if size is not None:
             cells, grid = block_maxima(cells, size, grid)
         values = upsample(cells, size or (row.height, row.width), seen, grid)
         ignored = self.ignored(row, size)
         return values if ignored is None else np.where(ignored, values.min(), values)
+
+    def _made_refined(self, path: str) -> np.ndarray:
+        guide = guide_of(read_image(self.root / path), sides_of(self.run.image_size))
+        return refined(self.cells[path], guide, self.grid)
 
     def counted(self, row: Any) -> np.ndarray:
         """Give the values `(1, n)` of the cells of one row whose middle is not ignored; of all where none is left."""
@@ -95,6 +110,11 @@ class RunMaps:
         if size not in self._ignored:
             self._ignored[size] = read_mask(self.ignore_path, size)
         return self._ignored[size]
+
+
+def is_guided(upsampling: Upsampling | None, tiling: Tiling | None) -> bool:
+    """Tell whether maps are refined by their photographs; in tiles they are not, nor in runs before there was that."""
+    return upsampling == Upsampling.guided and tiling is None
 
 
 def ignore_path(root: Path, ignore_mask: str | None) -> Path | None:

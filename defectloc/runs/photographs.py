@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -17,6 +17,7 @@ from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
+from defectloc.localization.guided import PIXELS, guide_of, refined
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, Stack, upsample
 from defectloc.runs.prediction import UNLIKE, Prediction
@@ -42,6 +43,8 @@ class PhotographModel(ABC):
     identity: str
     # How the map's network sees a photograph; None: whole, at `image_size`.
     tiling: Tiling | None = None
+    # Whether the photograph guides the map's way to pixels.
+    guided: bool = False
 
     def __init__(self, ignore_mask: Path | None) -> None:
         """Heat maps leave out the pixels of the ignore mask."""
@@ -83,8 +86,9 @@ class PhotographModel(ABC):
             novelty = float(row.novelty) if "novelty" in decided else None
             is_unlike = novelty is not None and novelty > 1
             boxes = pd.DataFrame(columns=COLUMNS)
+            native = partial(self._native, cells, size, guide_of(image, self.image_size) if self.guided else None)
             if row.predicted and not is_unlike:
-                boxes = self.localizer.boxes(self._native(cells, size))
+                boxes = self.localizer.boxes(native())
             yield Prediction(
                 probability=np.nan if is_unlike else float(row.probability),
                 verdict=UNLIKE if is_unlike else str(row.verdict),
@@ -95,7 +99,7 @@ class PhotographModel(ABC):
                 novelty=novelty,
                 cells=cells,
                 size=size,
-                _to_native=self._native,
+                _native=native,
             )
 
     @abstractmethod
@@ -105,10 +109,15 @@ class PhotographModel(ABC):
         The columns: those of `Decision.apply`, `log_odds`, and `novelty` where it is known.
         """
 
-    def _native(self, cells: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    def _native(
+        self, cells: NDArray[np.float32], size: tuple[int, int], guide: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
         """Give a map `(h, w)` in the pixels of its image; ignored ones have its minimum, as in the run's own maps."""
         seen = self.image_size if self.tiling is None else self.tiling.input_size(size)
-        values = upsample(cells, size, seen, self.grid)
+        grid = self.grid
+        if guide is not None:
+            cells, grid = refined(cells, guide, grid), PIXELS
+        values = upsample(cells, size, seen, grid)
         return values if self.ignore_mask is None else np.where(self._ignored(size), values.min(), values)
 
     def _read_ignored(self, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ class Prediction:
     verdict "unlike training", its probability NaN and its boxes none. Both are None where neither map nor decision
     rests on a memory bank.
 
-    `cells` `(h, w)` is the anomaly map as it was computed.
+    `cells` `(h, w)` is the anomaly map as it was computed, or as an exported model gives it.
     """
 
     probability: float
@@ -37,7 +37,7 @@ class Prediction:
     novelty: float | None
     cells: NDArray[np.float32]
     size: tuple[int, int]
-    _to_native: Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.float32]]
+    _native: Callable[[], NDArray[np.float32]]
 
     @property
     def unlike_training(self) -> bool | None:
@@ -47,4 +47,4 @@ class Prediction:
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
         """Give the heat map `(H, W)` in the photograph's pixels, made when first asked for."""
-        return self._to_native(self.cells, self.size)
+        return self._native()

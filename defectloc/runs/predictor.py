@@ -31,7 +31,7 @@ from defectloc.runs.bank import load_bank, load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
 from defectloc.runs.exported import ExportedModel
 from defectloc.runs.fusion import Fusion, load_fusion
-from defectloc.runs.maps import kept_ignore_mask
+from defectloc.runs.maps import is_guided, kept_ignore_mask
 from defectloc.runs.photographs import PhotographModel
 from defectloc.runs.products import tiling_of
 from defectloc.runs.tiled import levels_of
@@ -75,6 +75,7 @@ class Predictor(PhotographModel):
             self._load_bank(run.product("memory").folder, device)
         maps = run.maps(self.kind)
         self.tiling = tiling_of(maps.product)
+        self.guided = is_guided(config.upsampling, self.tiling)
         self._batch_size = int(run.record["settings"]["features"]["batch_size"])
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
@@ -102,6 +103,7 @@ class Predictor(PhotographModel):
             novelty=self._novelty,
             ignored=None if self.ignore_mask is None else read_mask(self.ignore_mask),
             tiling=self._bank_tiling,
+            guided=self.guided,
         )
 
     def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:

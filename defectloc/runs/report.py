@@ -54,7 +54,7 @@ def write_report(run: Run, root: Path, ignore_mask: str | None, *, again: bool =
     if ignore_mask is None and chosen["truth"]["ignore_mask"] is not None:
         ignore_mask = run.record["settings"]["data"].get("ignore_mask")
     _check_truth(run, root, ignore_mask, chosen["truth"])
-    maps = RunMaps(run, str(config.map), root, ignore_mask)
+    maps = RunMaps(run, str(config.map), root, ignore_mask, upsampling=config.upsampling)
     write_text(path, render_run(_content(run, maps, key, folder, metrics, decision, localizer, chosen)))
     return path
 

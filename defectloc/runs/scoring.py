@@ -49,7 +49,7 @@ def class_network_scores(images: pd.DataFrame, config: DecisionConfig) -> dict[s
 
 def map_scores(maps: RunMaps, truth: dict[str, str | None]) -> dict[str, Any]:
     """Score the raw maps of the test images without any threshold; kept beside the maps for this ground truth."""
-    made_from = {"version": VERSION, **truth}
+    made_from = {"version": VERSION, **truth} | ({"upsampling": "guided"} if maps.guided else {})
     kept = maps.product.folder / f"scores-{digest_of(made_from)[:8]}.json"
     before = read_json(kept)
     if before is not None and before.get("made_from") == made_from and isinstance(before.get("scores"), dict):

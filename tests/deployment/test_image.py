@@ -31,7 +31,8 @@ def test_the_resize_is_that_of_the_fit(runtime):
 def test_maps_are_upsampled_as_elsewhere(runtime, grid):
     graph, cells = Graph(), np.random.default_rng(0).normal(0, 5, (2, 4, 4)).astype(np.float32)
     cells[1] = 0.3
-    graph.add("Identity", image.native(graph, tensor(graph, cells), "image", (64, 96), grid), name="native")
+    pixels = graph.side("image", 1), graph.side("image", 2)
+    graph.add("Identity", image.native(graph, tensor(graph, cells), pixels, (64, 96), grid), name="native")
     for size in SIZES:
         found = results(graph, {"native": "FLOAT3"}, noise(2, *size), runtime)["native"]
         for each, values in zip(found, cells, strict=True):
