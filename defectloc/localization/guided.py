@@ -5,6 +5,7 @@ map is taken to be linear in the photograph's colours, so that where the colours
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,11 +19,13 @@ from defectloc.localization.maps import Grid, upsample
 RADIUS, EPSILON = 1.5, 1e-3
 # Most that a height is raised by, and the least height that is.
 MOST, LEAST = 3.0, 1e-3
+# A photograph `(height, width, 3)` at the network's size, 0 to 1.
+Guide: TypeAlias = NDArray[np.float32]
 # Where the values of a refined map lie.
 PIXELS = Grid(1.0, 0.0)
 
 
-def guide_of(photograph: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+def guide_of(photograph: NDArray[np.uint8], size: tuple[int, int]) -> Guide:
     """Resize a photograph `(H, W, 3)` as `data/resize.py` does: `(height, width, 3)` of the network's input, 0 to 1."""
     # In floats, since Pillow rounds bytes after each direction.
     channels = [Image.fromarray(photograph[..., channel].astype(np.float32)) for channel in range(3)]
@@ -35,7 +38,7 @@ def radius_of(grid: Grid) -> int:
     return max(1, round(RADIUS * grid.stride))
 
 
-def refined(cells: NDArray, guide: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     """Refine a map `(h, w)` to `(height, width)`, the size of the `guide` that `guide_of` gives.
 
     The filter also takes means, which a small defect disappears in; so what it leaves above the map's mean is raised

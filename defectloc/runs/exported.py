@@ -37,7 +37,7 @@ class ExportedModel(PhotographModel):
         self._levels = [Level(name) for name in exported.about["levels"]]
         self._engines = engines(exported, threads)
 
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack, list[None]]:
         found: dict[str, list[Any]] = {}
         order: list[int] = []
         # One after the other in tiles, since their levels are large.
@@ -60,7 +60,8 @@ class ExportedModel(PhotographModel):
         # The graph's own label decides, so that no rounding comes between it and the verdict.
         positive = values["pred_label"].astype(bool)
         decided = self.decision.judged(table, values["score"], values["pred_score"], positive)
-        return decided, stack([maps[number] for number in back])
+        # What guides a map is part of the graph.
+        return decided, stack([maps[number] for number in back]), [None] * len(images)
 
     def _of_tiles(self, tiles: Sequence[torch.Tensor], levels: Sequence[Level]) -> Features:
         found = self._engines[0]({TILE: torch.stack(list(tiles)).numpy()})

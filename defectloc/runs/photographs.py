@@ -17,7 +17,7 @@ from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
-from defectloc.localization.guided import PIXELS, guide_of, refined
+from defectloc.localization.guided import PIXELS, Guide, refined
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, Stack, upsample
 from defectloc.runs.prediction import UNLIKE, Prediction
@@ -43,8 +43,6 @@ class PhotographModel(ABC):
     identity: str
     # How the map's network sees a photograph; None: whole, at `image_size`.
     tiling: Tiling | None = None
-    # Whether the photograph guides the map's way to pixels.
-    guided: bool = False
 
     def __init__(self, ignore_mask: Path | None) -> None:
         """Heat maps leave out the pixels of the ignore mask."""
@@ -80,13 +78,13 @@ class PhotographModel(ABC):
 
     def _batch(self, images: Sequence[NDArray[np.uint8]]) -> Iterator[Prediction]:
         """Predict images `(H, W, 3)` uint8 of any sizes in one batch."""
-        decided, maps = self._decided(images)
-        for row, cells, image in zip(decided.itertuples(), maps, images, strict=True):
+        decided, maps, guides = self._decided(images)
+        for row, cells, image, guide in zip(decided.itertuples(), maps, images, guides, strict=True):
             size = (image.shape[0], image.shape[1])
             novelty = float(row.novelty) if "novelty" in decided else None
             is_unlike = novelty is not None and novelty > 1
             boxes = pd.DataFrame(columns=COLUMNS)
-            native = partial(self._native, cells, size, guide_of(image, self.image_size) if self.guided else None)
+            native = partial(self._native, cells, size, guide)
             if row.predicted and not is_unlike:
                 boxes = self.localizer.boxes(native())
             yield Prediction(
@@ -103,15 +101,13 @@ class PhotographModel(ABC):
             )
 
     @abstractmethod
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
-        """Give a row per image and the maps `(N, h, w)`, a list where they have several shapes.
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack, Sequence[Guide | None]]:
+        """Give a row per image, the maps `(N, h, w)`, a list where they have several shapes, and what guides each map.
 
         The columns: those of `Decision.apply`, `log_odds`, and `novelty` where it is known.
         """
 
-    def _native(
-        self, cells: NDArray[np.float32], size: tuple[int, int], guide: NDArray[np.float32] | None
-    ) -> NDArray[np.float32]:
+    def _native(self, cells: NDArray[np.float32], size: tuple[int, int], guide: Guide | None) -> NDArray[np.float32]:
         """Give a map `(h, w)` in the pixels of its image; ignored ones have its minimum, as in the run's own maps."""
         seen = self.image_size if self.tiling is None else self.tiling.input_size(size)
         grid = self.grid

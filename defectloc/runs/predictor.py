@@ -17,6 +17,7 @@ from defectloc.deployment.files import is_exported
 from defectloc.deployment.model import Parts
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
+from defectloc.localization.guided import Guide
 from defectloc.localization.maps import Grid, Stack, stack
 from defectloc.localization.scores import top_k_mean
 from defectloc.model import device as devices
@@ -75,7 +76,7 @@ class Predictor(PhotographModel):
             self._load_bank(run.product("memory").folder, device)
         maps = run.maps(self.kind)
         self.tiling = tiling_of(maps.product)
-        self.guided = is_guided(config.upsampling, self.tiling)
+        self._guided = is_guided(config.upsampling, self.tiling)
         self._batch_size = int(run.record["settings"]["features"]["batch_size"])
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
@@ -103,22 +104,31 @@ class Predictor(PhotographModel):
             novelty=self._novelty,
             ignored=None if self.ignore_mask is None else read_mask(self.ignore_mask),
             tiling=self._bank_tiling,
-            guided=self.guided,
+            guided=self._guided,
         )
 
-    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
-        table, maps = self._scores_and_maps(images)
-        return self.decision.apply(table), maps
+    def _decided(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack, Sequence[Guide | None]]:
+        tiled = self._bank_tiling is not None and not self._has_class_network
+        seen = [] if tiled else [resize(image, self.image_size) for image in images]
+        table, maps = self._scores_and_maps(images, seen)
+        guides: Sequence[Guide | None] = [None] * len(images)
+        if self._guided:
+            guides = [(each / 255).permute(1, 2, 0).contiguous().numpy() for each in seen]
+        return self.decision.apply(table), maps, guides
 
-    def _scores_and_maps(self, images: Sequence[NDArray[np.uint8]]) -> tuple[pd.DataFrame, Stack]:
-        """Give what the decision is made of and the novelty, one row per image, and the maps `(N, h, w)`."""
+    def _scores_and_maps(
+        self, images: Sequence[NDArray[np.uint8]], seen: Sequence[torch.Tensor]
+    ) -> tuple[pd.DataFrame, Stack]:
+        """Give what the decision is made of and the novelty, one row per image, and the maps `(N, h, w)`.
+
+        `seen` are the images as they are seen whole; none where only tiles are.
+        """
         level = self._classifier.level
         of_class = [level] if self._has_class_network else []
         of_bank = self._levels if self._bank_tiling is None else []
         found: dict[Level, np.ndarray] = {}
         if of_class or of_bank:
-            resized = [resize(image, self.image_size) for image in images]
-            found = self._trunk(resized, list(dict.fromkeys([*of_class, *of_bank])))
+            found = self._trunk(seen, list(dict.fromkeys([*of_class, *of_bank])))
         table = pd.DataFrame({"log_odds": np.nan}, index=range(len(images)))
         maps: dict[str, Stack] = {}
         if self._has_class_network:
