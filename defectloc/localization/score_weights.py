@@ -37,6 +37,8 @@ class ScoreWeights:
         return total
 
 
+# Values that differ by less are rounding, and a weight that is one over it may be infinite.
+TINY = 1e-12
 CLASS_ALONE = ScoreWeights(0.0, 1.0, 0.0, "The class network's log-odds.")
 
 
@@ -51,7 +53,7 @@ def by_good(labels: ArrayLike, map_score: ArrayLike) -> ScoreWeights:
     if len(good) == 0:
         sentence = "The validation split has no good image to scale the score by; it is used unchanged."
         return ScoreWeights(1.0, 0.0, 0.0, sentence, fallback=True)
-    sd = float(good.std()) or 1.0
+    sd = float(good.std()) if good.std() > TINY else 1.0
     zero = by_max_overkill_rate(np.zeros(len(good)), good, OVERKILL).value
     sentence = f"Standard deviations above the value that {OVERKILL:.0%} of {len(good)} good validation images exceed."
     return ScoreWeights(1 / sd, 0.0, -zero / sd, sentence)
@@ -70,7 +72,7 @@ def by_labels(labels: ArrayLike, map_score: ArrayLike, log_odds: ArrayLike) -> S
     both = np.stack([first, second], 1)
     # Not by the standard deviation: a few images of very high log-odds would squeeze all others together.
     low, middle, high = np.quantile(both, SPREAD, axis=0)
-    spread = np.where(high > low, (high - low) / 2, np.where(both.std(0) > 0, both.std(0), 1.0))
+    spread = np.where(high - low > TINY, (high - low) / 2, np.where(both.std(0) > TINY, both.std(0), 1.0))
     mean, sd = middle, spread / np.array([1.0, OF_CLASS])
     used = [0, 1]
     while True:

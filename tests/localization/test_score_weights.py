@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from defectloc.errors import DefectlocError
@@ -66,6 +66,7 @@ def test_a_score_that_is_lower_for_defects_weighs_nothing():
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=2, max_size=20))
+@example([(-1e-308, 0.0), (0.0, 0.0)])
 def test_no_weight_is_negative(rows):
     first, second = (list(column) for column in zip(*rows, strict=True))
     weights = by_labels([0, *[1] * (len(rows) - 1)], first, second)
