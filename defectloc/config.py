@@ -370,7 +370,7 @@ class LocalizationConfig:
     threshold_from: MapThreshold = _key(MapThreshold.fixed, "where the map's threshold comes from")
     threshold: float | None = _key(
         None,
-        "of the normalised map; above it a pixel belongs to a region; null: the normalization's own (classes 0.5, "
+        "of the normalised map; above it a pixel belongs to a region; null: the normalization's own (classes 0.55, "
         "good 4, none 2, others 0.8)",
     )
     quantile: float = _key(0.99, "of threshold_from=good_quantile: share of good validation pixels at most at it")

@@ -23,10 +23,13 @@ def refined(graph: Graph, cells: str, resized: str, size: tuple[int, int], grid:
     result = mean(offset)
     for weight, colour in zip(weights, (red, green, blue), strict=True):
         result = add("Add", result, add("Mul", mean(weight), colour))
-    wanted, left = windows.highest(values), windows.highest(result)
-    factor = add("Div", wanted, add("Max", left, graph.constant(LEAST)))
-    raised = add("Mul", result, mean(add("Clip", factor, graph.constant(1.0), graph.constant(MOST))))
-    result = add("Where", add("Greater", result, graph.constant(0.0)), raised, result)
+    zero, one = graph.constant(0.0), graph.constant(1.0)
+    left = add("Max", windows.highest(result), graph.constant(LEAST))
+    factor = mean(add("Clip", add("Div", windows.highest(values), left), one, graph.constant(MOST)))
+    share = add("Clip", add("Div", result, left), zero, one)
+    raised = add("Mul", result, add("Add", one, add("Mul", add("Sub", factor, one), share)))
+    raised = add("Min", raised, add("Max", values, result))
+    result = add("Where", add("Greater", result, zero), raised, result)
     result = add("Add", result, level)
     # Of the cells themselves, so that a flat map stays flat.
     low, high = (graph.reduce(each, cells, 1, 2) for each in ("Min", "Max"))

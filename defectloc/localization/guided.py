@@ -41,9 +41,10 @@ def radius_of(grid: Grid) -> int:
 def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     """Refine a map `(h, w)` to `(height, width)`, the size of the `guide` that `guide_of` gives.
 
-    The filter also takes means, which a small defect disappears in; so what it leaves above the map's mean is raised
-    until its highest value around is that of the map, by a factor of `MOST` at most. At the borders windows are cut
-    off. No value leaves the range of the cells. A flat map stays flat. Raises DefectlocError for NaN and infinities.
+    The filter also takes means, which a small defect disappears in. So what it leaves above the map's mean is raised
+    by up to `MOST` times, the highest values around until they are those of the map and lower ones by less, but nothing
+    above the interpolated map. At the borders windows are cut off. No value leaves the range of the cells. A flat map
+    stays flat. Raises DefectlocError for NaN and infinities.
     """
     size = (guide.shape[0], guide.shape[1])
     values = upsample(cells, size, size, grid)
@@ -61,9 +62,10 @@ def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     for weight, channel in zip(weights, (red, green, blue), strict=True):
         result += mean(weight) * channel
     around = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    wanted, left = cv2.dilate(values, around), cv2.dilate(result, around)
-    raised = result * mean((wanted / np.maximum(left, LEAST)).clip(1, MOST))
-    result = np.where(result > 0, raised, result) + level
+    wanted, left = cv2.dilate(values, around), np.maximum(cv2.dilate(result, around), LEAST)
+    factor = mean((wanted / left).clip(1, MOST))
+    raised = result * (1 + (factor - 1) * (result / left).clip(0, 1))
+    result = np.where(result > 0, np.minimum(raised, np.maximum(values, result)), result) + level
     return result.clip(cells.min(), cells.max()).astype(np.float32)
 
 

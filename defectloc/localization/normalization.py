@@ -19,7 +19,7 @@ IVR_PERCENTILE = 0.4
 SCALED = ("good", "classes")
 # Fewer defective images give no median to scale by.
 FEWEST = 5
-# Of standard deviations of good maps, so that 0.5 and 0.7 are about where the memory bank's map is cut.
+# Of standard deviations of good maps, so that 0.55 and 0.7 are about where the memory bank's map is cut.
 LEAST = 8.0
 # Threshold and least peak of each normalization, where none are given.
 CUTS: dict[str, tuple[float, float | None]] = {
@@ -28,7 +28,7 @@ CUTS: dict[str, tuple[float, float | None]] = {
     "ivr": (0.8, None),
     "none": (2.0, None),
     "good": (4.0, 6.0),
-    "classes": (0.5, 0.7),
+    "classes": (0.55, 0.7),
 }
 METHODS = tuple(CUTS)
 

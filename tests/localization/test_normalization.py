@@ -75,7 +75,7 @@ def test_without_defective_images_that_stand_out_good_ones_give_the_scale() -> N
 
 
 def test_without_a_threshold_that_of_the_normalization_counts() -> None:
-    for method, cut in (("classes", (0.5, 0.7)), ("good", (4, 6)), ("none", (2, None)), ("minmax", (0.8, None))):
+    for method, cut in (("classes", (0.55, 0.7)), ("good", (4, 6)), ("none", (2, None)), ("minmax", (0.8, None))):
         assert cut_of(LocalizationConfig(normalization=Normalization[method])) == cut
     given = LocalizationConfig(normalization=Normalization.good, threshold=-1.0, min_peak=0.0)
     assert cut_of(given) == (-1.0, 0.0)
