@@ -14,6 +14,8 @@ from PIL import Image
 
 from defectloc.localization.maps import Grid, upsample
 
+# Raised when the code changes the numbers of a refined map.
+VERSION = 1
 # Half the side of a window, in cells, and how much colours must vary in it to count, for values in [0, 1]; chosen on
 # validation splits (docs/experiments/boxes.md).
 RADIUS, EPSILON = 1.5, 1e-3

@@ -13,6 +13,7 @@ from defectloc.data.digests import Digests
 from defectloc.evaluation.image import image_scores
 from defectloc.evaluation.shortcut import is_suspicious
 from defectloc.files import digest_of
+from defectloc.localization import guided
 from defectloc.localization.localizer import Localizer, ValidationMap
 from defectloc.localization.scores import top_k_mean
 from defectloc.runs import scoring
@@ -59,7 +60,7 @@ class Localization:
     def name(self) -> str:
         """Name the folder by a hash of settings, products, ground truth and code version."""
         made_from = {
-            "version": [VERSION, scoring.VERSION],
+            "version": [VERSION, scoring.VERSION, guided.VERSION],
             "localization": asdict(self.localization),
             "decision": asdict(self.decision),
             "maps": {kind: product.name for kind, product in self.products.items()},

@@ -14,6 +14,7 @@ from defectloc.evaluation.max_box import MAX_BOX_SIZE
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
 from defectloc.files import digest_of, read_json, sealed
+from defectloc.localization import guided
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -49,7 +50,7 @@ def class_network_scores(images: pd.DataFrame, config: DecisionConfig) -> dict[s
 
 def map_scores(maps: RunMaps, truth: dict[str, str | None]) -> dict[str, Any]:
     """Score the raw maps of the test images without any threshold; kept beside the maps for this ground truth."""
-    made_from = {"version": VERSION, **truth} | ({"upsampling": "guided"} if maps.guided else {})
+    made_from = {"version": VERSION, **truth} | ({"guided": guided.VERSION} if maps.guided else {})
     kept = maps.product.folder / f"scores-{digest_of(made_from)[:8]}.json"
     before = read_json(kept)
     if before is not None and before.get("made_from") == made_from and isinstance(before.get("scores"), dict):
