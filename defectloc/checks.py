@@ -65,7 +65,7 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, ExportSettings) and settings.compare < 0:
         raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
-        _check_localization(settings.localization, DecisionConfig())
+        _check_localization(settings.localization, DecisionConfig(), is_fixed=True)
         _check_fixed(settings.localization, OF_OTHERS)
     if isinstance(settings, TrainSettings):
         _check_class_network(settings)
@@ -105,7 +105,7 @@ def _check_cache(settings: CacheSettings) -> None:
 
 
 def _check_explain(settings: ExplainSettings) -> None:
-    _check_localization(settings.localization, DecisionConfig())
+    _check_localization(settings.localization, DecisionConfig(), is_fixed=True)
     _check_fixed(settings.localization, OF_OTHERS)
     if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
@@ -179,6 +179,8 @@ def _check_fixed(localization: LocalizationConfig, instead: str) -> None:
         },
         instead,
     )
+    if localization.upsampling == Upsampling.guided:
+        raise DefectlocError("localization.upsampling=guided is for the maps of 'train' and 'localize'; leave it out.")
 
 
 def _check_without_validation(settings: TrainSettings) -> None:
@@ -208,14 +210,18 @@ def _refuse_without_validation(chosen: dict[str, bool], instead: str) -> None:
             raise DefectlocError(f"{key} needs a validation split; {instead}.")
 
 
-def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
+def _check_localization(localization: LocalizationConfig, decision: DecisionConfig, is_fixed: bool = False) -> None:
+    """Refuse thresholds that do not fit, and let the score follow the map unless it is given.
+
+    `is_fixed`: for maps of any method, without a run.
+    """
     if decision.score is None:
         decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
     # Written out, so that settings that were typed and those that follow are one.
     localization.threshold, localization.min_peak = cut_of(localization)
     if localization.upsampling is None:
-        localization.upsampling = Upsampling.bilinear if localization.map == MapKind.cam else Upsampling.guided
+        guided = localization.map != MapKind.cam and not is_fixed
+        localization.upsampling = Upsampling.guided if guided else Upsampling.bilinear
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

@@ -26,6 +26,7 @@ from defectloc.config import (
     Score,
     TrainingConfig,
     TrainSettings,
+    Upsampling,
 )
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
@@ -56,7 +57,7 @@ class Benchmark:
             self.settings,
             training=settings.training,
             outputs=str(work / "train"),
-            localization=LocalizationConfig() if self.has_bank else settings.localization,
+            localization=LocalizationConfig(upsampling=Upsampling.guided) if self.has_bank else settings.localization,
             decision=DecisionConfig(score=Score["fusion"]) if self.has_bank else settings.decision,
         )
         self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}

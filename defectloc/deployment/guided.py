@@ -7,6 +7,9 @@ from defectloc.deployment.image import native
 from defectloc.localization.guided import EPSILON, LEAST, MOST, radius_of
 from defectloc.localization.maps import Grid
 
+# Of a flat map the height is 0, which nothing may be divided by.
+TINY = 1e-30
+
 
 def refined(graph: Graph, cells: str, resized: str, size: tuple[int, int], grid: Grid) -> str:
     """Refine maps `(N, h, w)` to `(N, *size)` by photographs `(N, 3, *size)` in 0..255."""
@@ -14,7 +17,7 @@ def refined(graph: Graph, cells: str, resized: str, size: tuple[int, int], grid:
     mean, add = windows.mean, graph.add
     pixels = graph.constant(size[0], np.int64), graph.constant(size[1], np.int64)
     values = native(graph, cells, pixels, size, grid)
-    level = graph.reduce("Mean", values, 1, 2)
+    level, height = _median(graph, cells), add("Sub", *(graph.reduce(each, values, 1, 2) for each in ("Max", "Min")))
     values = add("Sub", values, level)
     scaled = add("Div", resized, graph.constant(255.0))
     colours = add("Sub", scaled, graph.constant(0.5))
@@ -24,7 +27,8 @@ def refined(graph: Graph, cells: str, resized: str, size: tuple[int, int], grid:
     for weight, colour in zip(weights, (red, green, blue), strict=True):
         result = add("Add", result, add("Mul", mean(weight), colour))
     zero, one = graph.constant(0.0), graph.constant(1.0)
-    left = add("Max", windows.highest(result), graph.constant(LEAST))
+    least = add("Max", add("Mul", height, graph.constant(LEAST)), graph.constant(TINY))
+    left = add("Max", windows.highest(result), least)
     factor = mean(add("Clip", add("Div", windows.highest(values), left), one, graph.constant(MOST)))
     share = add("Clip", add("Div", result, left), zero, one)
     raised = add("Mul", result, add("Add", one, add("Mul", add("Sub", factor, one), share)))
@@ -34,6 +38,14 @@ def refined(graph: Graph, cells: str, resized: str, size: tuple[int, int], grid:
     # Of the cells themselves, so that a flat map stays flat.
     low, high = (graph.reduce(each, cells, 1, 2) for each in ("Min", "Max"))
     return add("Min", add("Max", result, low), high)
+
+
+def _median(graph: Graph, cells: str) -> str:
+    """Give the lower of the two values in the middle of maps `(N, h, w)`, as `(N, 1, 1)`."""
+    flat = graph.add("Reshape", cells, graph.integers(0, -1))
+    half = graph.add("Div", graph.sides(flat, 1), graph.integers(2))
+    highest = graph.top(flat, graph.add("Add", half, graph.integers(1)))
+    return graph.add("Unsqueeze", graph.reduce("Min", highest, 1), graph.integers(2))
 
 
 class _Windows:

@@ -15,12 +15,12 @@ from PIL import Image
 from defectloc.localization.maps import Grid, upsample
 
 # Raised when the code changes the numbers of a refined map.
-VERSION = 1
+VERSION = 2
 # Half the side of a window, in cells, and how much colours must vary in it to count, for values in [0, 1]; chosen on
 # validation splits (docs/experiments/boxes.md).
 RADIUS, EPSILON = 1.5, 1e-3
-# Most that a height is raised by, and the least height that is.
-MOST, LEAST = 3.0, 1e-3
+# Most that a height is raised by, and the least that is, as a share of the map's range.
+MOST, LEAST = 3.0, 1e-4
 # A photograph `(height, width, 3)` at the network's size, 0 to 1.
 Guide: TypeAlias = NDArray[np.float32]
 # Where the values of a refined map lie.
@@ -43,7 +43,7 @@ def radius_of(grid: Grid) -> int:
 def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     """Refine a map `(h, w)` to `(height, width)`, the size of the `guide` that `guide_of` gives.
 
-    The filter also takes means, which a small defect disappears in. So what it leaves above the map's mean is raised
+    The filter also takes means, which a small defect disappears in. So what it leaves above the map's median is raised
     by up to `MOST` times, the highest values around until they are those of the map and lower ones by less, but nothing
     above the interpolated map. At the borders windows are cut off. No value leaves the range of the cells. A flat map
     stays flat. Raises DefectlocError for NaN and infinities.
@@ -54,7 +54,7 @@ def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     if low == high:
         return values
     # Of less rounding around the middle of the range.
-    colours, level = guide - np.float32(0.5), values.mean()
+    colours, level = guide - np.float32(0.5), _median(cells)
     values = values - level
     radius = radius_of(grid)
     mean = _window_means(size, radius)
@@ -64,11 +64,27 @@ def refined(cells: NDArray, guide: Guide, grid: Grid) -> NDArray[np.float32]:
     for weight, channel in zip(weights, (red, green, blue), strict=True):
         result += mean(weight) * channel
     around = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    wanted, left = cv2.dilate(values, around), np.maximum(cv2.dilate(result, around), LEAST)
+    wanted, left = cv2.dilate(values, around), np.maximum(cv2.dilate(result, around), LEAST * (high - low))
     factor = mean((wanted / left).clip(1, MOST))
     raised = result * (1 + (factor - 1) * (result / left).clip(0, 1))
     result = np.where(result > 0, np.minimum(raised, np.maximum(values, result)), result) + level
     return result.clip(cells.min(), cells.max()).astype(np.float32)
+
+
+def _median(cells: NDArray) -> np.float32:
+    """Give the lower of the two in the middle."""
+    return np.float32(np.partition(cells, (cells.size - 1) // 2, axis=None)[(cells.size - 1) // 2])
+
+
+def shrunk(values: NDArray, size: tuple[int, int]) -> NDArray:
+    """Give maxima of blocks of a refined map, along each axis that has twice the pixels of `size` or more.
+
+    Interpolation looks at the two values next to each pixel's centre, and would pass over what lies between.
+    """
+    for axis, n_pixels in enumerate(size):
+        while values.shape[axis] >= 2 * n_pixels:
+            values = np.maximum.reduceat(values, np.arange(0, values.shape[axis], 2), axis=axis)
+    return values
 
 
 def _window_means(size: tuple[int, int], radius: int) -> Callable[[NDArray], NDArray]:

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from PIL import Image
 
-from defectloc.config import LocalizeSettings, Score, Upsampling
+from defectloc.config import LocalizeSettings, Score
 from defectloc.data.masks import read_mask
 from defectloc.evaluation.image import image_scores
 from defectloc.files import atomic, digest, lock, read_json, sealed, write_text
@@ -22,7 +22,8 @@ from defectloc.runs import scoring
 from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
-from defectloc.runs.maps import IGNORE_MASK
+from defectloc.runs.maps import IGNORE_MASK, is_guided
+from defectloc.runs.products import tiling_of
 from defectloc.runs.tables import write_csv, write_json
 
 FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
@@ -149,7 +150,8 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
     """Post-process a finished run; returns its metrics."""
     finished = Run.open(settings.run)
     root = None
-    guided = settings.localization.upsampling == Upsampling.guided
+    kind = str(settings.localization.map)
+    guided = is_guided(settings.localization.upsampling, tiling_of(finished.product(kind)))
     if settings.root is not None or settings.figures or guided or finished.catalog()["mask_path"].any():
         root = finished.data_root(settings.root)
     with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):

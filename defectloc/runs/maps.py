@@ -15,7 +15,7 @@ from defectloc.data.masks import read_defect_mask, read_mask
 from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
-from defectloc.localization.guided import PIXELS, guide_of, refined
+from defectloc.localization.guided import PIXELS, guide_of, refined, shrunk
 from defectloc.localization.maps import block_maxima, upsample
 from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product, tiling_of
@@ -58,16 +58,32 @@ class RunMaps:
     def map(self, row: Any, size: tuple[int, int] | None = None) -> np.ndarray:
         """Give the map `(H, W)` of one row at native resolution, or at `size`; ignored pixels have its minimum."""
         seen = self._maps.input_size((row.height, row.width), self.run.image_size)
-        cells, grid = (self._refined(row.path), PIXELS) if self.guided else (self.cells[row.path], self.grid)
-        if size is not None:
+        cells, grid = self.cells[row.path], self.grid
+        if self.guided:
+            cells, grid = shrunk(self._refined(row.path), size or (row.height, row.width)), PIXELS
+            seen = (cells.shape[0], cells.shape[1])
+        elif size is not None:
             cells, grid = block_maxima(cells, size, grid)
         values = upsample(cells, size or (row.height, row.width), seen, grid)
         ignored = self.ignored(row, size)
         return values if ignored is None else np.where(ignored, values.min(), values)
 
     def _made_refined(self, path: str) -> np.ndarray:
+        if path in self._changed:
+            raise DefectlocError(
+                f"{self.root / path} was changed since run={self.run.folder} was fitted: put it back, or fit it again; "
+                "or use localization.upsampling=bilinear, which does not look at photographs."
+            )
         guide = guide_of(read_image(self.root / path), sides_of(self.run.image_size))
         return refined(self.cells[path], guide, self.grid)
+
+    @cached_property
+    def _changed(self) -> set[str]:
+        """Name the held-out photographs whose bytes are not those that the run was fitted to."""
+        catalog = self.run.catalog().set_index("path")["digest"]
+        paths = list(self.images["path"])
+        found = Digests(self.run.folder.parent.parent / ".digests").of([self.root / path for path in paths])
+        return {path for path, digest in zip(paths, found, strict=True) if catalog[path] != digest}
 
     def counted(self, row: Any) -> np.ndarray:
         """Give the values `(1, n)` of the cells of one row whose middle is not ignored; of all where none is left."""

@@ -6,7 +6,7 @@ import pytest
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.localization import guided
-from defectloc.localization.guided import EPSILON, guide_of, radius_of, refined
+from defectloc.localization.guided import EPSILON, guide_of, radius_of, refined, shrunk
 from defectloc.localization.maps import Grid, upsample
 
 GRID = Grid(8, 3.5)
@@ -96,6 +96,31 @@ def test_values_stay_in_their_range_and_flat_maps_flat():
     assert np.unique(refined(np.full((8, 6), 0.3, np.float32), guide_of(noise(64, 48), (64, 48)), GRID)).tolist() == [
         np.float32(0.3)
     ]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-2, 1e4])
+def test_the_unit_of_the_map_makes_no_difference(factor):
+    cells, guide = cells_of(64, 48), guide_of(noise(64, 48), (64, 48))
+    scaled = refined(cells * np.float32(factor), guide, GRID) / factor
+    np.testing.assert_allclose(scaled, refined(cells, guide, GRID), atol=1e-3)
+
+
+def test_a_small_defect_keeps_its_height_beside_a_large_one():
+    guide = np.full((128, 128, 3), 0.8, np.float32)
+    guide[20:24, 19:24] = 0.2
+    alone = np.zeros((16, 16), np.float32)
+    alone[2, 2] = 6
+    beside = alone.copy()
+    beside[6:, 5:12] = 50
+    assert refined(alone, guide, GRID)[22, 21] == pytest.approx(refined(beside, guide, GRID)[22, 21], abs=0.1)
+
+
+@pytest.mark.parametrize(("size", "shape"), [((64, 448), (64, 448)), ((50, 224), (64, 224)), ((20, 60), (32, 112))])
+def test_a_smaller_map_loses_no_maximum(size, shape):
+    values = np.zeros((64, 448), np.float32)
+    values[33, 101] = 1
+    assert shrunk(values, size).shape == shape
+    assert shrunk(values, size).max() == 1
 
 
 def test_not_a_number_is_refused():

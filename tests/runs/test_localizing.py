@@ -1,8 +1,10 @@
 """Post-processing of a run written by hand."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -167,6 +169,39 @@ def test_coco_file_is_valid(run):
     loaded = coco.COCO(localized(run, metrics) / "boxes.coco.json")
     assert len(loaded.getImgIds()) == 4
     assert len(loaded.getAnnIds()) == 3
+
+
+@pytest.fixture
+def moved(fused, tmp_path) -> tuple[Run, Path]:
+    """A fit, and a copy of its data."""
+    run = Run.open(fused)
+    return run, Path(shutil.copytree(run.record["root"], tmp_path / "data"))
+
+
+def test_photographs_that_were_changed_guide_no_map(moved, command):
+    run, root = moved
+    for path in run.images()["path"]:
+        photograph = np.asarray(Image.open(root / path))
+        Image.fromarray(255 - photograph).save(root / path)
+    asked = ["localize", f"run={run.folder}", f"root={root}", "localization.threshold=0.123", "figures=false"]
+    assert "was changed since" in command(*asked).sentence
+    assert "was changed since" in command("report", f"run={run.folder}", f"root={root}").sentence
+    assert command(*asked, "localization.upsampling=bilinear").code == 0
+
+
+def test_the_photograph_guides_boxes_and_scores_of_pixels(moved, command):
+    run, root = moved
+    asked = ["localize", f"run={run.folder}", f"root={root}", "figures=false"]
+    metrics = []
+    for upsampling in ("guided", "bilinear"):
+        outcome = command(*asked, f"localization.upsampling={upsampling}")
+        assert outcome.code == 0, outcome.err
+        metrics.append(json.loads((Path(outcome.out.splitlines()[-1]) / "metrics.json").read_text()))
+    guided, bilinear = metrics
+    assert guided["auroc"] == bilinear["auroc"]
+    assert guided["pixel_auroc"] != bilinear["pixel_auroc"]
+    # As it was asked for by the fit, whose scores are found again.
+    assert guided["pixel_auroc"] == json.loads((run.folder / "metrics.json").read_text())["pixel_auroc"]
 
 
 def test_command_needs_no_torch(run):
