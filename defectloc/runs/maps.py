@@ -60,7 +60,9 @@ class RunMaps:
         seen = self._maps.input_size((row.height, row.width), self.run.image_size)
         cells, grid = self.cells[row.path], self.grid
         if self.guided:
-            cells, grid = shrunk(self._refined(row.path), size or (row.height, row.width)), PIXELS
+            cells, grid = self._refined(row.path), PIXELS
+        if size is not None and self.guided:
+            cells = shrunk(cells, size)
             seen = (cells.shape[0], cells.shape[1])
         elif size is not None:
             cells, grid = block_maxima(cells, size, grid)
