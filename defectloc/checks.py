@@ -58,6 +58,7 @@ def typed(config: DictConfig) -> Any:
         check_data(settings.data)
     if isinstance(settings, LocalizeSettings | TrainSettings):
         _check_localization(settings.localization, settings.decision)
+        _choose_upsampling(settings.localization)
     if isinstance(settings, ExplainSettings):
         _check_explain(settings)
     if isinstance(settings, PredictSettings) and not 0 <= settings.settle <= MOST_SECONDS:
@@ -65,7 +66,7 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, ExportSettings) and settings.compare < 0:
         raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
-        _check_localization(settings.localization, DecisionConfig(), is_fixed=True)
+        _check_localization(settings.localization, DecisionConfig())
         _check_fixed(settings.localization, OF_OTHERS)
     if isinstance(settings, TrainSettings):
         _check_class_network(settings)
@@ -105,7 +106,7 @@ def _check_cache(settings: CacheSettings) -> None:
 
 
 def _check_explain(settings: ExplainSettings) -> None:
-    _check_localization(settings.localization, DecisionConfig(), is_fixed=True)
+    _check_localization(settings.localization, DecisionConfig())
     _check_fixed(settings.localization, OF_OTHERS)
     if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
@@ -210,18 +211,19 @@ def _refuse_without_validation(chosen: dict[str, bool], instead: str) -> None:
             raise DefectlocError(f"{key} needs a validation split; {instead}.")
 
 
-def _check_localization(localization: LocalizationConfig, decision: DecisionConfig, is_fixed: bool = False) -> None:
-    """Refuse thresholds that do not fit, and let the score follow the map unless it is given.
+def _choose_upsampling(localization: LocalizationConfig) -> None:
+    # Written out, since the localizations of runs from before there was a choice lack the key, and are bilinear.
+    if localization.upsampling is None:
+        is_cam = localization.map == MapKind.cam
+        localization.upsampling = Upsampling.bilinear if is_cam else Upsampling.guided
 
-    `is_fixed`: for maps of any method, without a run.
-    """
+
+def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
+    """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
     if decision.score is None:
         decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
     # Written out, so that settings that were typed and those that follow are one.
     localization.threshold, localization.min_peak = cut_of(localization)
-    if localization.upsampling is None:
-        guided = localization.map != MapKind.cam and not is_fixed
-        localization.upsampling = Upsampling.guided if guided else Upsampling.bilinear
     check_threshold(localization.normalization, localization.threshold)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")
