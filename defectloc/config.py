@@ -259,7 +259,7 @@ class DataConfig:
     n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
     annotations: str | None = _key(
-        None, "COCO or Label Studio file, labelme or YOLO folder: what teaches the patch head"
+        None, "COCO or Label Studio file, labelme or YOLO folder, whose boxes and outlines label the head's patches"
     )
     good: str | None = _key(None, "folder of good images", "folder")
     defective: str | None = _key(None, "folder of defective images", "folder")
@@ -349,7 +349,7 @@ class PatchHeadConfig:
 class SupervisionConfig:
     """What the patch head learns from beside the labels of images."""
 
-    masks: Any = _key(0, "number of defective training images whose masks teach it, drawn by seed; all: every one")
+    masks: Any = _key(0, "defective training images whose masks label their patches, drawn by seed: a number, or all")
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 
 from defectloc import cli
 from defectloc.config import EvaluateSettings
-from defectloc.evaluation.foreign import foreign_samples
 from defectloc.evaluation.image import image_scores, intervals
 from defectloc.evaluation.map_files import find_maps
+from defectloc.evaluation.map_samples import samples_of_maps
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score
 from defectloc.evaluation.truth_files import find_truth
 from defectloc.files import write_text
@@ -35,7 +35,7 @@ def run(settings: EvaluateSettings) -> dict[str, Any]:
 
     def noted() -> Iterator[MapSample]:
         with images_bar("scoring maps", len(maps)) as advance:
-            for sample in foreign_samples(maps, truths, settings.localization, ignore):
+            for sample in samples_of_maps(maps, truths, settings.localization, ignore):
                 if not sample.is_hidden and sample.map is not None and sample.known_boxes is not None:
                     labels.append(int(len(sample.known_boxes) > 0))
                     peaks.append(float(sample.map.max()))

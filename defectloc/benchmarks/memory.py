@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from defectloc.benchmarks.processes import apart
+from defectloc.benchmarks.processes import in_new_process
 from defectloc.benchmarks.steps import timed_fit
 from defectloc.config import TrainingConfig
 from defectloc.data.module import FeatureDataset
@@ -27,7 +27,7 @@ def peak_bytes(n_images: int, image_size: int) -> int:
     trained: nothing of this changes what is held in memory for how many images there are, and all of it would take an
     hour.
     """
-    return apart(_fit, n_images, image_size)[1]
+    return in_new_process(_fit, n_images, image_size)[1]
 
 
 def _fit(n_images: int, image_size: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 STATUS = Path("/proc/self/status")
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
     """Call a function of a module in a new process; gives its result and the process's peak memory in bytes.
 
     Mapped files count where they lie in memory.

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from defectloc.benchmarks.folds import Benchmark
-from defectloc.benchmarks.processes import apart
+from defectloc.benchmarks.processes import in_new_process
 from defectloc.config import TrainSettings
 from defectloc.runs import training
 from defectloc.runs.localizing import Localization, draw
@@ -21,7 +21,7 @@ STAGES = ("features", "fit", "predict", "memory", "fusion", "localize", "evaluat
 def note_first_train(bench: Benchmark) -> pd.DataFrame:
     """Note seconds by stage and peak memory of a `train` that finds nothing done; returns `stage, seconds`."""
     bench.say("a first train in a process of its own, by stage")
-    (seconds, epochs), peak = apart(train_by_stage, bench.whole_train)
+    (seconds, epochs), peak = in_new_process(train_by_stage, bench.whole_train)
     basis = f"localization={bench.whole_train.localization.map}, {epochs} epochs"
     for stage, spent in seconds.items():
         bench.note("first train", stage, spent, "s", basis)

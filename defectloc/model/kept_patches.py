@@ -23,7 +23,7 @@ class KeptPatches:
     allowed: torch.Tensor
 
     # Distances `(n, P)` in standard deviations, where they label the patches.
-    unusual: torch.Tensor | None = None
+    distances: torch.Tensor | None = None
     # Labels `(n, P)` that a person has given, `UNKNOWN` where none.
     known: torch.Tensor | None = None
 
@@ -49,7 +49,7 @@ def read(
     seed: int,
     device: str,
     budget: int,
-    unusual: NDArray | list[NDArray] | None,
+    distances: NDArray | list[NDArray] | None,
     known: NDArray[np.int8] | list[NDArray] | None = None,
 ) -> tuple[KeptPatches, KeptPatches | None]:
     """Read good and defective images (None without one) as far as the `budget` in bytes holds (see `train`)."""
@@ -60,11 +60,13 @@ def read(
         store = torch.empty((len(numbers), *first.shape[1:]), dtype=torch.float16, device=device)
         for start in range(0, len(numbers), READ):
             store[start : start + READ] = _half(patches(numbers[start : start + READ]), device)
-        distances = (
-            None if unusual is None else torch.from_numpy(np.asarray(unusual)[numbers]).float().flatten(1).to(device)
+        kept_distances = (
+            None
+            if distances is None
+            else torch.from_numpy(np.asarray(distances)[numbers]).float().flatten(1).to(device)
         )
         given = None if known is None else torch.from_numpy(np.asarray(known)[numbers]).flatten(1).to(device)
-        kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), distances, given))
+        kept.append(KeptPatches(store, torch.from_numpy(members[:, numbers]).to(device), kept_distances, given))
     return kept[0], kept[1] if len(kept[1].patches) else None
 
 

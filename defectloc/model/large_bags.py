@@ -44,7 +44,7 @@ class LargeBags:
         seed: int,
         device: str,
         budget: int,
-        unusual: Sequence[NDArray] | NDArray | None,
+        distances: Sequence[NDArray] | NDArray | None,
         known: Sequence[NDArray] | NDArray | None,
         score: Score | Sequence[NDArray] | NDArray | None,
         round_: int = 0,
@@ -69,16 +69,16 @@ class LargeBags:
                     places[row] = self._places(int(self.n_patches[number]), scores, marked, rng)
                     _gather(pieces, places[row], store[row])
                     advance(1)
-            distances, given = (
+            kept_distances, given = (
                 None
                 if maps is None
                 else torch.from_numpy(
                     np.stack([maps[number].ravel()[at] for number, at in zip(numbers, places, strict=True)])
                 ).to(device)
-                for maps in (unusual, known)
+                for maps in (distances, known)
             )
             allowed = torch.from_numpy(members[:, numbers]).to(device)
-            kept.append(KeptPatches(store, allowed, None if distances is None else distances.float(), given))
+            kept.append(KeptPatches(store, allowed, None if kept_distances is None else kept_distances.float(), given))
         return kept[0], kept[1] if len(kept[1].patches) else None
 
     def _places(

@@ -78,14 +78,14 @@ class PatchHead:
         seed: int,
         device: str = "cpu",
         settings: Settings | None = None,
-        unusual: NDArray | list[NDArray] | None = None,
+        distances: NDArray | list[NDArray] | None = None,
         known: NDArray[np.int8] | list[NDArray] | None = None,
     ) -> "PatchHead":
         """Learn from images with labels `(N,)` (0 good, 1 defective), in folds `(N,)` numbered from 0.
 
         `patches` is asked for a few images at a time; `settings.budget` bytes of them are kept, at half precision, of
         `LargeBags` a share of each photograph. Maps of several shapes are lists of `(h, w)`.
-        `unusual` `(N, h, w)` are the images' distances to a memory bank that left them out, in standard deviations of
+        `distances` `(N, h, w)` are the images' distances to a memory bank that left them out, in standard deviations of
         good ones; they label patches at first where they are reliable (`bank_reliability`). `known` `(N, h, w)` are
         labels of patches that a person has given: 1 a defect, 0 none, -1 neither, -2 not known. With fewer than
         `FEWEST_SPLIT` defective images there is one member; without any, the head tells good patches from noisy ones.
@@ -96,7 +96,7 @@ class PatchHead:
             raise DefectlocError("the patch head needs good training images; there is none.")
         left_out = [-1, *np.unique(part).tolist()] if truth.sum() >= FEWEST_SPLIT else [-1]
         members = np.stack([part != fold for fold in left_out])
-        return cls(train(patches, truth, members, seed, device, settings or Settings(), unusual, known))
+        return cls(train(patches, truth, members, seed, device, settings or Settings(), distances, known))
 
     def log_odds(self, patches: torch.Tensor) -> NDArray[np.float32]:
         """Give the log-odds `(N, h, w)` of standardised patches `(N, h, w, C)`: the mean of all members."""

@@ -18,9 +18,9 @@ FEWEST_SPLIT = 2
 SURE_DEFECT, SURE_GOOD = 0.0, -2.0
 # Standard deviations of good patches' distances to the bank beyond which a patch of a defective image is at first
 # labelled a defect, and up to which it is labelled good.
-UNUSUAL, USUAL = 4.0, 2.0
+ANOMALOUS, NORMAL = 4.0, 2.0
 # What a patch that the head itself calls a defect must reach there to be labelled one.
-LEAST_UNUSUAL = 1.5
+LEAST_ANOMALOUS = 1.5
 # Reliability of the bank from which on its distances label patches.
 RELIABLE = 0.5
 
@@ -55,23 +55,23 @@ class Settings:
     budget: int = 2**30
 
 
-def bank_reliability(unusual: NDArray | list[NDArray], truth: NDArray[np.bool_]) -> float:
+def bank_reliability(distances: NDArray | list[NDArray], truth: NDArray[np.bool_]) -> float:
     """Return how far a bank tells patches of defective images from good ones, 0 to 1.
 
-    `unusual` `(N, h, w)` are distances in standard deviations, of good images to a bank that left them out. Of the
-    patches beyond `UNUSUAL` in defective images let a share s not be there in good ones: max(0, 2 s - 1).
+    `distances` `(N, h, w)` are distances in standard deviations, of good images to a bank that left them out. Of the
+    patches beyond `ANOMALOUS` in defective images let a share s not be there in good ones: max(0, 2 s - 1).
     """
     if truth.all() or not truth.any():
         return 0.0
-    of_defective, of_good = (_beyond(unusual, truth == label) for label in (True, False))
+    of_defective, of_good = (_beyond(distances, truth == label) for label in (True, False))
     return max(0.0, 2 * (1 - of_good / of_defective) - 1) if of_defective > 0 else 0.0
 
 
-def _beyond(unusual: NDArray | list[NDArray], images: NDArray[np.bool_]) -> float:
-    if isinstance(unusual, list):
-        unusual = np.concatenate([each.ravel() for each, is_one in zip(unusual, images, strict=True) if is_one])
-        return float((unusual > UNUSUAL).mean())
-    return float((unusual[images] > UNUSUAL).mean())
+def _beyond(distances: NDArray | list[NDArray], images: NDArray[np.bool_]) -> float:
+    if isinstance(distances, list):
+        distances = np.concatenate([each.ravel() for each, is_one in zip(distances, images, strict=True) if is_one])
+        return float((distances > ANOMALOUS).mean())
+    return float((distances[images] > ANOMALOUS).mean())
 
 
 def train(
@@ -81,12 +81,12 @@ def train(
     seed: int,
     device: str,
     settings: Settings,
-    unusual: NDArray | list[NDArray] | None = None,
+    distances: NDArray | list[NDArray] | None = None,
     known: NDArray[np.int8] | list[NDArray] | None = None,
 ) -> Weights:
     """Fit M networks on images `(N,)`, of which `members` `(M, N)` says which each may learn from.
 
-    `unusual` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
+    `distances` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
     they are not used. `known` `(N, h, w)` are labels by a person (see `PatchHead.fit`), which go before all others.
     `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
     holds fewer, good and defective images are drawn, at least half of the budget being for the good ones where there
@@ -95,11 +95,11 @@ def train(
     which share nothing but the drawing of random numbers.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
-    reliability = 0.0 if unusual is None else bank_reliability(unusual, truth)
-    ranked = unusual
+    reliability = 0.0 if distances is None else bank_reliability(distances, truth)
+    ranked = distances
     if reliability <= RELIABLE:
-        unusual = None
-    place = (truth, members, seed, device, settings.budget, unusual, known)
+        distances = None
+    place = (truth, members, seed, device, settings.budget, distances, known)
     if isinstance(patches, LargeBags):
         good, defective = patches.read(*place, ranked)
     else:
@@ -115,8 +115,8 @@ def train(
         labels, label_weight = None, 1.0
         if defective is not None and number > 0:
             labels = _labels(weights, defective)
-        elif defective is not None and defective.unusual is not None:
-            labels = _labels_by_bank(defective.unusual, len(members))
+        elif defective is not None and defective.distances is not None:
+            labels = _labels_by_bank(defective.distances, len(members))
             label_weight = reliability
         if defective is not None and defective.known is not None:
             labels = _with_known(labels, defective.known, len(members))
@@ -155,9 +155,9 @@ def _highest(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
         return _log_odds(weights, vectors.float().expand(len(weights["output_bias"]), -1, -1)).amax(0)
 
 
-def _labels_by_bank(unusual: torch.Tensor, n_members: int) -> torch.Tensor:
+def _labels_by_bank(distances: torch.Tensor, n_members: int) -> torch.Tensor:
     """Label patches of defective images by their distances `(n, P)`, for all members alike (see `_labels`)."""
-    labels = (unusual > UNUSUAL).to(torch.int8) - ((unusual > USUAL) & (unusual <= UNUSUAL)).to(torch.int8)
+    labels = (distances > ANOMALOUS).to(torch.int8) - ((distances > NORMAL) & (distances <= ANOMALOUS)).to(torch.int8)
     return labels.expand(n_members, -1, -1)
 
 
@@ -170,9 +170,9 @@ def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:
             found.append(_log_odds(weights, vectors).unflatten(1, some.shape[:2]))
     log_odds = torch.cat(found, 1)
     is_defect, is_good = log_odds > SURE_DEFECT, log_odds <= SURE_GOOD
-    if defective.unusual is not None:
-        is_defect = is_defect & (defective.unusual > LEAST_UNUSUAL)
-        is_good = is_good & (defective.unusual <= USUAL)
+    if defective.distances is not None:
+        is_defect = is_defect & (defective.distances > LEAST_ANOMALOUS)
+        is_good = is_good & (defective.distances <= NORMAL)
     return is_defect.to(torch.int8) - (~is_defect & ~is_good).to(torch.int8)
 
 

@@ -50,7 +50,7 @@ class _Compared:
     defective: pd.DataFrame
     good: pd.DataFrame
     # the paths of those that the run predicts defective
-    alarms: frozenset[str]
+    predicted_defective: frozenset[str]
     localizer: Localizer
     output: Path
 
@@ -119,14 +119,14 @@ def _compared(settings: ExplainSettings) -> _Compared:
         maps=maps,
         defective=classes["defective"],
         good=classes["good"],
-        alarms=_alarms(Predictor(run, device), maps, pd.concat(classes.values())),
+        predicted_defective=_predicted_defective(Predictor(run, device), maps, pd.concat(classes.values())),
         # Of fixed settings; nothing is fitted to images.
         localizer=Localizer.fit(settings.localization),
         output=run.folder / "explain" if settings.output is None else Path(settings.output).expanduser(),
     )
 
 
-def _alarms(predictor: Predictor, maps: RunMaps, images: pd.DataFrame) -> frozenset[str]:
+def _predicted_defective(predictor: Predictor, maps: RunMaps, images: pd.DataFrame) -> frozenset[str]:
     found = set()
     with images_bar("predicting", len(images)) as advance:
         for row in images.itertuples():
@@ -223,7 +223,7 @@ def _samples(compared: _Compared, images: list[_Explained]) -> Iterator[MapSampl
         if ignored is not None:
             # As in the run's own maps.
             values = np.where(ignored, values.min(), values)
-        boxes = compared.localizer.boxes(values) if row.path in compared.alarms else none
+        boxes = compared.localizer.boxes(values) if row.path in compared.predicted_defective else none
         yield MapSample(str(row.path), values, mask, ignored, boxes)
 
 

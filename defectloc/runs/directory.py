@@ -26,11 +26,11 @@ def fingerprint(parts: dict[str, Any]) -> str:
     return digest_of({"format": FORMAT, **parts})[:12]
 
 
-def folder_of(outputs: str, subset: str, fold: int, print_: str) -> Path:
-    """Name a run directory: `outputs/<subset>/fold<k>-<fingerprint>`; raises DefectlocError where it would leave."""
+def folder_of(outputs: str, subset: str, fold: int, fingerprint_: str) -> Path:
+    """Name `outputs/<subset>/fold<k>-<fingerprint>`; raises DefectlocError for a subset that would leave `outputs`."""
     if subset in ("", ".", "..") or "/" in subset or "\\" in subset or subset.startswith("."):
         raise DefectlocError(f"subset={subset} cannot name a folder; use letters, digits, '-' and '_'.")
-    return Path(outputs).expanduser() / subset / f"fold{fold}-{print_}"
+    return Path(outputs).expanduser() / subset / f"fold{fold}-{fingerprint_}"
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

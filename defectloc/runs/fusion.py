@@ -141,14 +141,14 @@ def _fit(
         )
 
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
-    unusual = None if distances is None else mapped(lambda values: (values - scale.zero) / scale.unit, distances)
+    z_scores = None if distances is None else mapped(lambda values: (values - scale.zero) / scale.unit, distances)
     print(f"patch head: learning from {len(train)} images in {settings.steps} steps", file=sys.stderr)
     shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
     source: Patches | LargeBags = patches
     if fold.tiling is not None:
         source = LargeBags(opened, np.array([height * width for height, width in shapes]))
-    head = PatchHead.fit(source, labels, folds, fold.settings.seed, fold.device, settings, unusual, known)
+    head = PatchHead.fit(source, labels, folds, fold.settings.seed, fold.device, settings, z_scores, known)
     if head.n_members == 1 or distances is None:
         return Fusion(bank, head, Combination.fit((scale.zero, scale.unit))), distances
     found = []

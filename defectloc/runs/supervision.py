@@ -74,7 +74,7 @@ def supervision_of(fold: Fold) -> Supervision:
 
 
 def _made_from(fold: Fold, annotated: dict[str, Annotated]) -> dict[str, Any]:
-    """Identify masks and annotations of the data set by their bytes; empty where neither is to teach."""
+    """Identify masks and annotations of the data set by their bytes; empty where neither labels patches."""
     given, masks = fold.settings.supervision.masks, []
     number = given if given == "all" else int(given)
     if number:

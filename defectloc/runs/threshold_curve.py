@@ -32,10 +32,10 @@ def threshold_curve(
     hundred times as high. Boxes are found on maps of `CURVE_SIDE` pixels. No rows where no image is predicted
     defective.
     """
-    suspects = test[(test["predicted"] == 1) & test["path"].isin(list(true_boxes))]
-    if suspects.empty:
+    predicted_defective = test[(test["predicted"] == 1) & test["path"].isin(list(true_boxes))]
+    if predicted_defective.empty:
         return pd.DataFrame()
-    coarse = [localizer.normalized(maps.map(row, COARSE)) for row in suspects.itertuples()]
+    coarse = [localizer.normalized(maps.map(row, COARSE)) for row in predicted_defective.itertuples()]
     low = min(localizer.threshold, *(float(np.median(each)) for each in coarse))
     beyond = localizer.threshold + 0.2 * abs(localizer.threshold)
     high = max(float(np.quantile([each.max() for each in coarse], 0.75)), beyond)
@@ -46,7 +46,7 @@ def threshold_curve(
     for row in test[(test["predicted"] != 1) & test["path"].isin(list(true_boxes))].itertuples():
         without.add(row.path, none, true_boxes[row.path])
     scores = [copy.deepcopy(without) for _ in thresholds]
-    for row in suspects.itertuples():
+    for row in predicted_defective.itertuples():
         size = curve_size(row.height, row.width)
         values = localizer.normalized(maps.map(row, size))
         # The IoU is the same at every scale.

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from defectloc.benchmarks.processes import apart, peak_bytes
+from defectloc.benchmarks.processes import in_new_process, peak_bytes
 
 HELD = 300 * 10**6
 
@@ -16,7 +16,7 @@ def hold(n_bytes: int) -> int:
 
 
 def test_the_peak_grows_by_what_was_held():
-    (small, least), (large, most) = apart(hold, 1), apart(hold, HELD)
+    (small, least), (large, most) = in_new_process(hold, 1), in_new_process(hold, HELD)
     assert (small, large) == (1, HELD)
     assert most - least == pytest.approx(HELD, rel=0.1)
 
@@ -25,4 +25,4 @@ def test_the_peak_grows_by_what_was_held():
 def test_the_memory_of_the_starting_process_does_not_count():
     held = np.ones(2 * HELD, np.uint8)
     assert peak_bytes() > held.nbytes
-    assert apart(hold, 1)[1] < held.nbytes
+    assert in_new_process(hold, 1)[1] < held.nbytes

@@ -25,7 +25,7 @@ def bags(n_patches):
 
 
 def read(source, truth, **given):
-    given = {"unusual": None, "known": None, "score": None} | given
+    given = {"distances": None, "known": None, "score": None} | given
     members = np.ones((1, len(truth)), bool)
     return source.read(np.array(truth) == 1, members, 0, "cpu", 2**30, **given)
 
@@ -42,13 +42,13 @@ def _few(monkeypatch):
 def test_what_stands_out_is_kept_beside_random_patches():
     distances = [np.zeros((5, 8)), np.zeros((10, 10))]
     distances[1][3, 4:9] = 5
-    good, defective = read(bags([40, 100]), [0, 1], unusual=distances, score=distances)
+    good, defective = read(bags([40, 100]), [0, 1], distances=distances, score=distances)
     assert good.patches.shape == defective.patches.shape == (1, 10, CHANNELS)
     places = kept_of(defective, 0)
     assert places == sorted(set(places))
     assert set(range(34, 39)) < set(places)
     # Distances belong to their patches.
-    assert defective.unusual[0].tolist() == [5.0 if 34 <= place < 39 else 0.0 for place in places]
+    assert defective.distances[0].tolist() == [5.0 if 34 <= place < 39 else 0.0 for place in places]
     assert (defective.patches[0, :, 1] == 1).all()
 
 
@@ -81,10 +81,10 @@ def test_a_head_finds_a_defect_of_few_patches_that_a_random_share_would_miss(mon
     photographs = torch.from_numpy(rng.standard_normal((24, 400, 4)).astype(np.float32))
     labels = np.repeat([0, 1], 12)
     photographs[12:, 200:203, 0] += 7.0
-    unusual = [photographs[number].norm(dim=1).reshape(20, 20).numpy() for number in range(24)]
+    distances = [photographs[number].norm(dim=1).reshape(20, 20).numpy() for number in range(24)]
     source = LargeBags(lambda number: lambda: photographs[number].split(128), np.full(24, 400))
     settings = Settings(steps=150, learning_rate=5e-3, dropout=0.0)
-    head = PatchHead.fit(source, labels, inner_folds(labels, 0), 0, settings=settings, unusual=unusual)
+    head = PatchHead.fit(source, labels, inner_folds(labels, 0), 0, settings=settings, distances=distances)
     odds = head.log_odds(photographs.reshape(24, 20, 20, 4).clamp(-CLAMP, CLAMP)).reshape(24, 400)
     top = odds.max(1)
     assert top[labels == 1].min() > top[labels == 0].max()

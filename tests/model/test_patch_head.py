@@ -22,10 +22,10 @@ def bags(n_good: int, n_bad: int, seed: int = 0, channel: int = 0) -> torch.Tens
     return values
 
 
-def fitted(seed: int = 0, settings: Settings = SHORT, unusual: np.ndarray | None = None) -> PatchHead:
+def fitted(seed: int = 0, settings: Settings = SHORT, distances: np.ndarray | None = None) -> PatchHead:
     values = bags(GOOD, BAD)
     folds = inner_folds(LABELS, 0)
-    return PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, seed, settings=settings, unusual=unusual)
+    return PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, seed, settings=settings, distances=distances)
 
 
 def test_labels_of_images_find_the_patch():
@@ -116,20 +116,20 @@ def test_without_good_images_it_says_so():
 
 
 def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():
-    unusual = np.zeros((GOOD + BAD, SIDE, SIDE))
-    unusual[GOOD:, 1, 2] = 9
-    assert bank_reliability(unusual, LABELS == 1) == 1.0
+    distances = np.zeros((GOOD + BAD, SIDE, SIDE))
+    distances[GOOD:, 1, 2] = 9
+    assert bank_reliability(distances, LABELS == 1) == 1.0
     blind = np.full((GOOD + BAD, SIDE, SIDE), 5.0)
     assert bank_reliability(blind, LABELS == 1) == 0.0
     plain = fitted().weights["output_weight"]
-    assert torch.equal(fitted(unusual=blind).weights["output_weight"], plain)
-    assert not torch.equal(fitted(unusual=unusual).weights["output_weight"], plain)
+    assert torch.equal(fitted(distances=blind).weights["output_weight"], plain)
+    assert not torch.equal(fitted(distances=distances).weights["output_weight"], plain)
 
 
 def test_reliability_is_0_without_one_of_the_classes():
-    unusual = np.full((2, 1, 1), 9.0)
-    assert bank_reliability(unusual, np.array([True, True])) == 0.0
-    assert bank_reliability(unusual, np.array([False, False])) == 0.0
+    distances = np.full((2, 1, 1), 9.0)
+    assert bank_reliability(distances, np.array([True, True])) == 0.0
+    assert bank_reliability(distances, np.array([False, False])) == 0.0
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):

@@ -22,10 +22,10 @@ def box_of(path: str) -> list[tuple[int, int, int, int]]:
     return [(2 * x, 2 * y, 2 * x + 2, 2 * y + 2) for y, x in [HOT[path]]] if path in HOT else []
 
 
-def write_folds(folder: Path, fingerprint: str = "abc", n_folds: int = 2, taught: Sequence[int] = (0, 0)) -> list[Run]:
+def write_folds(folder: Path, fingerprint: str = "abc", n_folds: int = 2, n_masks: Sequence[int] = (0, 0)) -> list[Run]:
     """Write folds that test every second image; where an image is not tested, its map is hot elsewhere.
 
-    `taught`: the number of masks that taught each fold.
+    `n_masks`: the number of masks that label patches of each fold.
     """
     runs = []
     for fold in range(n_folds):
@@ -38,7 +38,7 @@ def write_folds(folder: Path, fingerprint: str = "abc", n_folds: int = 2, taught
                 else ("validation", (2, 2), 50.0 if path in BAD else -1.0)
             ]
         ]
-        made_from = {"supervision": {"masks": taught[fold]}} if taught[fold] else {}
+        made_from = {"supervision": {"masks": n_masks[fold]}} if n_masks[fold] else {}
         run = write_run(folder, images, fold=fold, fingerprint=fingerprint, made_from=made_from)
         localize(run)
         runs.append(run)

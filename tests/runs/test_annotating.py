@@ -193,9 +193,9 @@ def test_several_localizations_are_a_choice(folds, command, annotate):
     assert f"is in none of the 2 folds; there are {', '.join(sorted([before, other]))}" in sentence
 
 
-@pytest.mark.parametrize("taught", [(0, 4), (4, 8)])
-def test_folds_that_were_taught_otherwise_are_a_choice(tmp_path, command, annotate, taught):
-    first, second = write_folds(tmp_path, taught=taught)
+@pytest.mark.parametrize("n_masks", [(0, 4), (4, 8)])
+def test_folds_with_other_numbers_of_masks_are_a_choice(tmp_path, command, annotate, n_masks):
+    first, second = write_folds(tmp_path, n_masks=n_masks)
     sentence = command("annotate", "subset=part").sentence
     assert "different settings of the folds" in sentence
     name = first.last_localization().name
@@ -204,8 +204,8 @@ def test_folds_that_were_taught_otherwise_are_a_choice(tmp_path, command, annota
     assert f"fold1-abc has no localization of the setting {name}" in sentence
 
 
-def test_folds_that_were_taught_alike_are_one_setting(tmp_path, annotate):
-    first, second = write_folds(tmp_path, taught=(4, 4))
+def test_folds_with_as_many_masks_are_one_setting(tmp_path, annotate):
+    first, second = write_folds(tmp_path, n_masks=(4, 4))
     assert first.last_localization().name == second.last_localization().name
     annotate()
 

@@ -85,10 +85,10 @@ def test_the_whole_circle(command, boxes, annotate, kind):
     annotate(kind)
     outcome = command("train", *FUSION, "fold=1", f"data.annotations={corrected(kind)}")
     assert outcome.code == 0, outcome.err
-    taught = of_fold_1().maps("fusion").cells
+    supervised = of_fold_1().maps("fusion").cells
     assert command("train", *FUSION, "fold=1").code == 0
     plain = of_fold_1().maps("fusion").cells
-    assert any(not np.array_equal(taught[path], plain[path]) for path in plain)
+    assert any(not np.array_equal(supervised[path], plain[path]) for path in plain)
 
 
 def optional(name: str):

@@ -97,8 +97,8 @@ def folder(run, maps):
     decided = DECISION.apply(maps.images)
     columns = ["path", "split", "label", "defect_type", "log_odds", "score", "probability", "predicted", "verdict"]
     decided[columns].to_csv(target / "predictions.csv", index=False)
-    suspects = decided[decided["predicted"] == 1].itertuples()
-    boxes = [LOCALIZER.boxes(maps.map(row)).assign(path=row.path) for row in suspects]
+    predicted_defective = decided[decided["predicted"] == 1].itertuples()
+    boxes = [LOCALIZER.boxes(maps.map(row)).assign(path=row.path) for row in predicted_defective]
     pd.concat(boxes).to_csv(target / "boxes.csv", index=False)
     maps.reads.clear()
     return target

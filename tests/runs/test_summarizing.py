@@ -103,7 +103,7 @@ def test_settings_of_the_memory_bank_are_not_averaged(tmp_path):
 
 
 def test_a_label_shows_the_settings_of_the_localization_not_those_of_the_first_one_of_its_run(tmp_path):
-    """Another fit was first asked for other dimensions, masks, teachers and places."""
+    """Another fit was first asked for other dimensions, masks, annotations and places."""
     other = {"seed": 1, "memory": {"dims": 2}, "supervision": {"masks": 9}}
     other["data"] = FIT["data"] | {"ignore_mask": "edge.png", "masks": "elsewhere", "annotations": "boxes.json"}
     write_result(tmp_path, "memory-1", dims=128)

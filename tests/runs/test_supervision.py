@@ -1,4 +1,4 @@
-"""Masks and annotations that teach the patch head."""
+"""Masks and annotations that label the patch head's patches."""
 
 import json
 import re
@@ -53,8 +53,8 @@ def test_annotations_of_training_images_make_another_fusion(fused, command):
     assert not np.array_equal(maps_of(fused), before)
 
 
-def test_annotations_of_held_out_images_teach_nothing(fused, command):
-    """They are part of the setting all the same, since they teach other folds."""
+def test_annotations_of_held_out_images_are_not_used(fused, command):
+    """They are part of the setting all the same, since they label patches of other folds."""
     Path("boxes.json").write_text(json.dumps(annotation(fused, "test", 1)))
     before = maps_of(fused)
     assert command("train", *FUSION, "data.annotations=boxes.json").code == 0
@@ -67,17 +67,17 @@ def summary_of(command) -> pd.DataFrame:
     return pd.read_csv("outputs/summary.csv")
 
 
-def test_taught_folds_are_one_setting_and_told_from_others(fused, command, tmp_path):
-    """Each fold is taught by the masks of its own training images."""
+def test_supervised_folds_are_one_setting_and_told_from_others(fused, command, tmp_path):
+    """Each fold uses the masks of its own training images."""
     Path("boxes.json").write_text(json.dumps(annotation(fused, "train", 1)))
-    for taught in ("supervision.masks=2", "data.annotations=boxes.json"):
+    for given in ("supervision.masks=2", "data.annotations=boxes.json"):
         for fold in (0, 1):
-            assert command("train", *FUSION, "training.epochs=0", taught, f"fold={fold}").code == 0
+            assert command("train", *FUSION, "training.epochs=0", given, f"fold={fold}").code == 0
     table = summary_of(command)
     table = table[~table["runs"].str.endswith(fused.name.partition("-")[2])]
     assert list(table["n_folds"]) == [2, 2]
-    taught = sorted(label.partition("supervision ")[2].partition(", ")[0] for label in table["setting"])
-    assert taught == ["masks 0", "masks 2"]
+    supervised = sorted(label.partition("supervision ")[2].partition(", ")[0] for label in table["setting"])
+    assert supervised == ["masks 0", "masks 2"]
     (drawn,) = [label for label in table["setting"] if "supervision masks 0" in label]
     assert re.search(r"supervision annotations [0-9a-f]{8}$", drawn)
     # Both are localizations of one fit, which says nothing of what it was asked for first.

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from defectloc.config import LocalizationConfig
-from defectloc.evaluation.foreign import foreign_samples
+from defectloc.evaluation.map_samples import samples_of_maps
 from defectloc.evaluation.truth_files import Truth
 from tests.handmade import square
 
@@ -20,7 +20,7 @@ def write_mask(path, mask):
 def samples_of(config, ignore=None, **pairs):
     maps = {name: lambda values=values: values.astype(np.float32) for name, (values, _) in pairs.items()}
     truths = {name: truth for name, (_, truth) in pairs.items()}
-    return {sample.name: sample for sample in foreign_samples(maps, truths, config, ignore)}
+    return {sample.name: sample for sample in samples_of_maps(maps, truths, config, ignore)}
 
 
 def test_a_sample_has_boxes_and_the_regions_that_they_were_made_from(tmp_path) -> None:

@@ -17,7 +17,7 @@ from defectloc.localization.localizer import Localizer
 from defectloc.notes import say_once
 
 
-def foreign_samples(
+def samples_of_maps(
     maps: Mapping[str, Loader], truths: Mapping[str, Truth], config: LocalizationConfig, ignore_mask: Path | None
 ) -> Iterator[MapSample]:
     """Give each map, resized bilinearly to its image, with its truth and the boxes that a configuration finds on it.
