@@ -83,7 +83,8 @@ def by_gradient(name: str, score: ClassScore, layer: nn.Module, images: torch.Te
 def scorecam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
     """Weights: a softmax over the scores of the image masked by each of the strongest channels (Wang et al. 2020).
 
-    Takes one image `(1, 3, H, W)`; what a channel hides becomes the preprocessing's zero.
+    Takes one image `(1, 3, H, W)`, in which what a channel hides becomes the preprocessing's zero; gives the positive
+    part `(1, h, w)` on the grid of the layer.
     """
     values = activations(score, layer, image)[0]
     kept = values.amax((1, 2)).argsort(descending=True, stable=True)[: config.score_channels]
@@ -97,7 +98,10 @@ def scorecam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: A
 
 
 def ablationcam(score: ClassScore, layer: nn.Module, image: torch.Tensor, config: AttributionConfig) -> torch.Tensor:
-    """Weights: by how much the score falls without a channel (Ramaswamy et al. 2020); takes one image."""
+    """Weights: by how much the score falls without a channel (Ramaswamy et al. 2020).
+
+    Takes one image `(1, 3, H, W)`; gives the positive part `(1, h, w)` on the grid of the layer.
+    """
     values = activations(score, layer, image)
     n = values.shape[1]
     with torch.no_grad():

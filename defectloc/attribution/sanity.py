@@ -11,7 +11,7 @@ from defectloc.attribution.network import ExplainedModel
 
 
 def randomized(model: ExplainedModel, seed: int) -> ExplainedModel:
-    """Copy a model with the numbers of each of its weights and biases in random order."""
+    """Copy a model with the numbers of each of its weights and biases in random order, by `seed`."""
     network = copy.deepcopy(model.network)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -22,9 +22,10 @@ def randomized(model: ExplainedModel, seed: int) -> ExplainedModel:
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float | None:
-    """Give 1 - |rank correlation| of two maps of one size: 0 where their ranks agree, 1 where they are unrelated.
+    """Give 1 - |rank correlation| of two maps `(h, w)` of one shape, in [0, 1]: 1 where their ranks are unrelated.
 
-    None where a map is flat or overflowed, and so has no order.
+    0 where their ranks agree or are reversed. None where a map is flat, or holds NaN or infinities, and so has no
+    order.
     """
     if not np.isfinite([before, after]).all() or np.ptp(before) == 0 or np.ptp(after) == 0:
         return None

@@ -26,8 +26,10 @@ LEAST_REFLECTED = 0.25
 
 @dataclass(frozen=True)
 class Tiling:
-    """Squares of `tile` native pixels, each seen at `side` x `side`; `overlap` is the share that neighbours have in
-    common, at least; `multiple` is the stride, in pixels of the input, that corners and sizes are multiples of.
+    """Squares of `tile` native pixels, each seen at `side` x `side` pixels of the network's input.
+
+    `overlap` is the share that neighbours have in common, at least; `multiple` is the stride, in pixels of the input,
+    that corners and sizes are multiples of.
     """
 
     tile: int
@@ -56,9 +58,10 @@ class Tiling:
         return height, width
 
     def origins(self, length: int) -> list[int]:
-        """Give the corners of tiles along `length` pixels of the input, evenly spread from margin to margin.
+        """Give the lower ends of tiles along an axis of `length` pixels, evenly spread from margin to margin.
 
-        A photograph that is smaller than a tile has one, which extends further beyond it.
+        Both are in pixels of the network's input, counted from the photograph's border: the first one is -`margin`.
+        Along an axis that is shorter than a tile there is one, which extends further beyond it.
         """
         rest = max(0, length + 2 * self.margin - self.side)
         n = math.ceil(rest / self.step) + 1
@@ -101,11 +104,12 @@ def chosen_tile(size: Size, side: int) -> int | None:
 
 
 def shares(origins: list[int], side: int, length: int, stride: int) -> Iterator[tuple[slice, slice, NDArray]]:
-    """Give, for each tile along one axis, its cells, the map's cells they go to, and their weights.
+    """Give, for each tile along one axis, n of its cells, the n cells of the map they go to, and weights `(n,)`.
 
-    The weights of all tiles sum to 1 at every cell of the map (`length` pixels of the input). In the outer quarter of
-    what two tiles share, where a tile is spoiled by what lies beyond its border, it counts for nothing; across the
-    middle half one fades into the other.
+    In pixels of the network's input: `origins` as of `Tiling.origins`, the `side` of a tile, the `length` of the axis,
+    and the `stride` of the cells. Weights lie in [0, 1]; those of all tiles sum to 1 at every cell of the map. In the
+    outer quarter of what two tiles share a tile's weight is 0, because zero padding at its border distorts its features
+    there; across the middle half one fades into the other.
     """
     centres = (np.arange(length // stride) + 0.5) * stride
     # How far tile i and those after it have come in: nested, so that differences are weights.

@@ -78,8 +78,7 @@ def origins(tiling: dict[str, Any], length: int) -> list[int]:
 def shares(corners: list[int], length: int, side: int, stride: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Give, for each tile along one axis, its cells, the photograph's cells they go to, and their weights.
 
-    In the outer quarter of what two tiles share a tile counts for nothing; across the middle half one fades into the
-    other.
+    In the outer quarter of what two tiles share a tile's weight is 0; across the middle half one fades into the other.
     """
     centres = (np.arange(length // stride) + 0.5) * stride
     come_in = [np.ones(len(centres))]

@@ -94,9 +94,10 @@ def good_passed(labels: ArrayLike, scores: ArrayLike, missed: float) -> float | 
 
 
 def scores_by_defect_type(defect_types: Sequence[str], labels: ArrayLike, predicted: ArrayLike) -> pd.DataFrame:
-    """Return per defect type how many images are decided correctly, good ones first, then by name.
+    """Return per defect type how many of N images are decided correctly, good ones first, then by name.
 
-    The columns: `defect_type, label, n, correct, rate` (correct / n, in [0, 1]).
+    `defect_types` has N names; labels and predicted 0/1, `(N,)`. The columns: `defect_type, label, n, correct, rate`
+    (correct / n, in [0, 1]). Raises DefectlocError for unequal lengths and other values than 0 and 1.
     """
     truth, _, decided = _checked(labels, np.zeros(len(np.asarray(labels))), predicted)
     if len(defect_types) != len(truth):

@@ -77,9 +77,10 @@ def _median(cells: NDArray) -> np.float32:
 
 
 def shrunk(values: NDArray, size: tuple[int, int]) -> NDArray:
-    """Give maxima of blocks of a refined map, along each axis that has twice the pixels of `size` or more.
+    """Give a refined map `(height, width)` as maxima of blocks, to be interpolated to `size` = (height, width) pixels.
 
-    Interpolation looks at the two values next to each pixel's centre, and would pass over what lies between.
+    An axis is halved as long as it has twice the pixels of `size` or more. Interpolation looks at the two values next
+    to each pixel's centre, and would pass over what lies between.
     """
     for axis, n_pixels in enumerate(size):
         while values.shape[axis] >= 2 * n_pixels:

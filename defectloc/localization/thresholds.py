@@ -85,8 +85,9 @@ def by_balanced_accuracy(labels: ArrayLike, scores: ArrayLike) -> Chosen:
 def by_max_escape_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Chosen:
     """Return the highest threshold at which at most a share `rate`, in [0, 1], of validation defects escapes.
 
-    It lies in the middle between the lowest defect that must be caught and the next lower score. Raises
-    NoThresholdError without a defective image.
+    Labels `(N,)` 0/1, scores `(N,)` of any unit. The threshold lies in the middle between the lowest defect that must
+    be caught and the next lower score. Raises NoThresholdError without a defective image, DefectlocError for a rate
+    outside [0, 1], NaN and infinities.
     """
     checked_share(rate, "decision.max_escape_rate")
     truth, values = checked_scores(labels, scores)
@@ -102,8 +103,9 @@ def by_max_escape_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Cho
 def by_max_overkill_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> Chosen:
     """Return the lowest threshold at which at most a share `rate`, in [0, 1], of good validation images is rejected.
 
-    It lies in the middle between the highest good image that must pass and the next higher score. Raises
-    NoThresholdError without a good image.
+    Labels `(N,)` 0/1, scores `(N,)` of any unit. The threshold lies in the middle between the highest good image that
+    must pass and the next higher score. Raises NoThresholdError without a good image, DefectlocError for a rate outside
+    [0, 1], NaN and infinities.
     """
     checked_share(rate, "decision.max_overkill_rate")
     truth, values = checked_scores(labels, scores)
@@ -124,8 +126,9 @@ def by_max_overkill_rate(labels: ArrayLike, scores: ArrayLike, rate: float) -> C
 def review_band(labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, max_overkill_rate: float) -> Chosen:
     """Return the narrowest band outside which both rates hold on the validation split.
 
-    Where one threshold keeps both rates the band is empty, at the middle of all that do. Raises NoThresholdError for
-    one class only.
+    Labels `(N,)` 0/1, scores `(N,)` of any unit, rates in [0, 1]. Where one threshold keeps both rates the band is
+    empty, at the middle of all that do. Raises NoThresholdError for one class only, DefectlocError for a rate outside
+    [0, 1], NaN and infinities.
     """
     low = by_max_escape_rate(labels, scores, max_escape_rate).value
     high = by_max_overkill_rate(labels, scores, max_overkill_rate).value

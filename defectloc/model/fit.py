@@ -60,7 +60,7 @@ class DefectClassifier(pl.LightningModule):
         return self.classifier.channels(self.features(inputs)).mean((2, 3))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Average the cross-entropies with the class weights, divided by the sum of the weights."""
+        """Average the cross-entropies of logits `(N, 2)` and labels `(N,)` 0/1, weighted by the class weights."""
         weights = self.get_buffer("class_weights")
         return F.cross_entropy(logits.float(), labels, weight=weights)
 

@@ -52,7 +52,13 @@ def read(
     distances: NDArray | list[NDArray] | None,
     known: NDArray[np.int8] | list[NDArray] | None = None,
 ) -> tuple[KeptPatches, KeptPatches | None]:
-    """Read good and defective images (None without one) as far as the `budget` in bytes holds (see `train`)."""
+    """Read good and defective images (None without one) as far as the `budget` in bytes holds.
+
+    Of N images `truth` `(N,)` tells which are defective, `members` `(M, N)` which of M members may learn from each.
+    `distances` `(N, h, w)` are in standard deviations, `known` `(N, h, w)` labels by a person: 1 a defect, 0 none, -1
+    neither, `UNKNOWN` otherwise. `patches` gives standardised patches `(n, h, w, C)` of images by their numbers `(n,)`.
+    Where the budget holds fewer images, they are drawn by `seed` (see `drawn_images`).
+    """
     good, _ = drawn_images(truth, seed, 2)
     first = _half(patches(good[:1]), device)
     kept = []

@@ -17,8 +17,8 @@ def logistic_head(
 ) -> tuple[np.ndarray, float]:
     """Fit a class-weighted logistic regression; gives weights `(C,)` and bias of the log-odds of 'defective'.
 
-    `pooled` `(N, C)` is standardised inside, and the result applies to it as it is. Raises ValueError where only one
-    class is there.
+    `pooled` `(N, C)`, with labels `(N,)` 0/1, is standardised inside, and the result applies to it as it is.
+    `class_weights`: [good, defective]. Raises ValueError where only one class is there.
     """
     pooled = pooled.astype(np.float64)
     mean, sd = pooled.mean(0), pooled.std(0)
@@ -40,7 +40,8 @@ def start_head(
 
     With the head at the answer that the features already give, the first steps do not tear up the tail for the sake of
     a random head (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
-    Out-of-Distribution"). `batches` give inputs with labels; `features` makes the trunk's output of the inputs.
+    Out-of-Distribution"). `batches` give inputs with labels `(n,)` 0/1; `features` makes the trunk's output
+    `(n, C, h, w)` of the inputs. `class_weights`: [good, defective]. Raises ValueError where only one class is there.
     """
     device = next(classifier.parameters()).device
     training, pooled, labels = classifier.training, [], []
