@@ -1,4 +1,4 @@
-"""A run directory written by hand: maps of 4 x 5 cells over images of 8 x 10 pixels, so that boxes can be counted."""
+"""A run directory written by hand: maps of 5 x 5 cells over images of 10 x 10 pixels, so that boxes can be counted."""
 
 import json
 from pathlib import Path
