@@ -63,7 +63,7 @@ def by_labels(labels: ArrayLike, map_score: ArrayLike, log_odds: ArrayLike) -> S
     """Return the logistic regression of validation labels `(N,)` on map score and class log-odds, each `(N,)`.
 
     Both are standardised by quantiles, the class network's further scaled by `OF_CLASS`, and the weights' squares
-    penalised, so that few labels leave most to the map, and a score that tells nothing counts nothing (stacking,
+    penalised, so that few labels leave most to the map, and an uninformative score gets a weight near 0 (stacking,
     Wolpert, Neural Networks 1992). Neither weight is negative, and both classes weigh the same. Needs both classes.
     Raises DefectlocError for NaN and infinities.
     """
