@@ -31,6 +31,10 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
         if not ((part == TRAIN) & (catalog["label"] == label)).any():
             hint = " (data.n_defective=N moves N defects of the test split there)" if data.split == "official" else ""
             raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
+    for label, name in ((0, "good"), (1, "defective")):
+        # Groups are not divided, so that a fold may get none of a class.
+        if not (is_test & (catalog["label"] == label).to_numpy()).any():
+            print(f"note: the test split has no {name} image, so that some scores cannot be measured", file=sys.stderr)
     return part
 
 

@@ -56,10 +56,11 @@ class Result:
 def summary(results: Sequence[Result], experiments: Mapping[str, Settings]) -> pd.DataFrame:
     """Group results by subset, fit and localization; `experiments` gives the values of each by its name.
 
-    One row per group: `setting` (no two of a subset have the same), `threshold` of the map, `n_folds`, mean and sd
-    (n - 1) of each score over the folds in which it could be measured, the pooled confusion matrix, and the case
-    study's published balanced accuracy where the subset has one. `runs` is the pattern of the folds' folders below
-    `outputs`, which, unlike the fingerprint alone, no reader of CSV takes for a number.
+    One row per group: `setting` (no two of a subset have the same), `threshold` of the map where it is fixed (else each
+    fold has its own), `n_folds`, mean and sd (n - 1) of each score over the `<score>_n` folds in which it could be
+    measured, the pooled confusion matrix, and the case study's published balanced accuracy where the subset has one.
+    `runs` is the pattern of the folds' folders below `outputs`, which, unlike the fingerprint alone, no reader of CSV
+    takes for a number.
     """
     if not results:
         return pd.DataFrame()
@@ -71,11 +72,13 @@ def summary(results: Sequence[Result], experiments: Mapping[str, Settings]) -> p
         first.append(settings)
         row: dict[str, Any] = {"subset": subset, "setting": "", "n_folds": group["fold"].nunique()}
         row |= {"n_test": int(group["n_test"].sum()), "runs": runs, "localization": localization}
-        row["threshold"] = settings["localization.threshold"]
+        is_fixed = settings["localization.threshold_from"] == "fixed"
+        row["threshold"] = settings["localization.threshold"] if is_fixed else np.nan
         for name in SCORES:
             values = pd.to_numeric(group[name], errors="coerce").dropna() if name in group else pd.Series(dtype=float)
             row[name] = float(values.mean()) if len(values) else np.nan
             row[f"{name}_sd"] = float(values.std()) if len(values) > 1 else np.nan
+            row[f"{name}_n"] = len(values)
         for name in COUNTS:
             row[name] = int(group[f"confusion.{name}"].sum())
         is_mvtec = settings.get("data.name") == "mvtec"
@@ -96,11 +99,12 @@ def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(row: pd.Series, name: str) -> str:
-    """Write mean ± sd, or the mean alone of one fold, or a dash."""
+    """Write mean ± sd, or the mean alone of one fold, or a dash; and of how many folds, where it is not all."""
     if pd.isna(row[name]):
         return "–"
-    sd = row[f"{name}_sd"]
-    return f"{row[name]:.3f}" if pd.isna(sd) else f"{row[name]:.3f} ± {sd:.3f}"
+    sd, n = row[f"{name}_sd"], row[f"{name}_n"]
+    text = f"{row[name]:.3f}" if pd.isna(sd) else f"{row[name]:.3f} ± {sd:.3f}"
+    return text if n == row["n_folds"] else f"{text} ({n} of {row['n_folds']} folds)"
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

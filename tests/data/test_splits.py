@@ -87,6 +87,16 @@ def test_validation_with_few_groups(validation):
     assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
 
 
+def test_a_fold_without_a_defect_is_named(capsys):
+    # Good and defective images of six parts; three parts have defects, for three folds.
+    of_parts = [(2, 4), (1, 12), (3, 1), (13, 0), (3, 0), (9, 0)]
+    catalog = catalog_of(good=sum(good for good, _ in of_parts), crack=sum(defective for _, defective in of_parts))
+    catalog["group"] = [f"{part}" for number in (0, 1) for part, n in enumerate(of_parts) for _ in range(n[number])]
+    parts = [split(catalog, fold, 3, validation=0.0) for fold in range(3)]
+    without = [not ((part == "test") & (catalog["label"] == 1)).any() for part in parts]
+    assert capsys.readouterr().err.count("the test split has no defective image") == sum(without) == 1
+
+
 def test_rare_types_are_merged_and_named(capsys):
     catalog = catalog_of(good=20, crack=10, hole=2, dent=3)
     parts = [split(catalog, fold) for fold in range(5)]

@@ -8,8 +8,9 @@ from defectloc.reporting.summary import COUNTS, SCORES
 
 def table(**changes):
     row = {"subset": "pill", "setting": "default", "runs": "pill/fold*-abc", "localization": "cam-1", "n_folds": 2}
-    row |= {name: None for score in SCORES for name in (score, f"{score}_sd")} | dict.fromkeys(COUNTS, 1)
-    row |= {"published_balanced_accuracy": 0.817, "balanced_accuracy": 0.75, "balanced_accuracy_sd": 0.1}
+    row |= {name: None for score in SCORES for name in (score, f"{score}_sd", f"{score}_n")} | dict.fromkeys(COUNTS, 1)
+    row |= {"balanced_accuracy": 0.75, "balanced_accuracy_sd": 0.1, "balanced_accuracy_n": 2}
+    row |= {"published_balanced_accuracy": 0.817}
     return pd.DataFrame([row | changes])
 
 

@@ -53,6 +53,19 @@ def test_mean_and_sd_over_folds():
     assert shown(summary([result(0, 0.6)], {}))["balanced accuracy"][0] == "0.600"
 
 
+def test_a_score_that_a_fold_has_not_says_how_many_have_it():
+    table = summary([result(0, 0.6), result(1, 0.8), result(2, None)], {})
+    row = table.iloc[0]
+    assert (row["n_folds"], row["balanced_accuracy_n"], row["pixel_auroc_n"]) == (3, 2, 0)
+    assert shown(table)["balanced accuracy"][0] == "0.700 ± 0.141 (2 of 3 folds)"
+
+
+@pytest.mark.parametrize("origin", ["validation", "good_quantile"])
+def test_a_threshold_that_each_fold_chose_is_not_that_of_the_settings(origin):
+    table = summary([result(0), result(1, localization="cam-2", settings={"localization.threshold_from": origin})], {})
+    assert table.set_index("localization")["threshold"].isna().to_dict() == {"cam-1": False, "cam-2": True}
+
+
 def test_two_settings_of_the_memory_bank_are_two_rows():
     results = [
         result(0, 0.6, localization="fusion-1", settings={"memory.dims": 128}),
