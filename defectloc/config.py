@@ -514,7 +514,6 @@ class ReportSettings(Settings):
 
     run: str | None = _key(None, "run directory; null: an index over all runs below `outputs`")
     root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
-    ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: that of the fit")
 
 
 @dataclass

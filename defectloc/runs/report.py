@@ -22,7 +22,7 @@ from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import HISTORY, Run, whole_metrics
 from defectloc.runs.drawing import color_scale, shortcut_figure, tested_images
 from defectloc.runs.localized_settings import settings_of
-from defectloc.runs.maps import RunMaps, truth_digest
+from defectloc.runs.maps import RunMaps, kept_ignore_mask, truth_digest
 from defectloc.runs.report_photographs import most_wrong_first, photographs
 
 REPORT = "report.html"
@@ -37,7 +37,7 @@ def report_key(localization: str) -> str:
     return f"{localization} v{VERSION}"
 
 
-def write_report(run: Run, root: Path, ignore_mask: str | None, *, again: bool = True) -> Path:
+def write_report(run: Run, root: Path, *, again: bool = True) -> Path:
     """Write the report of a run's last localization; with `again=False` not where it is there already.
 
     Raises DefectlocError where the run has no scores yet, and where masks or photographs are gone or were changed.
@@ -51,10 +51,10 @@ def write_report(run: Run, root: Path, ignore_mask: str | None, *, again: bool =
     if not again and key_of(path) == key:
         return path
     chosen: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    if ignore_mask is None and chosen["truth"]["ignore_mask"] is not None:
-        ignore_mask = run.record["settings"]["data"].get("ignore_mask")
-    _check_truth(run, root, ignore_mask, chosen["truth"])
-    maps = RunMaps(run, str(config.map), root, ignore_mask, upsampling=config.upsampling)
+    _check_masks(run, root, chosen["truth"]["masks"])
+    ignored = kept_ignore_mask(run)
+    mask = None if ignored is None else str(ignored.absolute())
+    maps = RunMaps(run, str(config.map), root, mask, upsampling=config.upsampling)
     write_text(path, render_run(_content(run, maps, key, folder, metrics, decision, localizer, chosen)))
     return path
 
@@ -90,15 +90,9 @@ def _content(
     )
 
 
-def _check_truth(run: Run, root: Path, ignore_mask: str | None, wanted: Mapping[str, Any]) -> None:
-    """Refuse another ground truth than that of the scores, to which the boxes would not fit."""
-    found = truth_digest(run, root, ignore_mask, Digests(run.folder.parent.parent / ".digests"))
-    if found["ignore_mask"] != wanted["ignore_mask"]:
-        raise DefectlocError(
-            f"the scores of run={run.folder} were made with {'an' if wanted['ignore_mask'] else 'no'} ignore mask, not "
-            "with the one that is given; give the same with ignore_mask=, or start 'defectloc train' with the other."
-        )
-    if found["masks"] != wanted["masks"]:
+def _check_masks(run: Run, root: Path, wanted: str | None) -> None:
+    """Refuse other masks than those of the scores, to which the boxes would not fit."""
+    if truth_digest(run, root, None, Digests(run.folder.parent.parent / ".digests"))["masks"] != wanted:
         raise DefectlocError(
             f"the masks in {root} are not those that run={run.folder} was scored by; start the same 'defectloc train' "
             "again."

@@ -13,14 +13,13 @@ from defectloc.runs.report_index import write_index
 def run(settings: ReportSettings) -> Path:
     """Write the report of a run, or without one the index of all runs; returns the page's path."""
     if settings.run is None:
-        for key in ("root", "ignore_mask"):
-            if getattr(settings, key) is not None:
-                raise DefectlocError(f"{key} belongs to the report of one run; give run=DIR as well.")
+        if settings.root is not None:
+            raise DefectlocError("root belongs to the report of one run; give run=DIR as well.")
         path = write_index(Path(settings.outputs).expanduser())
     else:
         finished = Run.open(settings.run)
         root = finished.data_root(settings.root)
         with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):
-            path = write_report(finished, root, settings.ignore_mask)
+            path = write_report(finished, root)
     print(f"report: {path}")
     return path

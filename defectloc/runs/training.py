@@ -48,9 +48,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         metrics = post_process(setting)
         tables.write_json(folder / METRICS, metrics)
         figure = draw(setting, metrics) if settings.figures else None
-        report = None
-        if settings.figures:
-            report = write_report(finished, fold.root, settings.data.ignore_mask, again=False)
+        report = write_report(finished, fold.root, again=False) if settings.figures else None
         if tracker is not None:
             logged = tracker.add(tracked_run(setting.folder))
     print_metrics(metrics, decision_of(setting))

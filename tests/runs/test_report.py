@@ -9,6 +9,7 @@ import markupsafe
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from defectloc.errors import DefectlocError
 from defectloc.reporting.page import key_of
@@ -16,7 +17,7 @@ from defectloc.runs import report, report_photographs, tables
 from defectloc.runs.directory import METRICS, Run
 from defectloc.runs.report import write_report
 from tests.conftest import FUSION, last_localization
-from tests.handmade import five_images, localized, post_process, write_run
+from tests.handmade import five_images, localized, post_process, square, write_run
 
 SCORES = ("recall", "specificity", "balanced_accuracy", "accuracy")
 BOX_SCORES = ("box_f1_30", "box_f1_50", "box_accuracy_30", "false_boxes_per_good_image")
@@ -50,16 +51,16 @@ class Page(HTMLParser):
 
 
 def written(run, **more):
-    return write_report(run, run.data_root(None), None, **more).read_text(encoding="utf-8")
+    return write_report(run, run.data_root(None), **more).read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def by_hand(tmp_path):
     """A run of five images of which four are test images, with the scores that it was asked for last."""
 
-    def make(images=None, localization=None, decision=None):
+    def make(images=None, localization=None, decision=None, ignore_mask=None):
         run = write_run(tmp_path, images or five_images())
-        metrics = post_process(run, localization, decision)
+        metrics = post_process(run, localization, decision, ignore_mask)
         tables.write_json(run.folder / METRICS, metrics)
         return run, metrics
 
@@ -153,7 +154,7 @@ def test_names_of_any_kind_break_nothing(by_hand):
 
 def test_the_report_is_left_as_it_is_until_another_setting_is_asked_for(by_hand):
     run, metrics = by_hand()
-    path = write_report(run, run.data_root(None), None)
+    path = write_report(run, run.data_root(None))
     assert key_of(path) == f"{localized(run, metrics).name} v{report.VERSION}"
     path.write_bytes(path.read_bytes() + b"<!-- mine -->")
     assert written(run, again=False).endswith("<!-- mine -->")
@@ -177,12 +178,24 @@ def test_what_no_longer_fits_the_scores_is_refused(by_hand, command, tmp_path):
     mask = tmp_path / "data" / "masks" / "bad" / "0.png"
     shutil.copy(mask.with_name("1.png"), mask)
     assert "masks" in command("report", f"run={run.folder}").sentence
-    assert "ignore mask" in command("report", f"run={run.folder}", f"ignore_mask={mask}").sentence
     assert not (run.folder / "report.html").exists()
     (run.folder / METRICS).unlink()
     assert "no scores yet" in command("report", f"run={run.folder}").sentence
     with pytest.raises(DefectlocError, match="no scores yet"):
         written(run)
+
+
+def test_the_ignore_mask_is_that_of_the_scores_and_not_that_of_the_fit(by_hand, command, tmp_path):
+    mask = tmp_path / "corner.png"
+    Image.fromarray(np.where(square(0, 0, 2, 2), 255, 0).astype(np.uint8)).save(mask)
+    run, metrics = by_hand(ignore_mask=str(mask))
+    mask.unlink()
+    done = command("report", f"run={run.folder}")
+    assert done.code == 0, done.err
+    page = Page((run.folder / "report.html").read_text(encoding="utf-8"))
+    agrees(page, metrics)
+    (ignored,) = (card["boxes"] for card in page.cards if card["data-name"] == "bad/0.png")
+    assert (0, 0, 2, 2) not in ignored
 
 
 def test_only_some_of_many_images_are_shown_and_all_are_counted(by_hand, monkeypatch):

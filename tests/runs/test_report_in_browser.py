@@ -33,7 +33,7 @@ def reported(tmp_path_factory):
     run = write_run(tmp_path_factory.mktemp("run"), images)
     metrics = post_process(run, decision={"threshold": 0.2271})
     tables.write_json(run.folder / METRICS, metrics)
-    return run, metrics, write_report(run, run.data_root(None), None)
+    return run, metrics, write_report(run, run.data_root(None))
 
 
 @pytest.fixture
