@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from defectloc.config import (
     AttributionConfig,
     Backbone,
+    BoxConfig,
     CacheSettings,
     DataSettings,
     DecisionConfig,
@@ -39,7 +40,7 @@ MOST_SECONDS = 86400
 
 
 # Of commands that see maps without a run.
-OF_OTHERS = "this command has none, so choose a fixed threshold and normalization=minmax, max, ivr or none"
+OF_OTHERS = "this command has none, so choose minmax, max, ivr or none"
 
 
 def typed(config: DictConfig) -> Any:
@@ -66,8 +67,8 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, ExportSettings) and settings.compare < 0:
         raise DefectlocError(f"compare={settings.compare} must not be negative; 0 compares nothing.")
     if isinstance(settings, EvaluateSettings):
-        _check_localization(settings.localization, DecisionConfig())
-        _check_fixed(settings.localization, OF_OTHERS)
+        _check_boxes(settings.localization)
+        _check_unscaled(settings.localization, OF_OTHERS)
     if isinstance(settings, TrainSettings):
         _check_class_network(settings)
     if isinstance(settings, TrainSettings) and settings.data.validation == 0:
@@ -106,8 +107,8 @@ def _check_cache(settings: CacheSettings) -> None:
 
 
 def _check_explain(settings: ExplainSettings) -> None:
-    _check_localization(settings.localization, DecisionConfig())
-    _check_fixed(settings.localization, OF_OTHERS)
+    _check_boxes(settings.localization)
+    _check_unscaled(settings.localization, OF_OTHERS)
     if settings.scale not in ("sheet", "image") and not is_positive(settings.scale):
         raise DefectlocError(f"scale={settings.scale} must be sheet, image or a number above 0.")
     _check_attribution(settings.attribution)
@@ -172,16 +173,10 @@ def _check_train(settings: TrainSettings) -> None:
         training.class_weights = [float(weight) for weight in weights]
 
 
-def _check_fixed(localization: LocalizationConfig, instead: str) -> None:
+def _check_unscaled(boxes: BoxConfig, instead: str) -> None:
     _refuse_without_validation(
-        {
-            f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
-            f"localization.normalization={localization.normalization}": localization.normalization in SCALED,
-        },
-        instead,
+        {f"localization.normalization={boxes.normalization}": boxes.normalization in SCALED}, instead
     )
-    if localization.upsampling == Upsampling.guided:
-        raise DefectlocError("localization.upsampling=guided is for the maps of 'train' and 'localize'; leave it out.")
 
 
 def _check_without_validation(settings: TrainSettings) -> None:
@@ -192,10 +187,11 @@ def _check_without_validation(settings: TrainSettings) -> None:
             "decision.threshold_from=fixed decision.calibrate=false."
         )
     instead = "set data.validation above 0, or choose a fixed value instead"
-    _check_fixed(settings.localization, instead)
-    decision = settings.decision
+    _check_unscaled(settings.localization, instead)
+    localization, decision = settings.localization, settings.decision
     _refuse_without_validation(
         {
+            f"localization.threshold_from={localization.threshold_from}": localization.threshold_from != "fixed",
             f"decision.threshold_from={decision.threshold_from}": decision.threshold_from != "fixed",
             "decision.calibrate=true": decision.calibrate,
             "decision.prevalence": decision.prevalence is not None,
@@ -218,26 +214,30 @@ def _choose_upsampling(localization: LocalizationConfig) -> None:
         localization.upsampling = Upsampling.bilinear if is_cam else Upsampling.guided
 
 
+def _check_boxes(boxes: BoxConfig) -> None:
+    # Written out, so that settings that were typed and those that follow are one.
+    boxes.threshold, boxes.min_peak = cut_of(boxes)
+    check_threshold(boxes.normalization, boxes.threshold)
+    for key in ("min_area", "merge_distance"):
+        if not 0 <= getattr(boxes, key) < math.inf:
+            raise DefectlocError(f"localization.{key}={getattr(boxes, key)} must be at least 0 and finite.")
+    peak, highest = boxes.min_peak, threshold_range(boxes.normalization)[1]
+    if peak is not None and not (math.isfinite(peak) and peak <= highest):
+        raise DefectlocError(
+            f"localization.min_peak={peak} must be a value that localization.normalization="
+            f"{boxes.normalization} can give, {highest:g} at most, or null."
+        )
+    if boxes.max_boxes is not None:
+        positive("localization.max_boxes", boxes.max_boxes)
+
+
 def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
     """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
     if decision.score is None:
         decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
-    # Written out, so that settings that were typed and those that follow are one.
-    localization.threshold, localization.min_peak = cut_of(localization)
-    check_threshold(localization.normalization, localization.threshold)
+    _check_boxes(localization)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")
-    for key in ("min_area", "merge_distance"):
-        if not 0 <= getattr(localization, key) < math.inf:
-            raise DefectlocError(f"localization.{key}={getattr(localization, key)} must be at least 0 and finite.")
-    peak, highest = localization.min_peak, threshold_range(localization.normalization)[1]
-    if peak is not None and not (math.isfinite(peak) and peak <= highest):
-        raise DefectlocError(
-            f"localization.min_peak={peak} must be a value that localization.normalization="
-            f"{localization.normalization} can give, {highest:g} at most, or null."
-        )
-    if localization.max_boxes is not None:
-        positive("localization.max_boxes", localization.max_boxes)
     if not 0 < decision.threshold < 1:
         raise DefectlocError(f"decision.threshold={decision.threshold} must lie between 0 and 1: it is a probability.")
     if decision.prevalence is not None and not 0 < decision.prevalence < 1:

@@ -353,28 +353,19 @@ class SupervisionConfig:
 
 
 @dataclass
-class LocalizationConfig:
-    """From a map to boxes."""
+class BoxConfig:
+    """From a map to boxes by fixed values alone, as for maps without a validation split."""
 
-    map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and patch head")
-    upsampling: Upsampling | None = _key(
-        None,
-        "from cells to pixels: bilinear, or guided by the photograph's edges; in tiles always bilinear; null: guided, "
-        "for cam bilinear",
-    )
     normalization: Normalization = _key(
         Normalization.classes,
         "minmax, max, ivr: per image, 0 to 1; none: as it is; good: z-score of good validation maps; classes: 0 at "
         "their mean, 1 at the median score of defective ones",
     )
-    threshold_from: MapThreshold = _key(MapThreshold.fixed, "where the map's threshold comes from")
     threshold: float | None = _key(
         None,
         "of the normalised map; above it a pixel belongs to a region; null: the normalization's own (classes 0.55, "
         "good 4, none 2, others 0.8)",
     )
-    quantile: float = _key(0.99, "of threshold_from=good_quantile: share of good validation pixels at most at it")
-    use_masks: bool = _key(False, "threshold_from=validation may use the masks of validation images")
     boxes: BoxMode = _key(BoxMode.components, "a box for each 8-connected region, or a single one around all")
     min_area: int = _key(0, "of a region, in native pixels")
     min_peak: float | None = _key(
@@ -384,6 +375,21 @@ class LocalizationConfig:
     )
     max_boxes: int | None = _key(None, "most boxes of an image, the highest first; null: all")
     merge_distance: float = _key(0.0, "boxes with fewer native pixels between them become one")
+
+
+@dataclass
+class LocalizationConfig(BoxConfig):
+    """From a map of a run to boxes."""
+
+    map: MapKind = _key(MapKind.fusion, "cam: class activation map; memory: memory bank; fusion: bank and patch head")
+    upsampling: Upsampling | None = _key(
+        None,
+        "from cells to pixels: bilinear, or guided by the photograph's edges; in tiles always bilinear; null: guided, "
+        "for cam bilinear",
+    )
+    threshold_from: MapThreshold = _key(MapThreshold.fixed, "where the map's threshold comes from")
+    quantile: float = _key(0.99, "of threshold_from=good_quantile: share of good validation pixels at most at it")
+    use_masks: bool = _key(False, "threshold_from=validation may use the masks of validation images")
 
 
 @dataclass
@@ -480,7 +486,7 @@ class EvaluateSettings(Settings):
     masks: str = _key(MISSING, "folder of masks (<defect>/<stem>_mask.png), or a COCO file of boxes")
     output: str | None = _key(None, "JSON file for the scores")
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score")
-    localization: LocalizationConfig = _group(LocalizationConfig)
+    localization: BoxConfig = _group(BoxConfig)
 
 
 @dataclass
@@ -658,7 +664,7 @@ class ExplainSettings(Settings):
     columns: int = _key(3, "of the contact sheet")
     attribution: AttributionConfig = _group(AttributionConfig)
     comparison: CompareConfig = _group(CompareConfig)
-    localization: LocalizationConfig = _group(LocalizationConfig)
+    localization: BoxConfig = _group(BoxConfig)
 
 
 SETTINGS: dict[str, type[Settings]] = {

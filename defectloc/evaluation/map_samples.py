@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.config import LocalizationConfig
+from defectloc.config import BoxConfig
 from defectloc.data.masks import read_mask
 from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.map_files import Loader
@@ -18,7 +18,7 @@ from defectloc.notes import say_once
 
 
 def samples_of_maps(
-    maps: Mapping[str, Loader], truths: Mapping[str, Truth], config: LocalizationConfig, ignore_mask: Path | None
+    maps: Mapping[str, Loader], truths: Mapping[str, Truth], config: BoxConfig, ignore_mask: Path | None
 ) -> Iterator[MapSample]:
     """Give each map, resized bilinearly to its image, with its truth and the boxes that a configuration finds on it.
 
@@ -28,7 +28,7 @@ def samples_of_maps(
     """
     sizes = {truth.size for truth in truths.values() if truth.size is not None}
     common = next(iter(sizes)) if len(sizes) == 1 else None
-    localizer = Localizer.fit(config)
+    localizer = Localizer.fixed(config)
     for name, load in maps.items():
         truth, raw = truths[name], load()
         raw = _resized(raw, truth.size or common or raw.shape, name)

@@ -1,14 +1,14 @@
 """From a raw map at native resolution to boxes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from defectloc.config import LocalizationConfig
+from defectloc.config import BoxConfig, LocalizationConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization import map_thresholds
 from defectloc.localization.boxes import find_boxes
@@ -47,6 +47,21 @@ class Localizer:
     fallback: bool = False
 
     @classmethod
+    def fixed(cls, config: BoxConfig) -> "Localizer":
+        """Take all from the configuration, without a validation split."""
+        threshold, peak = cut_of(config)
+        return cls(
+            normalization=str(config.normalization),
+            threshold=float(threshold),
+            threshold_from="Fixed.",
+            mode=str(config.boxes),
+            min_area=config.min_area,
+            min_peak=peak,
+            max_boxes=config.max_boxes,
+            merge_distance=config.merge_distance,
+        )
+
+    @classmethod
     def fit(
         cls,
         config: LocalizationConfig,
@@ -59,33 +74,21 @@ class Localizer:
         validation images of a label 0/1 at grid resolution, for normalization=good and classes. Raises DefectlocError
         where that needs good images and there are none, and for NaN and infinities.
         """
-        method = str(config.normalization)
-        threshold, peak = cut_of(config)
-        scale, scale_from = _scale(method, cells)
+        scale, scale_from = _scale(str(config.normalization), cells)
+        scaled = replace(cls.fixed(config), scale=scale, scale_from=scale_from)
+        if config.threshold_from == "fixed":
+            return scaled
 
         def normalized() -> Iterator[ValidationMap]:
             for each in validation():
-                yield ValidationMap(normalize(each.map, method, scale), each.label, each.mask, each.ignored)
+                yield ValidationMap(scaled.normalized(each.map), each.label, each.mask, each.ignored)
 
-        fallback = False
         try:
-            chosen = _choose(config, threshold, normalized)
+            chosen = _choose(config, normalized)
         except NoThresholdError as error:
-            fallback = True
-            chosen = Chosen(threshold, f"{error}; localization.threshold={threshold:g} is used instead.")
-        return cls(
-            normalization=method,
-            threshold=float(chosen.value),
-            threshold_from=chosen.sentence,
-            mode=str(config.boxes),
-            min_area=config.min_area,
-            min_peak=peak,
-            max_boxes=config.max_boxes,
-            merge_distance=config.merge_distance,
-            scale=scale,
-            scale_from=scale_from,
-            fallback=fallback,
-        )
+            sentence = f"{error}; localization.threshold={scaled.threshold:g} is used instead."
+            return replace(scaled, threshold_from=sentence, fallback=True)
+        return replace(scaled, threshold=float(chosen.value), threshold_from=chosen.sentence)
 
     @property
     def per_image(self) -> bool:
@@ -136,9 +139,7 @@ def _scale(method: str, cells: Callable[[int], Iterable[NDArray]]) -> tuple[Scal
     return Scale.of_classes(cells(0), list(cells(1)))
 
 
-def _choose(config: LocalizationConfig, threshold: float, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:
-    if config.threshold_from == "fixed":
-        return Chosen(threshold, "Fixed.")
+def _choose(config: LocalizationConfig, maps: Callable[[], Iterator[ValidationMap]]) -> Chosen:
     if config.threshold_from == "good_quantile":
         good = ((each.map, each.ignored) for each in maps() if each.label == 0)
         return map_thresholds.good_quantile(good, config.quantile)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from defectloc.config import LocalizationConfig
+from defectloc.config import BoxConfig
 from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Stack, finite_map
 from defectloc.localization.scores import top_k_mean
@@ -129,7 +129,7 @@ def normalize(
     return (above / top if top > 0 else np.zeros_like(above)).astype(np.float32)
 
 
-def cut_of(config: LocalizationConfig) -> tuple[float, float | None]:
+def cut_of(config: BoxConfig) -> tuple[float, float | None]:
     """Give threshold and least peak, those of the normalization where none are given."""
     threshold, peak = CUTS[str(config.normalization)]
     return (

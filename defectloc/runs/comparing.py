@@ -121,7 +121,7 @@ def _compared(settings: ExplainSettings) -> _Compared:
         good=classes["good"],
         predicted_defective=_predicted_defective(Predictor(run, device), maps, pd.concat(classes.values())),
         # Of fixed settings; nothing is fitted to images.
-        localizer=Localizer.fit(settings.localization),
+        localizer=Localizer.fixed(settings.localization),
         output=run.folder / "explain" if settings.output is None else Path(settings.output).expanduser(),
     )
 

@@ -129,7 +129,7 @@ def _explain(given: _Given, settings: ExplainSettings) -> list[ExplainedImage]:
     folder = given.output / "maps"
     explainer = Explainer(settings.method, given.model, settings.attribution, settings.seed, settings.layer, folder)
     # Of fixed settings; nothing is fitted to images.
-    localizer = Localizer.fit(settings.localization)
+    localizer = Localizer.fixed(settings.localization)
     found = []
     with images_bar(settings.method, len(given.images)) as advance:
         for row in given.images.itertuples():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from defectloc import checks, cli, config, usage
@@ -162,6 +163,19 @@ def test_unknown_keys_and_wrong_types_are_refused_by_name(monkeypatch, capsys, t
 
 def test_a_missing_key_is_named(monkeypatch, capsys):
     assert "subset" in refused(monkeypatch, capsys)
+
+
+def test_the_map_of_the_memory_bank_needs_no_validation_split_where_all_is_fixed():
+    fixed = ["decision.score=class", "decision.threshold_from=fixed", "decision.calibrate=false"]
+    found = composed("train", "data.validation=0", "localization.map=memory", "localization.normalization=none", *fixed)
+    assert found.localization.upsampling == "guided"
+
+
+@pytest.mark.parametrize("key", ["map=cam", "upsampling=guided", "threshold_from=fixed", "quantile=0.9"])
+@pytest.mark.parametrize("command", ["evaluate", "explain"])
+def test_commands_without_a_validation_split_have_no_key_for_one(command, key):
+    with pytest.raises(ConfigCompositionException, match=f"localization.{key.partition('=')[0]}"):
+        composed(command, f"localization.{key}")
 
 
 def test_nothing_is_chosen_without_a_validation_part():
