@@ -15,6 +15,7 @@ from defectloc.config import (
     EvaluateSettings,
     ExplainSettings,
     ExportSettings,
+    FitSettings,
     Library,
     LocalizationConfig,
     LocalizeSettings,
@@ -22,7 +23,6 @@ from defectloc.config import (
     ModelConfig,
     PredictSettings,
     Score,
-    TrainSettings,
     Upsampling,
 )
 from defectloc.data_checks import check_data
@@ -50,14 +50,14 @@ def typed(config: DictConfig) -> Any:
         raise DefectlocError(f"'{missing[0]}' is not given; type {missing[0]}=... on the command line.")
     settings: Any = OmegaConf.to_object(config)
     check_numbers(settings)
-    if isinstance(settings, TrainSettings):
+    if isinstance(settings, FitSettings):
         _check_model(settings.model)
         _check_train(settings)
     if isinstance(settings, CacheSettings):
         _check_cache(settings)
-    if isinstance(settings, DataSettings | TrainSettings):
+    if isinstance(settings, DataSettings | FitSettings):
         check_data(settings.data)
-    if isinstance(settings, LocalizeSettings | TrainSettings):
+    if isinstance(settings, LocalizeSettings | FitSettings):
         _check_localization(settings.localization, settings.decision)
         _choose_upsampling(settings.localization)
     if isinstance(settings, ExplainSettings):
@@ -69,14 +69,14 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, EvaluateSettings):
         _check_boxes(settings.localization)
         _check_unscaled(settings.localization, OF_OTHERS)
-    if isinstance(settings, TrainSettings):
+    if isinstance(settings, FitSettings):
         _check_class_network(settings)
-    if isinstance(settings, TrainSettings) and settings.data.validation == 0:
+    if isinstance(settings, FitSettings) and settings.data.validation == 0:
         _check_without_validation(settings)
     return settings
 
 
-def _check_class_network(settings: TrainSettings) -> None:
+def _check_class_network(settings: FitSettings) -> None:
     """Refuse its map and its score where none is fitted."""
     if settings.data.n_defective == 0:
         why = "data.n_defective=0: without a defective image nothing learns to tell the classes apart"
@@ -135,7 +135,7 @@ def _check_attribution(attribution: AttributionConfig) -> None:
         raise DefectlocError(f"attribution.noise={attribution.noise} must be a number of at least 0.")
 
 
-def _check_train(settings: TrainSettings) -> None:
+def _check_train(settings: FitSettings) -> None:
     n_folds = settings.n_folds if settings.data.split == "kfold" else 1
     if settings.data.split == "kfold" and n_folds < 2:
         raise DefectlocError(f"n_folds={n_folds} must be at least 2.")
@@ -179,7 +179,7 @@ def _check_unscaled(boxes: BoxConfig, instead: str) -> None:
     )
 
 
-def _check_without_validation(settings: TrainSettings) -> None:
+def _check_without_validation(settings: FitSettings) -> None:
     """What is chosen or calibrated is chosen on the validation split; without one only fixed values are allowed."""
     if settings.localization.map == "fusion":
         raise DefectlocError(

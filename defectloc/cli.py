@@ -228,8 +228,10 @@ def _hydra_sentence(error: BaseException) -> str:
             break
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        text = f"'{key[1]}' is not a key of this command (--help lists them).{_close_key(key[1])}"
-        if "Key" not in " ".join(lines):
+        # A group of another command is close to its own keys, which this one does not have either.
+        of_another = "No match in the defaults list" in " ".join(lines)
+        text = f"'{key[1]}' is not a key of this command (--help lists them).{'' if of_another else _close_key(key[1])}"
+        if not of_another and "Key" not in " ".join(lines):
             text = f"{key[1]}: {lines[1] if len(lines) > 1 else lines[0]}"
     if re.search(r"missing value|Missing mandatory", text, re.IGNORECASE):
         name = re.search(r"(?:value: |key )'?([\w.]+)", text)

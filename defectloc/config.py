@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -422,8 +422,8 @@ class Settings:
 
 
 @dataclass
-class TrainSettings(Settings):
-    """`python -m defectloc.train`."""
+class FitSettings(Settings):
+    """What every command that fits has."""
 
     subset: str = _key(MISSING, "category of the data set, or a name of your choice")
     fold: int = _key(0, "from 0 to n_folds - 1")
@@ -431,8 +431,6 @@ class TrainSettings(Settings):
     seed: int = _key(0, "of everything random but the splits")
     threads: int | None = _key(None, "processor threads; null: all")
     device: Device = _key(Device.auto, "one job uses one device")
-    experiment: str | None = _key(None, "name of the preset")
-    figures: bool = _key(True, "draw the figures of the run and write its report")
     data: DataConfig = _group(DataConfig)
     model: ModelConfig = _group(ModelConfig)
     training: TrainingConfig = _group(TrainingConfig)
@@ -443,7 +441,21 @@ class TrainSettings(Settings):
     supervision: SupervisionConfig = _group(SupervisionConfig)
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)
+
+
+@dataclass
+class TrainSettings(FitSettings):
+    """`python -m defectloc.train`."""
+
+    experiment: str | None = _key(None, "name of the preset")
+    figures: bool = _key(True, "draw the figures of the run and write its report")
     logger: LoggerConfig = _group(LoggerConfig)
+
+    @classmethod
+    def of(cls, settings: FitSettings) -> "TrainSettings":
+        """Give the settings of a `train` that another command starts, which draws no figure and logs nothing."""
+        shared = {each.name: getattr(settings, each.name) for each in fields(FitSettings)}
+        return cls(**shared, figures=False)
 
 
 @dataclass
@@ -460,7 +472,7 @@ class SearchConfig:
 
 
 @dataclass
-class TuneSettings(TrainSettings):
+class TuneSettings(FitSettings):
     """`python -m defectloc.tune`."""
 
     search: SearchConfig = _group(SearchConfig)
@@ -579,7 +591,7 @@ class BenchmarkConfig:
 
 
 @dataclass
-class BenchmarkSettings(TrainSettings):
+class BenchmarkSettings(FitSettings):
     """`python -m defectloc.benchmark`."""
 
     output: str | None = _key(None, "folder for the tables; null: outputs/benchmark")

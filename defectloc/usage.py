@@ -39,20 +39,15 @@ def of_all() -> str:
 def show(name: str, overrides: list[str]) -> None:
     """Print the keys of a command with the values that the overrides give, of the chosen data source only."""
     with initialize_config_dir(version_base="1.3", config_dir=str(config.directory())):
-        composed = compose(name, overrides)
+        composed = compose(name, overrides, return_hydra_config=True)
     print(f"usage: defectloc {name} [key=value ...] [-m]\n\n{COMMANDS[name]}; -m sweeps over comma-separated values.\n")
-    options = {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-        for folder in sorted(config.directory().iterdir())
-        if folder.is_dir() and (folder.name in composed or folder.name == "experiment")
-    }
-    if name != "explain" and "model" in options:
-        options["model"].remove("torchvision")
-    if name == "explain":
-        options["model"] = ["torchvision"]
-    for folder, names in options.items():
-        if folder in composed:
-            print(f"  {folder}={'|'.join(names)}")
+    for group in sorted(composed.hydra.runtime.choices):
+        options = sorted(path.stem for path in (config.directory() / group).glob("*.yaml"))
+        if group == "model":
+            options = [each for each in options if (each == "torchvision") == (name == "explain")]
+        # How Hydra itself works is of no command.
+        if not group.startswith("hydra/"):
+            print(f"  {group}={'|'.join(options)}")
     source = str(OmegaConf.select(composed, "data.name", default="")) if "data" in composed else ""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("key", no_wrap=True)

@@ -1,12 +1,14 @@
 """The command line: paths of any name, error sentences, exit codes, sweeps with a failing job."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
@@ -191,6 +193,23 @@ def test_help_names_every_key_of_the_chosen_source_only(command):
     for name, schema in config.SETTINGS.items():
         for key, each in config.leaves(schema).items():
             assert each.metadata.get("help"), f"{name}: {key} has no help text"
+
+
+@pytest.mark.parametrize("name", ["tune", "benchmark"])
+@pytest.mark.parametrize("typed", ["experiment=case_study", "logger=csv", "logger.name=csv", "figures=true"])
+def test_what_a_command_would_ignore_is_neither_shown_nor_taken(command, name, typed):
+    key, _, _ = typed.partition("=")
+    shown = command(name, "--help").out
+    assert not re.search(rf"^ *{re.escape(key)}\b", shown, re.MULTILINE)
+    assert f"'{key}' is not a key of this command" in command(name, "subset=pill", typed).sentence
+
+
+def test_help_names_the_groups_that_the_command_has(command):
+    for name in config.SETTINGS:
+        text = (config.directory() / f"{name}.yaml").read_text(encoding="utf-8")
+        groups = {next(iter(each)) for each in yaml.safe_load(text)["defaults"] if isinstance(each, dict)}
+        shown = re.findall(r"^  (\w+)=", command(name, "--help").out, re.MULTILINE)
+        assert set(shown) == {group for group in groups if not group.startswith("override")}, name
 
 
 def test_an_option_of_another_command_is_refused(command):

@@ -48,7 +48,7 @@ class Benchmark:
         if what.limit is not None:
             data = replace(data, limit=what.limit)
         never = replace(settings.training, epochs=what.epochs, target_train_accuracy=1.1)
-        self.settings = replace(settings, data=data, training=never, figures=False, outputs=str(work), fold=0)
+        self.settings = replace(TrainSettings.of(settings), data=data, training=never, outputs=str(work))
         self.what, self.work = what, work
         self.fold = prepare(self.settings)
         self.has_bank = self._has_bank()

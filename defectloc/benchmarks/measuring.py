@@ -14,7 +14,7 @@ from rich.table import Table
 
 from defectloc.benchmarks import arms, machine, parts, stages
 from defectloc.benchmarks.folds import Benchmark, compare_folds
-from defectloc.config import BenchmarkSettings, LoggerName
+from defectloc.config import BenchmarkSettings
 from defectloc.data import splits
 from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
@@ -27,8 +27,6 @@ from defectloc.runs.tables import write_csv
 
 def run(settings: BenchmarkSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure, and write table, CSV and figure; returns the comparison and the single figures."""
-    if settings.logger.name != LoggerName.none:
-        raise DefectlocError("logger belongs to 'train' and 'track'; a benchmark logs to no tracker.")
     side, _ = sides = sides_of(settings.data.image_size)
     if len(set(sides)) > 1:
         raise DefectlocError(

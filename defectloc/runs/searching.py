@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def run(settings: TuneSettings) -> tuple[Values, Any]:
 def folder_of(settings: TuneSettings) -> Path:
     """Name the folder of a search by all that its results depend on."""
     content = asdict(settings)
-    for name in ("outputs", "device", "figures"):
+    for name in ("outputs", "device"):
         del content[name]
     del content["search"]["trials"]
     name = f"{settings.subset}-fold{settings.fold}-{digest_of(content)[:8]}"
@@ -74,9 +74,9 @@ def folder_of(settings: TuneSettings) -> Path:
 
 def inner_settings(settings: TuneSettings, chosen: Values, fold: int, outputs: Path) -> TrainSettings:
     """Give the settings of an inner fold: the training images of the outer fold alone, folded again."""
-    inner = TrainSettings(**{each.name: deepcopy(getattr(settings, each.name)) for each in fields(TrainSettings)})
+    inner = TrainSettings.of(deepcopy(settings))
     inner.data.within_fold = [settings.fold, settings.n_folds]
-    inner.fold, inner.n_folds, inner.outputs, inner.figures = fold, settings.search.folds, str(outputs), False
+    inner.fold, inner.n_folds, inner.outputs = fold, settings.search.folds, str(outputs)
     for key, value in chosen.items():
         section, _, name = key.partition(".")
         setattr(getattr(inner, section), name, value)

@@ -35,7 +35,6 @@ FIT = [
     *FAST,
     "subset=part",
     "n_folds=2",
-    "figures=false",
     "data.image_size=32",
     "data.validation=0.4",
     "features.workers=0",
@@ -46,8 +45,10 @@ FIT = [
     "memory.budget_mb=0.1",
 ]
 TABLE = ["data=csv", "data.table=set/catalog.csv"]
-FUSION = [*TABLE, *FIT, "localization.threshold=0.05"]
-CLASS_MAP = [*TABLE, *FIT, *CAM]
+FUSION = [*TABLE, *FIT, "figures=false", "localization.threshold=0.05"]
+# `tune` and `benchmark` draw no figures of a run.
+CLASS_MAP_ALONE = [*TABLE, *FIT, *CAM]
+CLASS_MAP = [*CLASS_MAP_ALONE, "figures=false"]
 FEW_EXPLAINED = [*FAST, "method=gradcam", "n=1"]
 # VGG16 with eight channels instead of 64 to 512.
 NARROW = [8 if isinstance(width, int) else width for width in models.vgg.cfgs["D"]]

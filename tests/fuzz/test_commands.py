@@ -17,6 +17,7 @@ from .bad_inputs import Case, plan, spoiled
 from .bad_values import bad_values
 from .commands import (
     CLASS_MAP,
+    CLASS_MAP_ALONE,
     FAST,
     FEW_EXPLAINED,
     FUSION,
@@ -273,7 +274,7 @@ class _ValidError(Exception):
 COSTLY = ("epochs", "n_good", "n_per_type", "synthetic_size", "attribution.", "comparison.", "benchmark.", "workers")
 BASES = {
     "train": CLASS_MAP,
-    "tune": CLASS_MAP,
+    "tune": CLASS_MAP_ALONE,
     "localize": ["run=RUN", "localization.threshold=2"],
     "evaluate": FOREIGN,
     "predict": ["run=RUN", "images=set/good", "output=new", *FAST],
@@ -283,7 +284,7 @@ BASES = {
     "overview": [*TABLE, "subset=part"],
     "cache": [],
     "explain": ["run=RUN", *FEW_EXPLAINED],
-    "benchmark": CLASS_MAP,
+    "benchmark": CLASS_MAP_ALONE,
     "fetch": ["data=mvtec", "subset=pill"],
 }
 # Chunks of bad values for each command, by the number of its keys.

@@ -169,7 +169,6 @@ def test_what_cannot_be_tracked(command, tmp_path):
     assert (
         "logger.experiment belongs to logger=mlflow" in command("track", "logger=csv", "logger.experiment=a").sentence
     )
-    assert "logger belongs to 'train'" in command("benchmark", *SYNTHETIC, "logger=csv").sentence
     assert "csv, mlflow, none, tensorboard" in command("track", "logger=wandb").sentence
     assert not list(tmp_path.rglob("*.db"))
 
