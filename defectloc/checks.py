@@ -58,8 +58,7 @@ def typed(config: DictConfig) -> Any:
     if isinstance(settings, DataSettings | FitSettings):
         check_data(settings.data)
     if isinstance(settings, LocalizeSettings | FitSettings):
-        _check_localization(settings.localization, settings.decision)
-        _choose_upsampling(settings.localization)
+        check_localization(settings.localization, settings.decision)
     if isinstance(settings, ExplainSettings):
         _check_explain(settings)
     if isinstance(settings, PredictSettings) and not 0 <= settings.settle <= MOST_SECONDS:
@@ -207,13 +206,6 @@ def _refuse_without_validation(chosen: dict[str, bool], instead: str) -> None:
             raise DefectlocError(f"{key} needs a validation split; {instead}.")
 
 
-def _choose_upsampling(localization: LocalizationConfig) -> None:
-    # Written out, since the localizations of runs from before there was a choice lack the key, and are bilinear.
-    if localization.upsampling is None:
-        is_cam = localization.map == MapKind.cam
-        localization.upsampling = Upsampling.bilinear if is_cam else Upsampling.guided
-
-
 def _check_boxes(boxes: BoxConfig) -> None:
     # Written out, so that settings that were typed and those that follow are one.
     boxes.threshold, boxes.min_peak = cut_of(boxes)
@@ -231,10 +223,14 @@ def _check_boxes(boxes: BoxConfig) -> None:
         positive("localization.max_boxes", boxes.max_boxes)
 
 
-def _check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
-    """Refuse thresholds that do not fit, and let the score follow the map unless it is given."""
+def check_localization(localization: LocalizationConfig, decision: DecisionConfig) -> None:
+    """Refuse thresholds that do not fit, and let score and upsampling follow the map unless they are given."""
+    is_cam = localization.map == MapKind.cam
     if decision.score is None:
-        decision.score = Score["class" if localization.map == MapKind.cam else str(localization.map)]
+        decision.score = Score["class" if is_cam else str(localization.map)]
+    # Written out, since the localizations of runs from before there was a choice lack the key, and are bilinear.
+    if localization.upsampling is None:
+        localization.upsampling = Upsampling.bilinear if is_cam else Upsampling.guided
     _check_boxes(localization)
     if not 0 < localization.quantile <= 1:
         raise DefectlocError(f"localization.quantile={localization.quantile} must lie in (0, 1].")

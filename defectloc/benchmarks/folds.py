@@ -17,16 +17,15 @@ from defectloc import config
 from defectloc.benchmarks.arms import Costs
 from defectloc.benchmarks.machine import seconds
 from defectloc.benchmarks.passes import counted_passes
+from defectloc.checks import check_localization
 from defectloc.config import (
     BenchmarkSettings,
     DecisionConfig,
     LocalizationConfig,
     MapKind,
     MapThreshold,
-    Score,
     TrainingConfig,
     TrainSettings,
-    Upsampling,
 )
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
@@ -52,13 +51,18 @@ class Benchmark:
         self.what, self.work = what, work
         self.fold = prepare(self.settings)
         self.has_bank = self._has_bank()
-        # In a folder of its own, so that it finds nothing done.
-        self.whole_train: TrainSettings = replace(
+        localization, decision = settings.localization, settings.decision
+        if self.has_bank:
+            # As `train` has it where nothing is typed.
+            localization, decision = LocalizationConfig(), DecisionConfig()
+            check_localization(localization, decision)
+        self.whole_train = replace(
             self.settings,
             training=settings.training,
+            # Of its own, so that it finds nothing done.
             outputs=str(work / "train"),
-            localization=LocalizationConfig(upsampling=Upsampling.guided) if self.has_bank else settings.localization,
-            decision=DecisionConfig(score=Score["fusion"]) if self.has_bank else settings.decision,
+            localization=localization,
+            decision=decision,
         )
         self.n = {part: len(self.fold.rows(part)) for part in (splits.TRAIN, splits.VALIDATION, splits.TEST)}
         self.n_folds = min(self.what.folds, settings.n_folds if data.split == "kfold" else 1)
