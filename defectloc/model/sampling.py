@@ -23,37 +23,3 @@ class PatchSampler:
         quota = self._quota if self._chosen[self._n_passed] else 0
         self._n_passed += 1
         return order[:quota]
-
-
-class Reservoir:
-    """A sample of at most `places` rows of all that are added, each subset equally probable; the first ones in order.
-
-    Each row gets a random key, and the smallest keys are kept (Efraimidis and Spirakis 2006, with equal weights).
-    """
-
-    def __init__(self, places: int, generator: torch.Generator) -> None:
-        self.places, self.n_added, self._generator = places, 0, generator
-        self._keys = torch.zeros(0, dtype=torch.float64)
-        self._rows = torch.zeros(0, 0)
-
-    def add(self, rows: torch.Tensor) -> None:
-        """Add rows `(n, C)`."""
-        if self.n_added == 0:
-            # Memory that is not written to takes no room.
-            self._rows = torch.empty(self.places, rows.shape[1], dtype=rows.dtype)
-        self.n_added += len(rows)
-        n_kept = len(self._keys)
-        keys = torch.cat([self._keys, torch.rand(len(rows), generator=self._generator, dtype=torch.float64)])
-        kept = torch.zeros(len(keys), dtype=torch.bool)
-        kept[keys.argsort()[: self.places]] = True
-        new = kept[n_kept:]
-        vacant = torch.cat([(~kept[:n_kept]).nonzero()[:, 0], torch.arange(n_kept, self.places)])[: int(new.sum())]
-        self._rows[vacant] = rows[new]
-        grown = torch.cat([self._keys, torch.zeros(int(kept.sum()) - n_kept, dtype=torch.float64)])
-        grown[vacant] = keys[n_kept:][new]
-        self._keys = grown
-
-    @property
-    def rows(self) -> torch.Tensor:
-        """Give the sample `(n, C)`."""
-        return self._rows[: len(self._keys)]
