@@ -30,12 +30,6 @@ def label_components(mask: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int
     return labels.astype(np.int32, copy=False), np.stack([x0, y0, x0 + width, y0 + height], axis=1), area
 
 
-def boxes_of_mask(mask: ArrayLike) -> NDArray[np.int64]:
-    """Return the boxes `(N, 4)` x0, y0, x1, y1 of a mask's 8-connected components, sorted by y0, x0, y1, x1."""
-    _, boxes, _ = label_components(mask)
-    return boxes[np.lexsort(boxes[:, [2, 3, 0, 1]].T)]
-
-
 def corners(boxes: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
     """Return the corners `(N, 4)` of a box table or of anything shaped so; DefectlocError for any other shape."""
     array = np.asarray(boxes[CORNERS] if isinstance(boxes, pd.DataFrame) else boxes, dtype=np.float64)

@@ -4,8 +4,9 @@ import pytest
 from scipy import ndimage
 
 from defectloc.errors import DefectlocError
+from defectloc.evaluation.box import visible_boxes
 from defectloc.evaluation.max_box import MaxBoxAccV2
-from defectloc.localization.boxes import boxes_of_mask, iou
+from defectloc.localization.boxes import iou
 
 SIZE = 24
 LEVELS = (0.3, 0.5, 0.7)
@@ -50,7 +51,7 @@ def test_agrees_with_a_loop_over_all_thresholds(kind: str) -> None:
     for i in range(4):
         mask = random_mask(rng)
         values = KINDS[kind](mask, rng.normal(size=mask.shape).astype(np.float32)).astype(np.float64)
-        true = np.array([[0, 0, SIZE, SIZE], [3, 3, 4, 4]]) if i == 0 else boxes_of_mask(mask)
+        true = np.array([[0, 0, SIZE, SIZE], [3, 3, 4, 4]]) if i == 0 else visible_boxes(mask)
         alone = MaxBoxAccV2()
         for scores in (alone, all_images):
             scores.add(values, true)
@@ -76,8 +77,8 @@ def test_of_a_perfect_and_of_a_flat_map() -> None:
     mask = np.zeros((20, 30))
     mask[0:7, 25:30] = 1
     perfect, flat = MaxBoxAccV2(), MaxBoxAccV2()
-    perfect.add(mask * 8 - 3, boxes_of_mask(mask))
-    flat.add(np.full(mask.shape, 2.0), boxes_of_mask(mask))
+    perfect.add(mask * 8 - 3, visible_boxes(mask))
+    flat.add(np.full(mask.shape, 2.0), visible_boxes(mask))
     assert perfect.compute()["max_box_acc_v2"] == 1
     assert flat.compute()["max_box_acc_v2"] == 0
     assert flat.compute()["tau_30"] is None

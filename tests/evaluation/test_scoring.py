@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defectloc.evaluation.box import BoxScores, pointing_game
+from defectloc.evaluation.box import BoxScores, pointing_game, visible_boxes
 from defectloc.evaluation.max_box import MaxBoxAccV2
 from defectloc.evaluation.pimo import PerImageOverlap
 from defectloc.evaluation.pixel import PixelScores
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score, score_boxes, score_maps
-from defectloc.localization.boxes import CORNERS, boxes_of_mask, find_boxes
+from defectloc.localization.boxes import CORNERS, find_boxes
 from tests.handmade import square
 
 NONE = square(0, 0, 0, 0)
@@ -46,10 +46,10 @@ def test_equals_the_scores_of_each_kind() -> None:
         samples.append(MapSample(str(i), values, mask, boxes=found, small=small))
         pixels.add(values, mask)
         overlap.add(values, mask)
-        boxes.add(str(i), found, boxes_of_mask(mask), mask.shape)
+        boxes.add(str(i), found, visible_boxes(mask), mask.shape)
         if mask.any():
             hits.append(pointing_game(values, mask))
-            best.add(small, boxes_of_mask(mask) * 22.4)
+            best.add(small, visible_boxes(mask) * 22.4)
     expected = {**pixels.compute(), **overlap.compute(), "pointing_game": np.mean(hits), **best.compute()}
     assert score_maps(samples) == expected
     found = score_boxes(samples)
@@ -125,7 +125,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 def test_true_boxes_stand_in_for_a_mask() -> None:
     mask = square(1, 1, 4, 4)
-    sample = MapSample("a", mask.astype(float), boxes=find_boxes(mask, 0.5), true_boxes=boxes_of_mask(mask))
+    sample = MapSample("a", mask.astype(float), boxes=find_boxes(mask, 0.5), true_boxes=visible_boxes(mask))
     scores = score([sample], MapScores(), LocatedScores())
     assert scores["box_f1_50"] == scores["max_box_acc_v2"] == 1
     assert scores["box_recall_by_size"]["large"]["n"] == 1
