@@ -52,13 +52,8 @@ def labels(rows: Sequence[Settings], groups: Sequence[str], experiments: Mapping
     experiment has otherwise. `experiments` gives the values of each by its name.
     """
     differing = _differing(rows, groups)
-    # What is nothing goes without saying, but where a row of an earlier version does not know the key.
-    known_to_all = [key for key in differing if all(key in row for row in rows)]
-    labelled = []
-    for row in rows:
-        silent = {key for key in known_to_all if row[key] is None}
-        labelled.append(_label(row, [key for key in differing if key not in silent], experiments))
-    return labelled
+    # What is nothing goes without saying.
+    return [_label(row, [key for key in differing if row.get(key) is not None], experiments) for row in rows]
 
 
 def _differing(rows: Sequence[Settings], groups: Sequence[str]) -> list[str]:

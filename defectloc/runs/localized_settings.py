@@ -16,22 +16,18 @@ def settings_of(record: Mapping[str, Any], content: Mapping[str, Any]) -> dict[s
     `image_size` is the network's input, which follows from `data.image_size` and the photographs.
     `supervision.annotations` is a digest of what is drawn, since the file may have another name or place by now.
     """
-    given = record["settings"]
-    fit = {key: value for key, value in given.items() if key not in LATER}
+    fit = {key: value for key, value in record["settings"].items() if key not in LATER}
     maps = content.get("maps") or {}
     tiling = next((each[TILING] for each in maps.values() if TILING in each), {"tile": "none", "overlap": None})
     data = {key: value for key, value in fit["data"].items() if key not in LATER_OF_DATA}
     fit |= {"data": data | {"tiles": tiling["tile"], "tile_overlap": tiling["overlap"]}}
     bank, fusion = maps.get("memory") or {}, maps.get("fusion") or {}
     noted = fusion.get("supervision") or {}
-    if isinstance(noted, str):
-        # As fusions were noted at first: masks or annotations, by one digest.
-        noted = {"masks": None, "annotations": noted}
     return {
         **fit,
         "image_size": record["image_size"],
         **{key: value for key, value in content.items() if key != "maps"},
         "memory": {key: value for key, value in bank.items() if key not in ("version", TILING)},
-        "patch_head": {"steps": fusion["head"]["steps"]} if fusion else given.get("patch_head", {}),
+        "patch_head": {"steps": fusion["head"]["steps"]} if fusion else {},
         "supervision": {"masks": noted.get("masks", 0), "annotations": noted.get("annotations")},
     }

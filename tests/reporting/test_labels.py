@@ -110,10 +110,9 @@ def test_a_threshold_that_is_chosen_is_named_by_its_choice():
     assert of(chosen, chosen | {"localization.threshold": 3.0})[1].endswith("localization threshold 3")
 
 
-def test_what_is_nothing_is_not_said_unless_a_row_does_not_know_the_key():
+def test_what_is_nothing_is_not_said():
     whole, tiled = row(data__tile_overlap=None, data__tiles="none"), row(data__tile_overlap=0.25, data__tiles=64)
     assert of(whole, tiled) == [f"{PLAIN}, tiles none", f"{PLAIN}, tile overlap 0.25, tiles 64"]
-    assert of(row(), row(data__limit=None)) == [PLAIN, f"{PLAIN}, limit null"]
 
 
 def test_a_fixed_threshold_of_the_decision_is_named_by_its_value():

@@ -20,8 +20,6 @@ def fused(**more):
     [
         ({}, {"masks": 0, "annotations": None}),
         ({"supervision": {"masks": 16, "annotations": None, "truth": "ab"}}, {"masks": 16, "annotations": None}),
-        # As fusions were noted at first.
-        ({"supervision": "0123"}, {"masks": None, "annotations": "0123"}),
     ],
 )
 def test_what_teaches_is_that_of_the_fusion(noted, wanted):
@@ -29,6 +27,12 @@ def test_what_teaches_is_that_of_the_fusion(noted, wanted):
     assert found["supervision"] == wanted
     assert found["memory"] == {"dims": 128}
     assert found["data"] == {"limit": 40, "tiles": "none", "tile_overlap": None}
+
+
+def test_what_was_not_made_has_no_settings():
+    record = RECORD | {"settings": RECORD["settings"] | {"patch_head": {"steps": 300}}}
+    found = settings_of(record, {"maps": {"cam": {"version": 1}}})
+    assert found["memory"] == found["patch_head"] == {}
 
 
 def test_tiles_are_those_of_the_maps():
