@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from defectloc import __version__, checks, config, launchers, usage
 from defectloc.arguments import flags_first, quote_paths
 from defectloc.errors import DefectlocError, InterruptedJobError, SweepError
-from defectloc.preemption import REQUEUE, Preempted, preemptible
+from defectloc.signals import REQUEUE, Preempted, preemptible
 
 # Commands that fit, and so go on where a scheduler has stopped them.
 PREEMPTIBLE = ("train", "tune")

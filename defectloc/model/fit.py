@@ -21,7 +21,7 @@ from defectloc.model.classifier import Classifier
 from defectloc.model.start import start_head
 from defectloc.model.trunk import autocast
 from defectloc.model.weights import read
-from defectloc.preemption import Preempted, at_epoch_end, listen, obey
+from defectloc.signals import Preempted, at_epoch_end, listen, obey
 
 LAST = "last.ckpt"
 History = list[dict[str, float | int | None]]

@@ -30,7 +30,7 @@ from defectloc.runs.photographs import PhotographModel
 from defectloc.runs.prediction import UNLIKE, Prediction
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.results import FORMATS, Named, Results
-from defectloc.runs.stopping import stop_on_signal
+from defectloc.signals import stop_on_signal
 
 OVERLAYS = "overlays"
 # The most threads that paint overlays, and the pixels from which one paints alone.

@@ -23,7 +23,7 @@ ORDER = [
     "commands",
     "benchmarks",
 ]
-BASE = {"__init__", "errors", "notes", "progress", "files", "config", "preemption"}
+BASE = {"__init__", "errors", "notes", "progress", "files", "config", "signals"}
 # Installed by extras, or slow to import and used by one function.
 OPTIONAL = {
     "albumentations",

@@ -8,7 +8,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from defectloc import checks, config
-from defectloc.preemption import REQUEUE
+from defectloc.signals import REQUEUE
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

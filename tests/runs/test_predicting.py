@@ -229,7 +229,7 @@ def test_a_stop_ends_after_a_batch_and_resume_goes_on(predict, photos, monkeypat
     def stopped(self, images, batch_size):
         calls.append(len(images))
         if len(calls) == 2:
-            # The handler of SIGINT is the same (test_stopping.py).
+            # The handler of SIGINT is the same (test_signals.py).
             signal.raise_signal(signal.SIGTERM)
         return real(self, images, batch_size)
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from defectloc.config import DataConfig, Source, TrainSettings
 from defectloc.launchers import threads_of_job
-from defectloc.preemption import REQUEUE
 from defectloc.runs.finished import Identities
+from defectloc.signals import REQUEUE
 from tests.conftest import SMALL, SYNTHETIC, two_folders
 
 SWEEP = ["train", "-m", "data=folder", "subset=part", "data.root=photos", "n_folds=2", "fold=0,1", *SMALL]

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from defectloc.files import lock
-from defectloc.preemption import REQUEUE
 from defectloc.runs import directory
 from defectloc.runs.directory import Run
+from defectloc.signals import REQUEUE
 from tests.conftest import FUSION, SMALL, SYNTHETIC, files_below, last_localization, two_folders
 from tests.narrow import COMMAND
 

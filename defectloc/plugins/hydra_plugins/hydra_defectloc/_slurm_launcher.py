@@ -17,7 +17,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from omegaconf import OmegaConf
 
 from defectloc.errors import DefectlocError
-from defectloc.preemption import Preempted
+from defectloc.signals import Preempted
 
 _POLL_SECONDS = 3.0
 # A result may be seen on this machine some time after the job has left the queue.

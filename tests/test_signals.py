@@ -1,4 +1,4 @@
-"""A scheduler's signal: at once outside of an epoch, at its end within one, and the handlers put back."""
+"""Signals: a scheduler's, at once outside of an epoch and at its end within one; a stop that is asked for."""
 
 import os
 import pickle
@@ -7,15 +7,15 @@ import threading
 
 import pytest
 
-from defectloc import preemption
-from defectloc.preemption import REQUEUE, SIGNALS, Preempted, at_epoch_end, preemptible
+from defectloc import signals
+from defectloc.signals import PREEMPTING, REQUEUE, Preempted, at_epoch_end, preemptible, stop_on_signal
 
 
 def send(number: int) -> None:
     signal.raise_signal(number)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", PREEMPTING)
 def test_signal_ends_with_the_code_for_another_start(number):
     before = signal.getsignal(number)
     with pytest.raises(Preempted, match=f"{signal.Signals(number).name}.*same command") as stopped, preemptible():
@@ -31,7 +31,7 @@ def test_signal_within_an_epoch_waits_for_its_end(capfd):
         with preemptible(), at_epoch_end():
             send(signal.SIGTERM)
             done.append("rest of the epoch")
-            preemption.obey()
+            signals.obey()
             done.append("next epoch")
 
     with pytest.raises(Preempted):
@@ -74,18 +74,18 @@ def test_a_signal_of_one_job_is_not_one_of_the_next():
     with pytest.raises(Preempted), preemptible():
         send(signal.SIGTERM)
     with preemptible(), at_epoch_end():
-        preemption.obey()
+        signals.obey()
 
 
 def test_handlers_of_a_library_are_replaced_only_while_somebody_listens():
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         theirs = signal.getsignal(signal.SIGTERM)
-        preemption.listen()
+        signals.listen()
         assert signal.getsignal(signal.SIGTERM) is theirs
         with preemptible():
             signal.signal(signal.SIGTERM, theirs)
-            preemption.listen()
+            signals.listen()
             with pytest.raises(Preempted):
                 send(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is theirs
@@ -109,3 +109,29 @@ def test_other_threads_change_no_handler():
 def test_goes_from_process_to_process():
     again = pickle.loads(pickle.dumps(Preempted("SIGTERM")))
     assert (again.code, str(again)) == (REQUEUE, str(Preempted("SIGTERM")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_ends(number):
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signal() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(number)
+        assert stop.wait(5)
+        assert signal.getsignal(signal.SIGINT) is before
+    with stop_on_signal() as stop:
+        assert not stop.is_set()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_nothing_asks_another_thread_to_stop():
+    found = []
+
+    def work() -> None:
+        with stop_on_signal() as stop:
+            found.append(stop.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]

@@ -1,19 +1,21 @@
-"""A stop that a scheduler asks for, by SIGTERM or by the signal before a time limit, obeyed at the end of an epoch."""
+"""Signals that ask for a stop: of a scheduler, obeyed at the end of an epoch, or between two pieces of work."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, and the same command goes on where this one stopped.
 REQUEUE = 75
 # SIGUSR1 and SIGUSR2 are what batch systems are told to send ahead of a time limit; Windows has neither.
-SIGNALS = [
+PREEMPTING = [
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if name == "SIGTERM" or hasattr(signal, name)
 ]
+# Ctrl-C, and what a service manager sends.
+STOPPING = [signal.SIGINT, signal.SIGTERM]
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Preempted(SystemExit):
@@ -50,25 +52,21 @@ def preemptible() -> Iterator[None]:
 
     In another thread than the first, which alone receives signals, nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _receives_signals():
         yield
         return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     outer, _stop.listening, _stop.asked_by = _stop.listening, True, None
-    listen()
     try:
-        yield
+        with _handled(PREEMPTING, _obey):
+            yield
     finally:
         _stop.listening = outer
-        for number, handler in before.items():
-            # One that was not installed by Python cannot be put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def listen() -> None:
     """Take the signals again from a library that has put its own handlers in place; only within `preemptible`."""
-    if _stop.listening and threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
+    if _stop.listening and _receives_signals():
+        for number in PREEMPTING:
             signal.signal(number, _obey)
 
 
@@ -96,3 +94,46 @@ def _obey(number: int, _: FrameType | None) -> None:
         raise Preempted(name)
     # A handler may interrupt a print, which cannot be entered twice.
     os.write(2, f"{name}: stopping at the end of this epoch\n".encode())
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set instead of ending the process; a second one ends it at once.
+
+    In another thread than the first, which alone receives signals, nothing sets it.
+    """
+    stop = threading.Event()
+    with _handled(STOPPING, lambda *_: stop.set(), once=True):
+        yield stop
+
+
+@contextmanager
+def _handled(numbers: Sequence[int], handler: Handler, once: bool = False) -> Iterator[None]:
+    """Give signals to a handler, and put those of before back at the end, or at the first signal where it is `once`.
+
+    In another thread than the first nothing is changed.
+    """
+    if not _receives_signals():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, former in before.items():
+            # One that was not installed by Python cannot be put back.
+            signal.signal(number, signal.SIG_DFL if former is None else former)
+
+    def handle_once(number: int, frame: FrameType | None) -> None:
+        restore()
+        handler(number, frame)
+
+    for number in numbers:
+        signal.signal(number, handle_once if once else handler)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _receives_signals() -> bool:
+    return threading.current_thread() is threading.main_thread()
