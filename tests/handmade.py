@@ -76,7 +76,7 @@ def write_run(
         products.write_maps(product.folder / products.MAPS, list(table["path"]), cells_, GRID)
         note["seconds"] = 1.0
     (run / directory.CHECKPOINT).write_bytes(b"")
-    (run / directory.HISTORY).write_text(
+    (run / tables.HISTORY).write_text(
         "epoch,train_loss,train_accuracy,validation_loss,validation_balanced_accuracy\n1,1,1,,\n"
     )
     record = {

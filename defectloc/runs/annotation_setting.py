@@ -10,12 +10,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json
-from defectloc.localization.localizer import Localizer
 from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run, folder_of, rows_of, whole_metrics
 from defectloc.runs.maps import IGNORE_MASK, RunMaps
 from defectloc.runs.products import Product
-from defectloc.runs.tables import read_predictions
+from defectloc.runs.tables import with_decisions
 
 HOW = "'defectloc summarize' lists how they differ"
 
@@ -29,12 +27,7 @@ class LocalizedFold:
 
     def test_images(self) -> pd.DataFrame:
         """Give the test images with `score, probability, predicted, verdict` and their sizes."""
-        decided = read_predictions(self.folder)[["path", "score", "probability", "predicted", "verdict"]]
-        return rows_of(self.run.images(), "test").merge(decided, on="path", how="inner", validate="1:1")
-
-    def localizer(self) -> Localizer:
-        """Read how a map becomes boxes."""
-        return Localizer.from_json(read_json(self.folder / "localizer.json") or {})
+        return with_decisions(rows_of(self.run.images(), "test"), self.folder)
 
     def maps(self, root: Path) -> RunMaps:
         """Open the maps that the boxes are of, without the pixels that count for no score."""

@@ -14,10 +14,19 @@ from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_js
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
-from defectloc.runs.tables import CATALOG, PREDICTIONS, read_catalog, read_predictions, write_json
+from defectloc.runs.tables import (
+    CATALOG,
+    HISTORY,
+    PREDICTIONS,
+    read_catalog,
+    read_decision,
+    read_localizer,
+    read_predictions,
+    write_json,
+)
 
 FORMAT = 3
-RECORD, CHECKPOINT, HISTORY, METRICS, LOCK = "run.json", "model.ckpt", "history.csv", "metrics.json", ".lock"
+RECORD, CHECKPOINT, METRICS, LOCK = "run.json", "model.ckpt", "metrics.json", ".lock"
 LOCALIZATION = "localization"
 
 
@@ -139,7 +148,6 @@ class Run:
                 )
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
             try:
-                predictions["log_odds"] = pd.to_numeric(predictions["log_odds"]).astype(float)
                 self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
             except ValueError as error:
                 what = " ".join(str(error).split())
@@ -195,11 +203,13 @@ class Run:
 
     def decision(self) -> Decision | None:
         """Read how the run was last set to decide."""
-        return self._last("decision.json", Decision.from_json)
+        folder = self.last_localization()
+        return None if folder is None else read_decision(folder)
 
     def localizer(self) -> Localizer | None:
         """Read how the run's map was last set to be cut into boxes."""
-        return self._last("localizer.json", Localizer.from_json)
+        folder = self.last_localization()
+        return None if folder is None else read_localizer(folder)
 
     def localization_config(self) -> LocalizationConfig | None:
         """Read the keys `localization.*` that the run was last localised with."""
@@ -209,18 +219,6 @@ class Run:
         given: Any = OmegaConf.load(folder / "config.yaml")
         typed: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LocalizationConfig), given.localization))
         return typed
-
-    def _last(self, name: str, read: Any) -> Any:
-        folder = self.last_localization()
-        if folder is None:
-            return None
-        content = read_json(folder / name)
-        try:
-            if content is None:
-                raise KeyError(name)
-            return read(content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DefectlocError(f"{folder / name} cannot be read; start the same 'defectloc train' again.") from error
 
 
 def whole_metrics(folder: Path) -> dict[str, Any] | None:

@@ -19,9 +19,10 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.normalization import LEAST, Scale, normalize
 from defectloc.progress import say_begun
-from defectloc.runs.directory import HISTORY, Run
+from defectloc.runs.directory import Run
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tables import read_boxes, read_history, with_decisions
 from defectloc.runs.threshold_curve import COARSE, threshold_curve
 
 # Of maps that a normalisation has given another unit.
@@ -63,9 +64,9 @@ def draw_run(
     subject = f"{metrics['subset']}, fold {metrics['fold']}"
     history = run.folder / "figures" / "history.png"
     if run.has_class_network and not history.is_file():
-        draw_history(pd.read_csv(run.folder / HISTORY), history)
+        draw_history(read_history(run.folder), history)
     shortcut_figure(run, maps.root, metrics)
-    test = tested_images(maps, folder)
+    test = with_decisions(maps.split("test"), folder)
     truths = _truths(maps, test)
     if maps.n_masks:
         curve = threshold_curve(maps, test, {path: truth.boxes for path, truth in truths.items()}, localizer)
@@ -84,19 +85,9 @@ def _unit(localizer: Localizer, kind: str) -> str:
     return NORMALIZED.get(localizer.normalization, sheet.UNITS[kind])
 
 
-def tested_images(maps: RunMaps, folder: Path) -> pd.DataFrame:
-    """Give the rows of the test images with their `score, probability, predicted, verdict` of this localization."""
-    text = {"path": str, "split": str, "defect_type": str}
-    decided = pd.read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
-    columns = ["score", "probability", "predicted", "verdict"]
-    test = maps.split("test")
-    return test.drop(columns=columns, errors="ignore").merge(decided[["path", *columns]], on="path")
-
-
 def _boxes(folder: Path) -> dict[str, NDArray[np.float64]]:
     """Give the boxes `(N, 4)` of each image that has some."""
-    table = pd.read_csv(folder / "boxes.csv", dtype={"path": str}, keep_default_na=False)
-    return {str(path): rows[CORNERS].to_numpy(dtype=np.float64) for path, rows in table.groupby("path")}
+    return {str(path): rows[CORNERS].to_numpy(dtype=np.float64) for path, rows in read_boxes(folder).groupby("path")}
 
 
 def _truths(maps: RunMaps, test: pd.DataFrame) -> dict[str, Truth]:

@@ -60,9 +60,9 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     else:
         print(f"{fold.without_class_network}: no class network is fitted{_left_out(fold)}", file=sys.stderr)
     weights.save(folder / directory.CHECKPOINT, fold.classifier, {"image_size": fold.image_size})
-    tables.write_csv(folder / directory.HISTORY, pd.DataFrame(history))
+    tables.write_csv(folder / tables.HISTORY, pd.DataFrame(history))
     _write_catalog(fold, folder)
-    written = (directory.CHECKPOINT, tables.CATALOG, directory.HISTORY)
+    written = (directory.CHECKPOINT, tables.CATALOG, tables.HISTORY)
     directory.write_record(
         folder,
         {

@@ -13,7 +13,7 @@ from PIL import Image
 from defectloc.config import LocalizeSettings, Score
 from defectloc.data.masks import read_mask
 from defectloc.evaluation.image import image_scores
-from defectloc.files import atomic, digest, lock, read_json, sealed, write_text
+from defectloc.files import atomic, digest, lock, sealed, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -24,20 +24,20 @@ from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
 from defectloc.runs.maps import IGNORE_MASK, is_guided
 from defectloc.runs.products import tiling_of
-from defectloc.runs.tables import write_csv, write_json
+from defectloc.runs.tables import (
+    BOXES,
+    DECIDED,
+    DECISION,
+    LOCALIZER,
+    PREDICTIONS,
+    read_decision,
+    read_localizer,
+    write_csv,
+    write_json,
+)
 
-FILES = ("predictions.csv", "boxes.csv", "boxes.coco.json", "decision.json", "localizer.json", "config.yaml")
-PREDICTION_COLUMNS = [
-    "path",
-    "split",
-    "label",
-    "defect_type",
-    "log_odds",
-    "score",
-    "probability",
-    "predicted",
-    "verdict",
-]
+FILES = (PREDICTIONS, BOXES, "boxes.coco.json", DECISION, LOCALIZER, "config.yaml")
+PREDICTION_COLUMNS = ["path", "split", "label", "defect_type", "log_odds", *DECIDED]
 
 
 def post_process(setting: Localization) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def _write(
         "maps": {kind: product.made_from for kind, product in setting.products.items()},
         "truth": setting.truth,
     }
-    write_csv(folder / "predictions.csv", decided[PREDICTION_COLUMNS])
-    write_csv(folder / "boxes.csv", boxes)
+    write_csv(folder / PREDICTIONS, decided[PREDICTION_COLUMNS])
+    write_csv(folder / BOXES, boxes)
     coco = to_coco(sizes, boxes, description=f"defectloc, {setting.run.record['subset']}")
     write_json(folder / "boxes.coco.json", coco)
-    write_json(folder / "decision.json", decision.to_json())
-    write_json(folder / "localizer.json", localizer.to_json())
+    write_json(folder / DECISION, decision.to_json())
+    write_json(folder / LOCALIZER, localizer.to_json())
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     if setting.maps.ignore_path is not None:
         with atomic(folder / IGNORE_MASK) as temporary:
@@ -137,13 +137,7 @@ def _write(
 def draw(setting: Localization, metrics: dict[str, Any]) -> Path:
     """Draw the figures of one localization; returns the sheet of test images."""
     folder = setting.folder
-    localizer = Localizer.from_json(read_json(folder / "localizer.json") or {})
-    return draw_run(setting.run, setting.maps, metrics, decision_of(setting), localizer, folder)
-
-
-def decision_of(setting: Localization) -> Decision:
-    """Read the decision of one localization, once it is made."""
-    return Decision.from_json(read_json(setting.folder / "decision.json") or {})
+    return draw_run(setting.run, setting.maps, metrics, read_decision(folder), read_localizer(folder), folder)
 
 
 def run(settings: LocalizeSettings) -> dict[str, Any]:
@@ -158,7 +152,7 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
         setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
-    print_metrics(metrics, decision_of(setting))
+    print_metrics(metrics, read_decision(setting.folder))
     print(setting.folder)
     if figure is not None:
         print(f"figure: {figure}")

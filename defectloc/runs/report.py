@@ -19,11 +19,12 @@ from defectloc.localization.localizer import Localizer
 from defectloc.reporting.labels import IGNORED, flat
 from defectloc.reporting.page import key_of
 from defectloc.reporting.run_page import Content, render_run
-from defectloc.runs.directory import HISTORY, Run, whole_metrics
-from defectloc.runs.drawing import color_scale, shortcut_figure, tested_images
+from defectloc.runs.directory import Run, whole_metrics
+from defectloc.runs.drawing import color_scale, shortcut_figure
 from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.maps import RunMaps, kept_ignore_mask, truth_digest
 from defectloc.runs.report_photographs import most_wrong_first, photographs
+from defectloc.runs.tables import read_history, with_decisions
 
 REPORT = "report.html"
 # Raised when the code changes what a report holds.
@@ -69,7 +70,7 @@ def _content(
     localizer: Localizer,
     chosen: Mapping[str, Any],
 ) -> Content:
-    test = most_wrong_first(tested_images(maps, folder), decision)
+    test = most_wrong_first(with_decisions(maps.split("test"), folder), decision)
     scale = color_scale(maps, test)
     boxed, pictures = photographs(maps, test, localizer, scale)
     figure = shortcut_figure(run, maps.root, metrics)
@@ -81,7 +82,7 @@ def _content(
         at_limits=scores_at(limits_of(decision)[0], test, boxed),
         photographs=pictures,
         class_counts=_class_counts(run.catalog()),
-        history=_history(run.folder / HISTORY),
+        history=read_history(run.folder),
         scale=scale,
         unit=UNITS[maps.kind],
         settings=_settings(run, chosen),
@@ -105,16 +106,6 @@ def _class_counts(catalog: pd.DataFrame) -> dict[str, tuple[int, int]]:
         str(split): (int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum()))
         for split, rows in catalog.groupby("split")
     }
-
-
-def _history(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except pd.errors.EmptyDataError:
-        # Without a class network.
-        return pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
 
 
 def _settings(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:

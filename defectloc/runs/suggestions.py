@@ -12,6 +12,7 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.progress import images_bar
 from defectloc.runs.annotation_setting import LocalizedFold
+from defectloc.runs.tables import read_localizer
 
 Box = tuple[int, int, int, int]
 
@@ -53,7 +54,7 @@ def suggestions_of(folds: Iterable[LocalizedFold], root: Path, boxes_by: BoxesBy
     nothing = pd.DataFrame(columns=COLUMNS, dtype=float)
     for fold in folds:
         named |= set(fold.run.catalog()["path"])
-        maps, localizer, images = fold.maps(root), fold.localizer(), fold.test_images()
+        maps, localizer, images = fold.maps(root), read_localizer(fold.folder), fold.test_images()
         with images_bar(f"boxes of fold {fold.run.record['fold']}", len(images)) as advance:
             for row in images.itertuples():
                 size = (int(row.height), int(row.width))

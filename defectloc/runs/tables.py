@@ -2,16 +2,23 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from defectloc.errors import DefectlocError
-from defectloc.files import write_text
+from defectloc.files import read_json, write_text
+from defectloc.localization.boxes import CORNERS
+from defectloc.localization.decision import Decision
+from defectloc.localization.localizer import Localizer
 
-CATALOG, PREDICTIONS = "catalog.csv", "predictions.csv"
+CATALOG, PREDICTIONS, HISTORY, BOXES = "catalog.csv", "predictions.csv", "history.csv", "boxes.csv"
+DECISION, LOCALIZER = "decision.json", "localizer.json"
+DECIDED = ["score", "probability", "predicted", "verdict"]
+T = TypeVar("T")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -29,22 +36,68 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def read_catalog(folder: Path) -> pd.DataFrame:
     """Read `catalog.csv` of a run; raises DefectlocError where it cannot be read as that."""
     text = {"path": str, "defect_type": str, "mask_path": str, "official_split": str, "group": str}
-    return _read_csv(folder / CATALOG, text, ["path", "split", "label", "mask_path", "height", "width"])
+    columns = ["path", "split", "label", "mask_path", "height", "width"]
+    return _read_csv(folder / CATALOG, columns, dtype=text, keep_default_na=False)
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
     """Read `predictions.csv` of a run; raises DefectlocError where it cannot be read as that."""
     columns = ["path", "split", "label", "log_odds"]
-    predictions = _read_csv(folder / PREDICTIONS, {"path": str, "defect_type": str}, columns)
+    text = {"path": str, "defect_type": str}
+    predictions = _read_csv(folder / PREDICTIONS, columns, dtype=text, keep_default_na=False)
     try:
         return predictions.assign(log_odds=pd.to_numeric(predictions["log_odds"]).astype(float))
     except ValueError as error:
         raise DefectlocError(f"{folder / PREDICTIONS}: a log_odds is no number ({error}).") from error
 
 
-def _read_csv(path: Path, text: Mapping[str, type], columns: list[str]) -> pd.DataFrame:
+def read_history(folder: Path) -> pd.DataFrame:
+    """Read `history.csv` of a run, which has no epoch without a class network.
+
+    Raises DefectlocError where it cannot be read as that.
+    """
+    path = folder / HISTORY
+    if path.is_file() and not path.read_bytes().strip():
+        return pd.DataFrame({"epoch": []})
+    return _read_csv(path, ["epoch"], dtype=defaultdict(lambda: float, epoch=int))
+
+
+def with_decisions(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Add `score, probability, predicted, verdict` of a localization to its images.
+
+    Raises DefectlocError where its `predictions.csv` cannot be read as that.
+    """
+    decided = _read_csv(folder / PREDICTIONS, ["path", *DECIDED], dtype={"path": str}, keep_default_na=False)
+    if decided["path"].duplicated().any():
+        raise DefectlocError(f"{folder / PREDICTIONS} has an image twice; start the same 'defectloc train' again.")
+    return images.merge(decided[["path", *DECIDED]], on="path")
+
+
+def read_boxes(folder: Path) -> pd.DataFrame:
+    """Read `boxes.csv` of a localization; raises DefectlocError where it cannot be read as that."""
+    return _read_csv(folder / BOXES, ["path", *CORNERS], dtype={"path": str}, keep_default_na=False)
+
+
+def read_decision(folder: Path) -> Decision:
+    """Read how a localization decides; raises DefectlocError where that cannot be read."""
+    return _from_json(folder / DECISION, Decision.from_json)
+
+
+def read_localizer(folder: Path) -> Localizer:
+    """Read how a localization cuts a map into boxes; raises DefectlocError where that cannot be read."""
+    return _from_json(folder / LOCALIZER, Localizer.from_json)
+
+
+def _from_json(path: Path, made: Callable[[dict[str, Any]], T]) -> T:
     try:
-        table = pd.read_csv(path, dtype=dict(text), keep_default_na=False)
+        return made(read_json(path) or {})
+    except (DefectlocError, KeyError, TypeError, ValueError) as error:
+        raise DefectlocError(f"{path} cannot be read; start the same 'defectloc train' again.") from error
+
+
+def _read_csv(path: Path, columns: list[str], **how: Any) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, **how)
         if missing := [name for name in columns if name not in table]:
             raise ValueError(f"no column {missing[0]}")
         return table

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from defectloc.errors import DefectlocError
 from defectloc.files import digest, digest_of
 from defectloc.reporting.labels import IGNORED
 from defectloc.reporting.page import key_of
 from defectloc.reporting.summary import Result
-from defectloc.runs.directory import HISTORY, METRICS
+from defectloc.runs.directory import METRICS
 from defectloc.runs.report import REPORT, report_key
 from defectloc.runs.summarizing import results_of
+from defectloc.runs.tables import read_history
 
 # Settings that name files and folders of the machine.
 PATHS = ("data.good", "data.defective", "data.table", "model.weights")
@@ -78,27 +77,15 @@ def tracked(result: Result) -> Tracked:
             "localization": metrics["localization"],
         },
         parameters=known,
-        history=_history(run / HISTORY),
+        history=_history(run),
         scores=_numbers({key: value for key, value in metrics.items() if key != "fold"}),
         artifacts=_artifacts(run, result.folder),
     )
 
 
-def _history(path: Path) -> list[tuple[int, dict[str, float]]]:
-    try:
-        rows = pd.read_csv(path).to_dict("records")
-        return [
-            (
-                int(row["epoch"]),
-                {str(key): float(value) for key, value in row.items() if key != "epoch" and pd.notna(value)},
-            )
-            for row in rows
-        ]
-    except pd.errors.EmptyDataError:
-        # Without a class network.
-        return []
-    except (OSError, ValueError, KeyError) as error:
-        raise DefectlocError(f"{path} cannot be read as a table of a run ({error}); fit it again.") from error
+def _history(run: Path) -> list[tuple[int, dict[str, float]]]:
+    by_epoch = read_history(run).set_index("epoch")
+    return [(int(epoch), row.dropna().to_dict()) for epoch, row in by_epoch.iterrows()]
 
 
 def _numbers(content: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -16,7 +16,7 @@ from defectloc.runs.fitting import class_maps, fingerprint, fit_fold, refresh_ca
 from defectloc.runs.fold import Fold, prepare
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
-from defectloc.runs.localizing import decision_of, draw, post_process
+from defectloc.runs.localizing import draw, post_process
 from defectloc.runs.products import Product
 from defectloc.runs.report import write_report
 from defectloc.runs.supervision import Supervision, supervision_of
@@ -51,7 +51,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
         report = write_report(finished, fold.root, again=False) if settings.figures else None
         if tracker is not None:
             logged = tracker.add(tracked_run(setting.folder))
-    print_metrics(metrics, decision_of(setting))
+    print_metrics(metrics, tables.read_decision(setting.folder))
     print(f"run: {folder}")
     if figure is not None:
         print(f"figure: {figure}")

@@ -16,6 +16,7 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, upsample
 from defectloc.runs import drawing
+from defectloc.runs.tables import with_decisions
 from defectloc.runs.threshold_curve import COARSE, CURVE_SIDE, curve_size
 
 SIZE = 40
@@ -182,7 +183,7 @@ def test_a_test_split_of_one_class(run, maps, folder, sheets, removed):
 def test_the_truth_of_unknown_and_ignored_defects_is_not_known(maps, folder):
     del maps.masks["bad/1.png"]
     maps.ignore = np.zeros((SIZE, SIZE), bool)
-    test = drawing.tested_images(maps, folder)
+    test = with_decisions(maps.split("test"), folder)
     assert set(drawing._truths(maps, test)) == {"bad/0.png", "good/0.png", "good/1.png"}
     maps.ignore = np.ones((SIZE, SIZE), bool)
     assert set(drawing._truths(maps, test)) == {"good/0.png", "good/1.png"}
