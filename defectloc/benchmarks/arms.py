@@ -12,8 +12,8 @@ from defectloc.benchmarks import machine
 from defectloc.benchmarks.case_study import Loop
 from defectloc.benchmarks.steps import forward_and_backward, timed_fit, trunk_seconds
 from defectloc.config import TrainSettings
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, ImageDataset
 from defectloc.data.resize import resize
 from defectloc.features.store import FeatureStore
 from defectloc.model import weights

@@ -11,8 +11,9 @@ import torch
 
 from defectloc.benchmarks.steps import CLASS_WEIGHTS
 from defectloc.config import KeptEpoch, TrainSettings
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.images import read_image
-from defectloc.data.module import FeatureDataset, FoldData, ImageDataset
+from defectloc.data.module import FoldData
 from defectloc.data.resize import resize
 from defectloc.features.store import FeatureStore
 from defectloc.model import weights

@@ -11,7 +11,7 @@ import torch
 from defectloc.benchmarks.processes import in_new_process
 from defectloc.benchmarks.steps import timed_fit
 from defectloc.config import TrainingConfig
-from defectloc.data.module import FeatureDataset
+from defectloc.data.datasets import FeatureDataset
 from defectloc.features.store import FeatureStore
 from defectloc.model.classifier import Classifier
 from defectloc.model.trunk import Trunk

@@ -11,7 +11,8 @@ import torch
 
 from defectloc.benchmarks.machine import median_seconds, wait
 from defectloc.config import TrainingConfig
-from defectloc.data.module import FeatureDataset, FoldData, ImageDataset
+from defectloc.data.datasets import FeatureDataset, ImageDataset
+from defectloc.data.module import FoldData
 from defectloc.model.classifier import Classifier
 from defectloc.model.fit import DefectClassifier, fit
 

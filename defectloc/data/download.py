@@ -39,7 +39,7 @@ _NETWORK = (
 )
 
 
-def download(url: str, path: Path, sha256: str, progress: bool = True, *, page: str | None = None) -> Path:
+def download(url: str, path: Path, sha256: str, *, page: str | None = None) -> Path:
     """Fetch `url` to `path`, or find it already there, and return `path` once its SHA-256 digest is right.
 
     What has arrived lies in `<path>.part` and is continued by the next call. `page` is a web page that leads to the
@@ -60,7 +60,7 @@ def download(url: str, path: Path, sha256: str, progress: bool = True, *, page: 
     by_hand = f"fetch it by hand{f' (see {page})' if page else ''}, save it as {path} and try again"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with bytes_bar(path.name, progress) as advance:
+        with bytes_bar(path.name) as advance:
             _fetch(url, part, advance, by_hand)
         found = digest(part)
         if found != sha256.lower():
@@ -76,11 +76,11 @@ def download(url: str, path: Path, sha256: str, progress: bool = True, *, page: 
 
 
 @contextlib.contextmanager
-def bytes_bar(title: str, progress: bool = True) -> Iterator[Callable[[int, int | None], None]]:
+def bytes_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar with rate and time left, on a terminal only; give a function for (bytes so far, bytes in all)."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    silent = not progress or not sys.stderr.isatty()
-    with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), disable=silent) as bar:
+    described = TextColumn("{task.description}")
+    with Progress(described, *columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

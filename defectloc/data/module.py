@@ -9,8 +9,6 @@ from torch.utils.data import DataLoader
 from defectloc.data.datasets import EpochSampler, FeatureDataset, ImageDataset
 from defectloc.data.resident import ResidentLoader, fits
 
-__all__ = ["EpochSampler", "FeatureDataset", "FoldData", "ImageDataset", "loader"]
-
 
 def loader(dataset: FeatureDataset | ImageDataset, batch_size: int, seed: int | None, workers: int) -> DataLoader:
     """Batch a dataset; shuffled by `(seed, epoch)` where there is a seed. Workers only decode images."""

@@ -23,7 +23,6 @@ def fetch_mvtec(
     url: str,
     sha256: str,
     *,
-    progress: bool = True,
     keep_archive: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -41,8 +40,8 @@ def fetch_mvtec(
         raise DefectlocError(f"{folder} is there but lacks train/ or test/; move it away and try again.")
     say(MVTEC_NOTICE)
     archive = root / (Path(unquote(urlsplit(url).path)).name or f"{subset}.archive")
-    download(url, archive, sha256, progress, page=f"{MVTEC_PAGE}/downloads")
-    unpack(archive, folder, progress, only=subset)
+    download(url, archive, sha256, page=f"{MVTEC_PAGE}/downloads")
+    unpack(archive, folder, only=subset)
     if not keep_archive:
         archive.unlink()
     say(f"{folder} is ready.")

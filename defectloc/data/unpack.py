@@ -22,7 +22,7 @@ class _UnsafeError(Exception):
     """A member that does not belong in a data set."""
 
 
-def unpack(archive: Path, folder: Path, progress: bool = True, *, only: str | None = None) -> Path:
+def unpack(archive: Path, folder: Path, *, only: str | None = None) -> Path:
     """Unpack a .tar, .tar.gz, .tar.xz or .zip archive to `folder`, which must not exist yet, and return it.
 
     With `only`, just what lies in the archive's folder of that name is unpacked, and lands directly in `folder`.
@@ -37,7 +37,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True, *, only: str | No
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
         # mkdtemp makes folders that only their owner can enter.
         partial.chmod(0o755)
-        with archive.open("rb") as file, bytes_bar(f"unpacking {archive.name}", progress) as advance:
+        with archive.open("rb") as file, bytes_bar(f"unpacking {archive.name}") as advance:
             take = _unpack_zip if file.read(2) == b"PK" else _unpack_tar
             seen = take(file, partial, only, advance)
         if not any(partial.iterdir()):

@@ -18,12 +18,12 @@ from defectloc.files import atomic
 GOOD_COLOR, DEFECT_COLOR, OUTLINE_COLOR = "#3a7d44", "#b3392f", "#00e5ff"
 _THUMBNAIL = 200
 _MOST_TYPES = 12
+# Samples in a row.
+_COLUMNS = 6
 
 
-def draw_overview(
-    survey: Survey, root: Path, catalog: pd.DataFrame, path: Path, *, title: str = "", n_samples: int = 6
-) -> None:
-    """Draw the samples (`n_samples` of each defect type), counts and mean images of a surveyed catalog to a PNG.
+def draw_overview(survey: Survey, root: Path, catalog: pd.DataFrame, path: Path, *, title: str = "") -> None:
+    """Draw samples of each defect type, counts and mean images of a surveyed catalog to a PNG.
 
     Samples are spread evenly over each type's sorted paths. Raises DefectlocError for an unreadable image or folder.
     """
@@ -38,7 +38,7 @@ def draw_overview(
     more = f", {len(survey.counts) - len(shown)} more types not shown" if len(shown) < len(survey.counts) else ""
     figure.suptitle(f"{title or root.name}: {n_good} good, {n_defective} defective images, {size}{more}", fontsize=14)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.45, 1))
-    _draw_samples(figure.add_subfigure(grid[0]), root, _choose(catalog, shown, n_samples, lines))
+    _draw_samples(figure.add_subfigure(grid[0]), root, _choose(catalog, shown, lines))
     # Subfigures, because cells of one grid would be shrunk to the width of the longest bar label.
     text = "\n".join(textwrap.fill(sentence, 82) for sentence in [survey.advice, *survey.warnings])
     heights = (max(1.2, 0.32 * len(shown)), 2, max(0.7, 0.15 * len(text.splitlines())))
@@ -57,14 +57,14 @@ def draw_overview(
         figure.savefig(temporary, dpi=110)
 
 
-def _choose(catalog: pd.DataFrame, counts: pd.DataFrame, columns: int, lines: int) -> list[pd.DataFrame]:
-    """Choose the rows of the sample sheet: `lines` for each defect type, of up to `columns` images."""
+def _choose(catalog: pd.DataFrame, counts: pd.DataFrame, lines: int) -> list[pd.DataFrame]:
+    """Choose the rows of the sample sheet: `lines` for each defect type, of up to `_COLUMNS` images."""
     rows = []
     for kind, label in zip(counts["defect_type"], counts["label"], strict=True):
         members = catalog[(catalog["defect_type"] == kind) & (catalog["label"] == label)]
-        spread = np.unique(np.linspace(0, len(members) - 1, columns * lines).round().astype(int))
+        spread = np.unique(np.linspace(0, len(members) - 1, _COLUMNS * lines).round().astype(int))
         chosen = members.iloc[spread]
-        rows += [chosen.iloc[start : start + columns] for start in range(0, columns * lines, columns)]
+        rows += [chosen.iloc[start : start + _COLUMNS] for start in range(0, _COLUMNS * lines, _COLUMNS)]
     return rows
 
 

@@ -106,7 +106,7 @@ class Decision:
 
     @classmethod
     def cross_fit(
-        cls, validation: pd.DataFrame, config: DecisionConfig, class_left_out: str | None = None, seed: int = 0
+        cls, validation: pd.DataFrame, config: DecisionConfig, class_left_out: str | None = None
     ) -> pd.DataFrame:
         """Return `apply` of each validation image by a Decision that was fitted to the validation images without it.
 
@@ -119,9 +119,9 @@ class Decision:
         rarest = int(np.bincount(labels, minlength=2).min())
         parts: Iterable[tuple[NDArray, NDArray]] = [(np.zeros(0, int), np.zeros(1, int))]
         if rarest >= 2:
-            parts = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=seed).split(labels, labels)
+            parts = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=0).split(labels, labels)
         elif len(labels) >= 2:
-            parts = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed).split(labels)
+            parts = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=0).split(labels)
         judged, places = [], []
         for rest, held_out in parts:
             decision = cls._fit(validation.iloc[rest], config, class_left_out)

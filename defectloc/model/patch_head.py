@@ -18,16 +18,15 @@ from defectloc.model.patch_training import FEWEST_SPLIT, Settings, Weights, trai
 
 # Patches at once, so that the hidden layer of a large photograph does not have to fit in memory.
 CHUNK = 2**14
+FOLDS = 3
 NAMES = ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
 
 # Gives standardised patches `(n, h, w, C)` of some images, by their numbers `(n,)`.
 Patches = Callable[[NDArray[np.intp]], torch.Tensor]
 
 
-def inner_folds(
-    labels: NDArray[np.integer], seed: int, groups: NDArray | None = None, n_folds: int = 3
-) -> NDArray[np.intp]:
-    """Give each training image `(N,)` a fold, 0 to `n_folds` - 1, each class in its share; a group stays in one.
+def inner_folds(labels: NDArray[np.integer], seed: int, groups: NDArray | None = None) -> NDArray[np.intp]:
+    """Give each training image `(N,)` a fold, 0 to `FOLDS` - 1, each class in its share; a group stays in one.
 
     The same for equal seeds. The groups are any values that compare equal for photographs of one part.
     """
@@ -38,7 +37,7 @@ def inner_folds(
     folds = np.zeros(len(defective), np.intp)
     for of_class in (defective, ~defective):
         members = rng.permutation(np.flatnonzero(of_class))
-        folds[members] = np.arange(len(members)) % n_folds
+        folds[members] = np.arange(len(members)) % FOLDS
     return folds[units]
 
 

@@ -4,7 +4,7 @@ import torch
 
 from defectloc.benchmarks.steps import timed_fit
 from defectloc.config import TrainingConfig
-from defectloc.data.module import FeatureDataset
+from defectloc.data.datasets import FeatureDataset
 from defectloc.model.classifier import Classifier
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 import defectloc.data
-from defectloc.data.module import FeatureDataset, FoldData
+from defectloc.data.datasets import FeatureDataset
+from defectloc.data.module import FoldData
 
 
 def data(resident: bool) -> FoldData:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defectloc.data.module import FeatureDataset, ImageDataset
+from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.views import AXES, Views, flip
 from defectloc.errors import DefectlocError
 from tests.conftest import SYNTHETIC

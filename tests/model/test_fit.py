@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from defectloc.config import ModelConfig, TrainingConfig
-from defectloc.data.module import FeatureDataset, FoldData, loader
+from defectloc.data.datasets import FeatureDataset
+from defectloc.data.module import FoldData, loader
 from defectloc.model import weights
 from defectloc.model.classifier import Classifier
 from defectloc.model.fit import LAST, DefectClassifier, fit
