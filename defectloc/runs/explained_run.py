@@ -20,9 +20,8 @@ from defectloc.model import weights
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.trunk import Trunk
-from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
-from defectloc.runs.fusion import Fusion, load_fusion
+from defectloc.runs.fusion import Fusion, load_parts
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import Product, tiling_of
 from defectloc.runs.tiled import levels_of
@@ -91,11 +90,7 @@ class _ProductMap:
 
     @functools.cached_property
     def _parts(self) -> tuple[MemoryBank, list[Level], Fusion | None]:
-        if self._product.kind == "memory":
-            return *load_bank(self._product.folder, self._device), None
-        # The bank that the fusion was made with lies beside it.
-        bank, levels = load_bank(self._product.folder.with_name(self._product.made_from["memory"]), self._device)
-        return bank, levels, load_fusion(self._product.folder, bank)
+        return load_parts(self._product, self._device)
 
     def __call__(self, network: nn.Module, image: np.ndarray) -> tuple[np.ndarray, Grid]:
         """Give the map `(h, w)` of a photograph `(H, W, 3)` by a network like the run's."""

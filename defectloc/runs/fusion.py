@@ -102,12 +102,24 @@ def fusion_maps(
     return product
 
 
-def load_fusion(folder: Path, bank: MemoryBank) -> Fusion:
-    """Load the fusion of a product's folder, to go with its memory bank; raises DefectlocError where it is damaged."""
-    combination = read_json(folder / COMBINATION)
+def load_parts(product: Product, device: str) -> tuple[MemoryBank, list[Level], Fusion | None]:
+    """Load the memory bank of a product and its levels, and the fusion where the product is one.
+
+    Raises DefectlocError where a part is damaged.
+    """
+    bank, levels = load_bank(bank_folder(product), device)
+    if product.kind == "memory":
+        return bank, levels, None
+    combination = read_json(product.folder / COMBINATION)
     if combination is None:
-        raise DefectlocError(f"{folder / COMBINATION} cannot be read; start the same 'defectloc train' again.")
-    return Fusion(bank, PatchHead.load(folder / HEAD, str(bank.device)), Combination.from_json(combination))
+        raise DefectlocError(f"{product.folder / COMBINATION} cannot be read; start the same 'defectloc train' again.")
+    head = PatchHead.load(product.folder / HEAD, str(bank.device))
+    return bank, levels, Fusion(bank, head, Combination.from_json(combination))
+
+
+def bank_folder(product: Product) -> Path:
+    """Give the folder of a product's memory bank; that which a fusion was made with lies beside it."""
+    return product.folder if product.kind == "memory" else product.folder.with_name(product.made_from["memory"])
 
 
 def _fit(

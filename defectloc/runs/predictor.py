@@ -28,10 +28,10 @@ from defectloc.model.novelty import Novelty
 from defectloc.model.predict import class_maps_of_features
 from defectloc.model.trunk import Trunk, is_plain
 from defectloc.model.winograd import with_winograd
-from defectloc.runs.bank import load_bank, load_novelty
+from defectloc.runs.bank import load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
 from defectloc.runs.exported import ExportedModel
-from defectloc.runs.fusion import Fusion, load_fusion
+from defectloc.runs.fusion import Fusion, bank_folder, load_parts
 from defectloc.runs.maps import is_guided, kept_ignore_mask
 from defectloc.runs.photographs import PhotographModel
 from defectloc.runs.products import tiling_of
@@ -65,15 +65,11 @@ class Predictor(PhotographModel):
         self._levels: list[Level] = []
         self._bank_tiling: Tiling | None = None
         kinds = {self.kind, decision.score}
-        if "fusion" in kinds:
-            product = run.product("fusion")
+        if kinds & {"fusion", "memory"}:
+            product = run.product("fusion" if "fusion" in kinds else "memory")
             self._bank_tiling = tiling_of(product)
-            self._load_bank(product.folder.with_name(product.made_from["memory"]), device)
-            assert self._bank is not None
-            self._fusion = load_fusion(product.folder, self._bank)
-        elif "memory" in kinds:
-            self._bank_tiling = tiling_of(run.product("memory"))
-            self._load_bank(run.product("memory").folder, device)
+            self._bank, self._levels, self._fusion = load_parts(product, device)
+            self._novelty = load_novelty(bank_folder(product))
         maps = run.maps(self.kind)
         self.tiling = tiling_of(maps.product)
         self._guided = is_guided(config.upsampling, self.tiling)
@@ -81,10 +77,6 @@ class Predictor(PhotographModel):
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(values, FULL_COLOUR)), 1e-6))
-
-    def _load_bank(self, folder: Path, device: str) -> None:
-        self._bank, self._levels = load_bank(folder, device)
-        self._novelty = load_novelty(folder)
 
     def parts(self) -> Parts:
         """Give all that the model is made of, for an export."""

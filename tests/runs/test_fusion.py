@@ -12,9 +12,8 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.decision import Decision
 from defectloc.localization.scores import top_k_mean
 from defectloc.model.memory_bank import MemoryBank
-from defectloc.runs.bank import load_bank
 from defectloc.runs.directory import Run
-from defectloc.runs.fusion import load_fusion
+from defectloc.runs.fusion import load_parts
 from defectloc.runs.products import stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 from tests.conftest import FUSION, last_localization
@@ -37,9 +36,7 @@ def test_maps_score_and_shortcut_check(fused):
 
 def test_maps_are_the_combination_of_head_and_bank(fused):
     run = Run.open(fused)
-    product = run.product("fusion")
-    bank, _ = load_bank(product.folder.with_name(product.made_from["memory"]), "cpu")
-    fusion = load_fusion(product.folder, bank)
+    _, _, fusion = load_parts(run.product("fusion"), "cpu")
     good = run.images().query("label == 0 and split == 'validation'")
     distances = stacked(run.maps("memory"), good)
     assert fusion.combination.mean == pytest.approx(distances.mean(), rel=1e-5)
@@ -51,10 +48,9 @@ def test_maps_are_the_combination_of_head_and_bank(fused):
 def test_a_fusion_without_its_combination_is_refused(fused):
     run = Run.open(fused)
     product = run.product("fusion")
-    bank, _ = load_bank(product.folder.with_name(product.made_from["memory"]), "cpu")
     (product.folder / "combination.json").unlink()
     with pytest.raises(DefectlocError, match=r"combination\.json cannot be read"):
-        load_fusion(product.folder, bank)
+        load_parts(product, "cpu")
 
 
 def test_the_decision_is_what_it_says_it_is_made_of(fused):
