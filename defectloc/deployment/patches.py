@@ -75,7 +75,9 @@ def _gelu(graph: Graph, values: str) -> str:
 def combined(graph: Graph, combination: Combination, log_odds_: str, distances_: str) -> str:
     """Give the fused maps `(N, h, w)`."""
     centred = graph.add("Sub", distances_, graph.constant(combination.mean))
-    bank = graph.add("Mul", centred, graph.constant(combination.bank_weight / combination.sd))
+    share = graph.add("Mul", centred, graph.constant(1 / (combination.sd * combination.saturation)))
+    highest = graph.constant(combination.bank_weight * combination.saturation)
+    bank = graph.add("Mul", graph.add("Tanh", share), highest)
     return graph.add("Add", graph.add("Mul", log_odds_, graph.constant(combination.head_weight)), bank)
 
 

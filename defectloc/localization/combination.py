@@ -11,9 +11,12 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.scores import top_k_mean
 
-# Weights of the log-odds and of the distances, in standard deviations of good patches, and how far each choice is from
-# the one that few defective images leave, in powers of two.
+# Weights of the log-odds and of the distances (see `saturated`), and how far each choice is from the one that few
+# defective images leave, in powers of two.
 CHOICES = ((1.0, 0.0, 2), (1.0, 0.25, 1), (1.0, 0.5, 0), (1.0, 1.0, 1), (1.0, 2.0, 2), (0.0, 1.0, 4))
+# Standard deviations that a distance saturates at: beyond some, a larger one says nothing more about where the defect
+# ends, and its surroundings would pass for worse than a small defect (docs/experiments/patch_head.md).
+SATURATION = 10.0
 # Without anything to choose by.
 EVEN = (1.0, 1.0)
 # Of fewer defective images a choice is chance.
@@ -38,6 +41,7 @@ class Combination:
     mean: float
     sd: float
     message: str
+    saturation: float = SATURATION
 
     @classmethod
     def fit(
@@ -60,7 +64,8 @@ class Combination:
         if labels is None or folds is None or log_odds is None or distances is None:
             return cls(head, bank, mean, sd, TOO_LITTLE)
         truth, part = np.asarray(labels) == 1, np.asarray(folds)
-        first, second = _maps(log_odds), mapped(lambda values: (values - mean) / sd, _maps(distances))
+        saturated = cls(head, bank, mean, sd, "").saturated
+        first, second = _maps(log_odds), mapped(saturated, _maps(distances))
         shapes = [[each.shape for each in maps] for maps in (first, second)]
         if shapes[0] != shapes[1] or len(first) != len(truth) or len(part) != len(truth):
             raise DefectlocError(
@@ -79,15 +84,19 @@ class Combination:
             gains.append(float(np.mean(within)) - PRIOR * far / int(truth.sum()))
         head, bank, _ = CHOICES[int(np.argmax(gains))]
         message = (
-            f"Log-odds of the patch head x {head:g} + standardised distances of the memory bank x {bank:g}, by image "
+            f"Log-odds of the patch head x {head:g} + saturated distances of the memory bank x {bank:g}, by image "
             f"AUROC on {len(truth)} training images left out in turn, {int(truth.sum())} of them defective."
         )
         return cls(head, bank, mean, sd, message)
 
     def apply(self, log_odds: NDArray, distances: NDArray) -> NDArray[np.float32]:
         """Return the combined maps `(N, h, w)` of a head's log-odds and a bank's distances, each `(N, h, w)`."""
-        standardised = (_maps(distances) - self.mean) / self.sd
-        return (self.head_weight * _maps(log_odds) + self.bank_weight * standardised).astype(np.float32)
+        bank = self.saturated(_maps(distances))
+        return (self.head_weight * _maps(log_odds) + self.bank_weight * bank).astype(np.float32)
+
+    def saturated(self, distances: NDArray) -> NDArray:
+        """Standardise distances of any shape, and let them approach `saturation`: s tanh((d - mean) / (sd s))."""
+        return self.saturation * np.tanh((distances - self.mean) / (self.sd * self.saturation))
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as plain values."""
@@ -98,9 +107,12 @@ class Combination:
         """Make the combination of `to_json`; raises DefectlocError where it is not that."""
         try:
             head, bank, mean, sd = (float(values[name]) for name in ("head_weight", "bank_weight", "mean", "sd"))
-            return cls(head, bank, mean, sd, str(values["message"]))
+            return cls(head, bank, mean, sd, str(values["message"]), float(values["saturation"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise DefectlocError(f"this is no combination of patch head and memory bank: {error!r}.") from error
+            raise DefectlocError(
+                f"this is no combination of patch head and memory bank ({error!r}); start the same 'defectloc train' "
+                "again."
+            ) from error
 
 
 def _shape(maps: Stack) -> object:
