@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from defectloc.data import splits
 from defectloc.errors import DefectlocError
@@ -14,7 +15,7 @@ from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty, mean_patches
 from defectloc.progress import images_bar, say_begun
-from defectloc.runs import bank_levels, products
+from defectloc.runs import bank_levels, products, tables
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
@@ -22,7 +23,7 @@ BANK, NOVELTY = "bank.npz", "novelty.npz"
 # With fewer good images a bank hardly covers how good parts vary.
 FEW_GOOD = 5
 # Raised when the code changes what a bank holds or measures.
-VERSION = 6
+VERSION = 7
 
 
 def product_of(fold: Fold, folder: Path) -> Product:
@@ -71,12 +72,14 @@ def bank_maps(fold: Fold, folder: Path) -> Product:
             found += list(bank.distances(arrays))
             means.append(mean_patches(arrays))
             advance(len(means[-1]))
-    maps = stack(found)
-    novelty = _novelty(fold, levels, np.concatenate(means))
+    maps, means_of_held_out = stack(found), np.concatenate(means)
+    novelty = _novelty(fold, levels, means_of_held_out)
     with product.making() as note:
         bank.save(product.folder / BANK)
         if novelty is not None:
             novelty.save(product.folder / NOVELTY)
+            novelties = pd.DataFrame({"path": held_out["path"], "novelty": novelty.of_means(means_of_held_out)})
+            tables.write_csv(product.folder / tables.NOVELTIES, novelties)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), maps, bank.grid)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product

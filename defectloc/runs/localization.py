@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -21,9 +22,10 @@ from defectloc.runs.directory import LOCALIZATION, Run, rows_of
 from defectloc.runs.maps import RunMaps, truth_digest
 from defectloc.runs.products import Product, stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tables import read_novelty
 
 # Raised when the code changes what a localization holds.
-VERSION = 7
+VERSION = 8
 CLASS = "class"
 
 
@@ -82,8 +84,12 @@ class Localization:
         return RunMaps(self.run, kind, self.root, self._ignore_mask, self.products[kind], upsampling)
 
     def images(self) -> pd.DataFrame:
-        """Give the held-out images with the columns that their score is made of."""
+        """Give the held-out images, with what their score is made of, and their `novelty`, NaN where not known."""
         images, kind = self.run.images(), str(self.decision.score)
+        if "memory" in self.products:
+            images = images.merge(read_novelty(self.products["memory"].folder), on="path", how="left", validate="1:1")
+        else:
+            images = images.assign(novelty=np.nan)
         if kind == CLASS:
             return images
         return images.assign(map_score=top_k_mean(stacked(self.run.maps(kind, self.products[kind]), images)))

@@ -37,7 +37,7 @@ from defectloc.runs.tables import (
 )
 
 FILES = (PREDICTIONS, BOXES, "boxes.coco.json", DECISION, LOCALIZER, "config.yaml")
-PREDICTION_COLUMNS = ["path", "split", "label", "defect_type", "log_odds", *DECIDED]
+PREDICTION_COLUMNS = ["path", "split", "label", "defect_type", "log_odds", *DECIDED, "novelty"]
 
 
 def post_process(setting: Localization) -> dict[str, Any]:
@@ -56,10 +56,11 @@ def post_process(setting: Localization) -> dict[str, Any]:
     class_left_out = setting.class_left_out()
     decision = Decision.fit(validation, setting.decision, class_left_out)
     localizer = setting.localizer()
-    for sentence in [*decision.messages, *localizer.messages]:
-        print(f"note: {sentence}", file=sys.stderr)
     decided = decision.apply(images)
     test = rows_of(decided, "test")
+    n_unlike = None if test["novelty"].isna().any() else int((test["novelty"] > 1).sum())
+    for sentence in notes_of(decision, localizer, n_unlike, len(test)):
+        print(f"note: {sentence}", file=sys.stderr)
     boxes, box_scores = scoring.boxes_and_scores(maps, test, localizer)
     localized = time.perf_counter()
     metrics: dict[str, Any] = {
@@ -69,6 +70,7 @@ def post_process(setting: Localization) -> dict[str, Any]:
         "n_validation": len(validation),
         "n_test": len(test),
         "n_masks": maps.n_masks,
+        "n_unlike_training": n_unlike,
         **scoring.decision_scores(test, setting.has_review_band),
         **scoring.map_scores(maps, setting.truth),
         **box_scores,
@@ -91,6 +93,17 @@ def post_process(setting: Localization) -> dict[str, Any]:
     # Last, since it marks the folder as whole.
     write_json(folder / METRICS, metrics)
     return metrics
+
+
+def notes_of(decision: Decision, localizer: Localizer, n_unlike: int | None, n_test: int) -> list[str]:
+    """Say what could not be fitted, and how many test images `predict` would not judge."""
+    notes = [*decision.messages, *localizer.messages]
+    if n_unlike:
+        notes.append(
+            f"{n_unlike} of {n_test} test images are unlike the training photographs: the scores count their verdicts, "
+            "but 'predict' does not judge such photographs (novelty above 1 in predictions.csv)."
+        )
+    return notes
 
 
 def _class_network(setting: Localization) -> dict[str, Any] | None:

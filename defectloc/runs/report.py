@@ -22,6 +22,7 @@ from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import Run, whole_metrics
 from defectloc.runs.drawing import color_scale, shortcut_figure
 from defectloc.runs.localized_settings import settings_of
+from defectloc.runs.localizing import notes_of
 from defectloc.runs.maps import RunMaps, kept_ignore_mask, truth_digest
 from defectloc.runs.report_photographs import most_wrong_first, photographs
 from defectloc.runs.tables import read_history, with_decisions
@@ -87,7 +88,7 @@ def _content(
         unit=UNITS[maps.kind],
         settings=_settings(run, chosen),
         shortcut_picture=None if figure is None else _picture(figure),
-        notes=[*decision.messages, *localizer.messages],
+        notes=notes_of(decision, localizer, metrics.get("n_unlike_training"), metrics["n_test"]),
     )
 
 

@@ -16,7 +16,7 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 
 CATALOG, PREDICTIONS, HISTORY, BOXES = "catalog.csv", "predictions.csv", "history.csv", "boxes.csv"
-DECISION, LOCALIZER = "decision.json", "localizer.json"
+DECISION, LOCALIZER, NOVELTIES = "decision.json", "localizer.json", "novelty.csv"
 DECIDED = ["score", "probability", "predicted", "verdict"]
 T = TypeVar("T")
 
@@ -71,6 +71,17 @@ def with_decisions(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
     if decided["path"].duplicated().any():
         raise DefectlocError(f"{folder / PREDICTIONS} has an image twice; start the same 'defectloc train' again.")
     return images.merge(decided[["path", *DECIDED]], on="path")
+
+
+def read_novelty(folder: Path) -> pd.DataFrame:
+    """Read `path, novelty` of the held-out images of a memory bank, without a row where none was measured.
+
+    Raises DefectlocError where it cannot be read as that.
+    """
+    columns = ["path", "novelty"]
+    if not (folder / NOVELTIES).is_file():
+        return pd.DataFrame(columns=columns)
+    return _read_csv(folder / NOVELTIES, columns, dtype={"path": str, "novelty": float}, keep_default_na=False)
 
 
 def read_boxes(folder: Path) -> pd.DataFrame:

@@ -71,7 +71,9 @@ def test_large_distances_saturate_and_keep_their_order():
 
 def test_equal_distances_on_good_images_do_not_divide_by_zero():
     found = Combination.fit((2.0, 0.0))
-    np.testing.assert_allclose(found.apply(np.zeros((1, 2, 2)), np.full((1, 2, 2), 5.0)), 10 * np.tanh(3 / 10), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.apply(np.zeros((1, 2, 2)), np.full((1, 2, 2), 5.0)), 10 * np.tanh(3 / 10), rtol=1e-6
+    )
 
 
 def test_written_and_read_it_is_the_same():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from defectloc.config import StoredDtype, TrainSettings
 from defectloc.localization.maps import Grid
@@ -39,6 +40,35 @@ def test_maps_boxes_and_store(folder):
     # pool4 is made of conv4_3 when it is read, so two levels are all that is stored.
     stored = {path.stem.rpartition("-")[0] for path in Path("outputs/.features").glob("*/*.npy")}
     assert stored == {"conv3_3.pool2", "conv4_3"}
+
+
+def test_test_images_that_predict_would_not_judge_are_counted_and_named(command):
+    rng = np.random.default_rng(0)
+    for split, n_each in (("train", 12), ("test", 4)):
+        for label, name in enumerate(("good", "defective")):
+            for number in range(n_each):
+                pixels = np.full((48, 48, 3), 120) + rng.integers(0, 12, (48, 48, 3))
+                pixels[20:28, 20:28] += 80 * label
+                if (split, label, number) == ("test", 0, 0):
+                    pixels = rng.integers(0, 256, (48, 48, 3))
+                path = Path("photos", split, name, f"{number}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    arguments = [each for each in MEMORY if not each.startswith(("data", "subset"))]
+    source = ("data=folder", "data.root=photos", "subset=plates", "data.split=given", "data.image_size=32")
+    outcome = command("train", *source, *arguments)
+    assert outcome.code == 0, outcome.err
+    folder = next(Path("outputs").glob("plates/fold0-*"))
+    assert json.loads((folder / "metrics.json").read_text())["n_unlike_training"] == 1
+    assert "1 of 8 test images are unlike the training photographs" in outcome.err
+    predicted = pd.read_csv(last_localization(folder) / "predictions.csv").set_index("path")
+    unlike = predicted.index[(predicted["split"] == "test") & (predicted["novelty"] > 1)]
+    assert list(unlike) == ["test/good/0.png"]
+    arguments = (f"run={folder}", "images=photos/test", "output=new", "threads=1", "overlays=false")
+    assert command("predict", *arguments).code == 0
+    found = pd.read_csv("new/predictions.csv").set_index("path")
+    assert list(found.index[found["unlike_training"] == 1]) == ["good/0.png"]
+    np.testing.assert_allclose(found.loc["good/0.png", "novelty"], predicted.loc[unlike[0], "novelty"], rtol=0.01)
 
 
 def test_found_again_and_kept_beside_another_setting(folder, command):
