@@ -484,7 +484,7 @@ class LocalizeSettings(Settings):
 
     run: str = _key(MISSING, "run directory")
     root: str | None = _key(None, "where the data set is now; null: where it was at the fit")
-    ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: none")
+    ignore_mask: str | None = _key(None, "mask of pixels that count for no score; null: that of the run; none")
     figures: bool = _key(False, "draw the figures")
     localization: LocalizationConfig = _group(LocalizationConfig)
     decision: DecisionConfig = _group(DecisionConfig)

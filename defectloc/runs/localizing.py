@@ -22,7 +22,7 @@ from defectloc.runs import scoring
 from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
 from defectloc.runs.localization import Localization
-from defectloc.runs.maps import IGNORE_MASK, is_guided
+from defectloc.runs.maps import IGNORE_MASK, is_guided, kept_ignore_mask
 from defectloc.runs.products import tiling_of
 from defectloc.runs.tables import (
     BOXES,
@@ -37,6 +37,8 @@ from defectloc.runs.tables import (
 )
 
 FILES = (PREDICTIONS, BOXES, "boxes.coco.json", DECISION, LOCALIZER, "config.yaml")
+# Instead of the name of an ignore mask.
+NO_MASK = "none"
 PREDICTION_COLUMNS = ["path", "split", "label", "defect_type", "log_odds", *DECIDED, "novelty"]
 
 
@@ -162,7 +164,8 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
     if settings.root is not None or settings.figures or guided or finished.catalog()["mask_path"].any():
         root = finished.data_root(settings.root)
     with lock(finished.folder / LOCK, f"the same run ({finished.folder})"):
-        setting = Localization(finished, settings.localization, settings.decision, root, settings.ignore_mask)
+        ignore_mask = _ignore_mask(finished, settings.ignore_mask)
+        setting = Localization(finished, settings.localization, settings.decision, root, ignore_mask)
         metrics = post_process(setting)
         figure = draw(setting, metrics) if settings.figures else None
     print_metrics(metrics, read_decision(setting.folder))
@@ -170,3 +173,11 @@ def run(settings: LocalizeSettings) -> dict[str, Any]:
     if figure is not None:
         print(f"figure: {figure}")
     return metrics
+
+
+def _ignore_mask(run: Run, asked: str | None) -> str | None:
+    """Give the ignore mask that is asked for, else the one that the run was trained with."""
+    if asked is not None:
+        return None if asked == NO_MASK else asked
+    kept = kept_ignore_mask(run)
+    return None if kept is None else str(kept.absolute())

@@ -1,5 +1,6 @@
 """A run's maps in the images' own pixels, beside their ground truth."""
 
+import hashlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -159,11 +160,18 @@ def kept_ignore_mask(run: Run) -> Path | None:
 
 
 def truth_digest(run: Run, root: Path, ignore_mask: str | None, digests: Digests) -> dict[str, str | None]:
-    """Identify the ground truth by bytes: the masks of all images of the data set, and the ignore mask."""
+    """Identify the ground truth: by bytes the masks of all images of the data set, by its pixels the ignore mask.
+
+    So a localization's copy of an ignore mask is the same as the file itself.
+    """
     catalog = run.catalog()
     named = [(path, name) for path, name in zip(catalog["path"], catalog["mask_path"], strict=True) if name]
     named = [(path, name) for path, name in named if (root / name).is_file()]
     ignored = ignore_path(root, ignore_mask)
     contents = digests.of([root / name for _, name in named])
     masks = digest_of([(path, each) for (path, _), each in zip(named, contents, strict=True)])[:12] if named else None
-    return {"masks": masks, "ignore_mask": None if ignored is None else digests.of([ignored])[0][:12]}
+    return {"masks": masks, "ignore_mask": None if ignored is None else _pixel_digest(read_mask(ignored))}
+
+
+def _pixel_digest(mask: np.ndarray) -> str:
+    return digest_of([*mask.shape, hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()])[:12]

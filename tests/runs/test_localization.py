@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from defectloc.errors import DefectlocError
@@ -35,6 +37,25 @@ def test_another_ignore_mask_is_another_localization(run, tmp_path):
     found = [post_process(run, ignore_mask=str(tmp_path / name) if name else None) for name in (None, "a.png", "b.png")]
     assert len({metrics["localization"] for metrics in found}) == 3
     assert len({metrics["pixel_ap"] for metrics in found}) == 3
+
+
+def test_localize_keeps_the_ignore_mask_of_the_run(command, tmp_path, run):
+    strip = np.zeros((10, 10), np.uint8)
+    strip[:, :5] = 255
+    Image.fromarray(strip).save(tmp_path / "strip.png")
+    by_file = post_process(run, ignore_mask=str(tmp_path / "strip.png"))
+    (run.folder / "metrics.json").write_bytes((localized(run, by_file) / "metrics.json").read_bytes())
+    (tmp_path / "strip.png").unlink()
+    masks = {}
+    for asked in ("null", "none"):
+        keys = (*CASE_STUDY, "localization.threshold=0.4", f"ignore_mask={asked}")
+        outcome = command("localize", f"run={run.folder}", *keys)
+        assert outcome.code == 0, outcome.err
+        config = OmegaConf.load(Path(outcome.out.splitlines()[-1]) / "config.yaml")
+        masks[asked] = config.truth.ignore_mask
+    assert masks["none"] is None
+    # The copy counts as the file itself.
+    assert masks["null"] == OmegaConf.load(localized(run, by_file) / "config.yaml").truth.ignore_mask
 
 
 def test_ignore_mask_that_does_not_exist(run, command):
