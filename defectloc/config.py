@@ -315,7 +315,7 @@ class AugmentationConfig:
 
     name: str = _key("none", "name of the augmentation")
     transforms: list[Any] = _key([], "transforms of albumentations with their arguments")
-    views: list[View] = _key([], "flips, one of which an epoch takes of each image; they can be stored")
+    views: list[View] = _key([], "flips: an epoch takes one of each image, the patch head all; they can be stored")
 
 
 @dataclass

@@ -11,7 +11,7 @@ AXES: dict[str, tuple[int, ...]] = {"plain": (), "horizontal": (1,), "vertical":
 
 
 def flip(image: np.ndarray, view: str) -> np.ndarray:
-    """Give one view of an image `(H, W, 3)`: the same pixels in another order."""
+    """Give one view of an image `(H, W, 3)` or a map `(h, w)`: the same pixels in another order."""
     return np.ascontiguousarray(np.flip(image, AXES[view]))
 
 

@@ -18,10 +18,20 @@ def batch_of(fold: Fold) -> int:
     return fold.settings.features.batch_size if fold.tiling is None else 1
 
 
-def reader(fold: Fold, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
-    """Return what gives levels `(n, C, h, w)` of up to `batch_of` images, by number; in tiles all of the bank's."""
+def views_of(fold: Fold) -> list[str]:
+    """List the views of a training image that the patch head learns from; of photographs in tiles the plain one."""
+    return fold.views if fold.tiling is None else ["plain"]
+
+
+def reader(
+    fold: Fold, images: pd.DataFrame, levels: Sequence[Level], view: str = "plain"
+) -> Callable[[Iterable[int]], Features]:
+    """Return what gives levels `(n, C, h, w)` of up to `batch_of` images, by number; in tiles all of the bank's.
+
+    Of photographs in tiles there is the plain view alone.
+    """
     if fold.tiling is None:
-        return fold.reader(images, levels)
+        return fold.reader(images, levels, view)
     trunk = Trunk(fold.classifier, fold.device, fold.precision)
     tiled, store = TiledLevels(fold.root, fold.tiling, trunk, fold.bank_levels, fold.settings), None
     if fold.settings.features.cache:

@@ -131,7 +131,7 @@ class Fold:
             return resize(flip(read_image(self.root / path), view), self.image_size)
 
         images, levels = self.catalog if view == "plain" else self.rows(splits.TRAIN), [classifier.level]
-        if view == "plain" and self.tiling is None:
+        if self.tiling is None and (view == "plain" or self.needs_fusion):
             # All levels at once, so that no image goes through the trunk twice.
             levels = list(dict.fromkeys([classifier.level, *self.bank_levels]))
         names = [str(level) for level in levels]
@@ -165,14 +165,20 @@ class Fold:
         """Give (height, width) of all photographs in native pixels, by path."""
         return sizes_of(self.root, self.catalog)
 
-    def reader(self, images: pd.DataFrame, levels: Sequence[Level]) -> Callable[[Iterable[int]], Features]:
-        """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed."""
+    def reader(
+        self, images: pd.DataFrame, levels: Sequence[Level], view: str = "plain"
+    ) -> Callable[[Iterable[int]], Features]:
+        """Return what gives levels `(N, C, h, w)` of some of the images, by number: stored, or else computed.
+
+        As another view than plain only those of training images are stored.
+        """
         if self.settings.features.cache:
-            stored = {level: self.store().read(list(images["digest"]), str(level)) for level in levels}
+            store = self.store(view)
+            stored = {level: store.read(list(images["digest"]), str(level)) for level in levels}
             return lambda numbers: {level: np.stack([values[i] for i in numbers]) for level, values in stored.items()}
         trunk = Trunk(self.classifier, self.device, self.precision)
         paths, side = [self.root / path for path in images["path"]], self.image_size
-        return lambda numbers: trunk([resize(read_image(paths[i]), side) for i in numbers], levels)
+        return lambda numbers: trunk([resize(flip(read_image(paths[i]), view), side) for i in numbers], levels)
 
     def features(self, images: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Features]:
         """Give some of the trunk's levels `(N, C, h, w)` in batches of images."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectloc.data import splits
+from defectloc.data.views import flip
 from defectloc.errors import DefectlocError
 from defectloc.files import read_json
 from defectloc.localization.combination import Combination
@@ -64,6 +65,9 @@ def fusion_maps(
     made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
     if fold.tiling is not None:
         made_from |= {products.TILING: fold.tiling.to_json(), "kept": [MOST_PATCHES, STANDING_OUT]}
+    views = bank_levels.views_of(fold)
+    if views != ["plain"]:
+        made_from["views"] = views
     product = Product(bank_product.run, "fusion", made_from)
     if product.is_whole:
         return product
@@ -133,7 +137,8 @@ def _fit(
 ) -> tuple[Fusion, Stack | None]:
     """Fit the patch head on the training images, and choose the combination on each of them left out in turn.
 
-    Returns the training images' distances `(N, h, w)` to the bank without their fold as well.
+    The head learns from each view of an image as from a further one, that is left out with it. Returns the training
+    images' distances `(N, h, w)` to the bank without their fold as well.
     """
     train = fold.rows(splits.TRAIN)
     labels, groups = train["label"].to_numpy(), train["group"]
@@ -143,8 +148,13 @@ def _fit(
     def arrays(numbers: NDArray[np.intp]) -> list[NDArray]:
         return _arrays(read(numbers), levels)
 
+    views = bank_levels.views_of(fold)
+    readers = [read if view == "plain" else bank_levels.reader(fold, train, levels, view) for view in views]
+
     def patches(numbers: NDArray[np.intp]) -> torch.Tensor:
-        return bank.standardized(arrays(numbers))
+        """Give those of image i, in view v, by the number i + v x images."""
+        of_views = (readers[number // len(train)]([number % len(train)]) for number in numbers.tolist())
+        return torch.cat([bank.standardized(_arrays(batch, levels)) for batch in of_views])
 
     def opened(number: int) -> Pieces:
         levels_of_one = arrays(np.array([number]))
@@ -154,13 +164,24 @@ def _fit(
 
     distances = _held_out_distances(bank, labels, folds, arrays, size) if labels.any() else None
     z_scores = None if distances is None else mapped(lambda values: (values - scale.zero) / scale.unit, distances)
-    print(f"patch head: learning from {len(train)} images in {settings.steps} steps", file=sys.stderr)
+    in_views = "" if views == ["plain"] else f" in {len(views)} views each"
+    print(f"patch head: learning from {len(train)} images{in_views} in {settings.steps} steps", file=sys.stderr)
     shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
     source: Patches | LargeBags = patches
     if fold.tiling is not None:
         source = LargeBags(opened, np.array([height * width for height, width in shapes]))
-    head = PatchHead.fit(source, labels, folds, fold.settings.seed, fold.device, settings, z_scores, known)
+    n_views = len(views)
+    head = PatchHead.fit(
+        source,
+        np.tile(labels, n_views),
+        np.tile(folds, n_views),
+        fold.settings.seed,
+        fold.device,
+        settings,
+        None if z_scores is None else _in_views(z_scores, views),
+        None if known is None else _in_views(known, views),
+    )
     if head.n_members == 1 or distances is None:
         return Fusion(bank, head, Combination.fit((scale.zero, scale.unit))), distances
     found = []
@@ -170,6 +191,11 @@ def _fit(
         found += list(np.concatenate(parts, 1))
     log_odds = stack(found)
     return Fusion(bank, head, Combination.fit((scale.zero, scale.unit), labels, folds, log_odds, distances)), distances
+
+
+def _in_views(maps: Stack, views: list[str]) -> Stack:
+    """Give the maps of all images in each view in turn."""
+    return stack(flip(each, view) for view in views for each in maps)
 
 
 def _held_out_distances(

@@ -13,7 +13,7 @@ from defectloc.localization.decision import Decision
 from defectloc.localization.scores import top_k_mean
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.runs.directory import Run
-from defectloc.runs.fusion import load_parts
+from defectloc.runs.fusion import _in_views, load_parts
 from defectloc.runs.products import stacked
 from defectloc.runs.shortcut_table import read_shortcut_table
 from tests.conftest import FUSION, last_localization
@@ -43,6 +43,31 @@ def test_maps_are_the_combination_of_head_and_bank(fused):
     assert fusion.combination.sd == pytest.approx(distances.std(), rel=1e-5)
     # One member for all training images, and one for each fold that is left out.
     assert fusion.head.n_members == 4
+
+
+def test_the_patch_head_learns_from_flipped_photographs(command):
+    found = {}
+    for cached in ("true", "false"):
+        arguments = [*FUSION, "training=none", f"features.cache={cached}", "features.dtype=float32"]
+        outcome = command("train", *arguments, "augmentation.views=[plain,both]", f"outputs=outputs_{cached}")
+        assert outcome.code == 0, outcome.err
+        assert "images in 2 views each" in outcome.err
+        run = Run.open(next(Path(f"outputs_{cached}").glob("pill/fold0-*")))
+        assert run.product("fusion").made_from["views"] == ["plain", "both"]
+        found[cached] = load_parts(run.product("fusion"), "cpu")[2].head.weights
+    assert all((found["true"][name] == value).all() for name, value in found["false"].items())
+    assert command("train", *FUSION, "training=none", "outputs=outputs_plain").code == 0
+    plain = Run.open(next(Path("outputs_plain").glob("pill/fold0-*")))
+    weights = load_parts(plain.product("fusion"), "cpu")[2].head.weights
+    assert (weights["hidden_weight"] != found["true"]["hidden_weight"]).any()
+
+
+def test_maps_of_a_view_are_turned_as_its_photographs():
+    maps = np.arange(12).reshape(2, 2, 3)
+    found = _in_views(maps, ["plain", "horizontal"])
+    assert found.shape == (4, 2, 3)
+    assert (found[:2] == maps).all()
+    assert (found[2:] == maps[:, :, ::-1]).all()
 
 
 def test_a_fusion_without_its_combination_is_refused(fused):
