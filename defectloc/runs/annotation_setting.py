@@ -10,9 +10,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from defectloc.errors import DefectlocError
-from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run, folder_of, rows_of, whole_metrics
+from defectloc.runs.directory import LOCALIZATION, METRICS, Run, folder_of, rows_of, whole_metrics
 from defectloc.runs.maps import IGNORE_MASK, RunMaps
 from defectloc.runs.products import Product
+from defectloc.runs.records import runs_below
 from defectloc.runs.tables import with_decisions
 
 HOW = "'defectloc summarize' lists how they differ"
@@ -77,9 +78,9 @@ def _asked_last(runs: list[Run]) -> str:
 
 def _runs(outputs: Path, subset: str, fingerprint: str | None) -> list[Run]:
     by_print: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for record in sorted((folder_of(str(outputs), subset, 0, "").parent).glob(f"fold*-*/{RECORD}")):
-        if name := re.fullmatch(r"fold(\d+)-(.+)", record.parent.name):
-            by_print[name[2]].append((int(name[1]), record.parent))
+    for folder in runs_below(folder_of(str(outputs), subset, 0, "").parent, "fold*-*"):
+        if name := re.fullmatch(r"fold(\d+)-(.+)", folder.name):
+            by_print[name[2]].append((int(name[1]), folder))
     if not by_print:
         raise DefectlocError(
             f"outputs={outputs} holds no finished fold of subset={subset}; start with 'defectloc train'."

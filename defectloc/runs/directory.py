@@ -10,19 +10,17 @@ from omegaconf import OmegaConf
 from defectloc.config import LocalizationConfig
 from defectloc.data.images import sides_of
 from defectloc.errors import DefectlocError
-from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json, sealed
+from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
 from defectloc.runs.products import Maps, Product, products_of, read_maps
 from defectloc.runs.tables import (
     CATALOG,
-    HISTORY,
     PREDICTIONS,
     read_catalog,
     read_decision,
     read_localizer,
     read_predictions,
-    write_json,
 )
 
 FORMAT = 3
@@ -40,33 +38,6 @@ def folder_of(outputs: str, subset: str, fold: int, fingerprint_: str) -> Path:
     if subset in ("", ".", "..") or "/" in subset or "\\" in subset or subset.startswith("."):
         raise DefectlocError(f"subset={subset} cannot name a folder; use letters, digits, '-' and '_'.")
     return Path(outputs).expanduser() / subset / f"fold{fold}-{fingerprint_}"
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Read a run's record; None where it is missing, unreadable or of another format, so that it is made again."""
-    record = read_json(folder / RECORD)
-    return record if record is not None and record.get("format") == FORMAT else None
-
-
-def is_fitted(folder: Path) -> bool:
-    """Tell whether a fit has ended and its network is unchanged; otherwise it is made again."""
-    record = read_record(folder)
-    if record is None:
-        return False
-    files = record.get("files", {})
-    return are_as_written(folder, {name: files.get(name, "") for name in (CHECKPOINT, HISTORY)})
-
-
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write a run's record, so that a later change of it is noticed."""
-    write_json(folder / RECORD, sealed(record))
-
-
-def note_root(folder: Path, root: Path) -> None:
-    """Update a run's record where its data set was moved; with other images it would be another run."""
-    record = read_record(folder)
-    if record is not None and record["root"] != str(root):
-        write_record(folder, record | {"root": str(root)})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from defectloc.model import weights
 from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
 from defectloc.progress import say_begun
-from defectloc.runs import directory, products, tables
+from defectloc.runs import directory, products, records, tables
 from defectloc.runs.fold import Fold
 from defectloc.runs.products import Product
 
@@ -63,7 +63,7 @@ def fit_fold(fold: Fold, folder: Path) -> None:
     tables.write_csv(folder / tables.HISTORY, pd.DataFrame(history))
     _write_catalog(fold, folder)
     written = (directory.CHECKPOINT, tables.CATALOG, tables.HISTORY)
-    directory.write_record(
+    records.write_record(
         folder,
         {
             "format": directory.FORMAT,
@@ -113,7 +113,7 @@ def refresh_catalog(fold: Fold, folder: Path) -> None:
 
     Masks are no part of a fit: they may be added, renamed or taken away after it.
     """
-    record = directory.read_record(folder)
+    record = records.read_record(folder)
     assert record is not None
     if are_as_written(folder, {tables.CATALOG: record["files"].get(tables.CATALOG, "")}):
         before = tables.read_catalog(folder)
@@ -121,7 +121,7 @@ def refresh_catalog(fold: Fold, folder: Path) -> None:
             return
     _write_catalog(fold, folder)
     files = record["files"] | {tables.CATALOG: digest(folder / tables.CATALOG)}
-    directory.write_record(folder, record | {"files": files})
+    records.write_record(folder, record | {"files": files})
 
 
 def _fit_network(

@@ -23,6 +23,7 @@ from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
 from defectloc.runs.directory import FORMAT, RECORD, changed_file
 from defectloc.runs.localized_settings import settings_of
+from defectloc.runs.records import runs_below
 from defectloc.runs.tables import write_csv, write_json
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
@@ -63,8 +64,8 @@ def run(settings: SummarizeSettings) -> pd.DataFrame:
 
 
 def collect(outputs: Path) -> list[Result]:
-    """Read the metrics of every localization of every run; what is damaged or of another version is named."""
-    return [result for path in sorted(outputs.glob(f"*/fold*-*/{RECORD}")) for result in results_of(path.parent)]
+    """Read the metrics of every localization of every run; what is damaged, a copy or of another version is named."""
+    return [result for folder in runs_below(outputs, "*/fold*-*") for result in results_of(folder)]
 
 
 def results_of(run: Path) -> list[Result]:

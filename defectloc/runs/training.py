@@ -9,7 +9,7 @@ from defectloc.data.masks import read_defect_mask
 from defectloc.files import lock
 from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_metrics
-from defectloc.runs import directory, tables
+from defectloc.runs import directory, records, tables
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
 from defectloc.runs.fitting import class_maps, fingerprint, fit_fold, refresh_catalog
@@ -33,12 +33,12 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
     with lock(folder / LOCK, f"the same fold ({folder})"):
         # Before the fit, which a wrong annotation would otherwise end.
         supervision = supervision_of(fold)
-        if not directory.is_fitted(folder):
+        if not records.is_fitted(folder):
             _check_masks(fold)
             fit_fold(fold, folder)
         else:
             refresh_catalog(fold, folder)
-        directory.note_root(folder, fold.root)
+        records.note_root(folder, fold.root)
         cam = class_maps(fold, folder)
         finished = Run.open(folder)
         products = _make_maps(fold, finished, cam, supervision)

@@ -1,6 +1,7 @@
 """Boxes to correct: each image's by the fold that tested it, in the files of the tools."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -178,6 +179,13 @@ def test_several_fits_are_a_choice(folds, tmp_path, command, annotate):
     tasks = json.loads((annotate("fingerprint=12e4", "format=labelstudio") / "tasks.json").read_text(encoding="utf-8"))
     assert "12e4" in tasks[0]["predictions"][0]["model_version"]
     assert "fingerprint=no is no fit" in command("annotate", "subset=part", "fingerprint=no").sentence
+
+
+def test_a_copy_of_a_fold_is_no_other_fit(folds, command):
+    copy = shutil.copytree(folds[1].folder, folds[1].folder.with_name("fold1-abc.bak"))
+    outcome = command("annotate", "subset=part")
+    assert outcome.code == 0, outcome.err
+    assert f"{copy.name} (a copy of part/fold1-abc, or renamed)" in outcome.err
 
 
 def test_several_localizations_are_a_choice(folds, command, annotate):

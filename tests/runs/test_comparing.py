@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from defectloc.files import digest
-from defectloc.runs import directory
+from defectloc.runs import records
 
 METHODS = "[gradcam,rise,guided-backprop]"
 BUDGETS = [
@@ -74,7 +74,7 @@ def test_a_comparison_without_masks_leaves_their_scores_open(run, explain):
     catalog.assign(mask_path="").to_csv(run.folder / "catalog.csv", index=False)
     # As `train` does where the data set has lost its masks.
     files = run.record["files"] | {"catalog.csv": digest(run.folder / "catalog.csv")}
-    directory.write_record(run.folder, run.record | {"files": files})
+    records.write_record(run.folder, run.record | {"files": files})
     explain(*BUDGETS, "comparison.methods=[gradcam]")
     row = json.loads((run.folder / "explain" / "comparison.json").read_text())["rows"][0]
     for name in ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "box_f1_30"):

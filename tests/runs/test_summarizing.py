@@ -29,7 +29,8 @@ def write_result(outputs, name, *, subset="part", fold=0, fingerprint="abc", fit
     folder = outputs / subset / f"fold{fold}-{fingerprint}"
     target = folder / "localization" / name
     target.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, "fingerprint": fingerprint, "settings": FIT | (fit or {}), "image_size": 224}
+    record = {"format": FORMAT, "fingerprint": fingerprint, "subset": subset, "fold": fold, "image_size": 224}
+    record["settings"] = FIT | (fit or {})
     (folder / "run.json").write_text(json.dumps(record))
     metrics = {
         "subset": subset,
@@ -190,6 +191,14 @@ def test_a_damaged_file_is_skipped_by_name(outputs, capsys, name, content):
     assert "Traceback" not in err
     expected = {"run.json": [1, 1], "boxes.coco.json": [2, 2]}
     assert list(table["n_folds"]) == expected.get(name, [1, 2])
+
+
+@pytest.mark.parametrize("copy", ["part_backup/fold1-abc", "part/fold1-abc.bak", "part/fold2-abc"])
+def test_a_copy_of_a_run_is_skipped_by_name(outputs, capsys, copy):
+    before = summarized(outputs)
+    shutil.copytree(outputs / "part" / "fold1-abc", outputs / copy)
+    pd.testing.assert_frame_equal(summarized(outputs), before)
+    assert f"skipped: {outputs / copy} (a copy of part/fold1-abc, or renamed)" in capsys.readouterr().err
 
 
 def test_another_version_is_skipped_by_name(outputs, capsys):
