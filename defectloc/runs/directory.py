@@ -17,6 +17,7 @@ from defectloc.runs.products import Maps, Product, products_of, read_maps
 from defectloc.runs.tables import (
     CATALOG,
     PREDICTIONS,
+    are_of,
     read_catalog,
     read_decision,
     read_localizer,
@@ -113,21 +114,23 @@ class Run:
         """Give the validation and test images: the columns of `predictions.csv`, `mask_path`, `height`, `width`."""
         if "images" not in self._read:
             predictions = read_predictions(self.folder)
-            if any("predictions" in product.note for product in self.products("cam")) and not self._predictions_fit():
+            if not self._predictions_fit(predictions):
                 raise DefectlocError(
-                    f"{self.folder / PREDICTIONS} was changed since; start the same 'defectloc train' again."
+                    f"{self.folder / PREDICTIONS} was changed or is damaged; start the same 'defectloc train' again."
                 )
             catalog = self.catalog()[["path", "mask_path", "height", "width"]]
-            try:
-                self._read["images"] = predictions.merge(catalog, on="path", how="left", validate="1:1")
-            except ValueError as error:
-                what = " ".join(str(error).split())
-                raise DefectlocError(f"{self.folder / PREDICTIONS} does not fit {CATALOG} ({what}).") from error
+            self._read["images"] = predictions.merge(catalog, on="path", how="left")
         return self._read["images"]
 
-    def _predictions_fit(self) -> bool:
-        found = digest(self.folder / PREDICTIONS)
-        return any(product.note.get("predictions") == found for product in self.products("cam"))
+    def _predictions_fit(self, predictions: pd.DataFrame) -> bool:
+        """Tell whether the table is as it was written: of the images held out and their labels, by the catalog."""
+        noted = [each for product in self.products("cam") if (each := product.note.get("predictions"))]
+        if noted and digest(self.folder / PREDICTIONS) not in noted:
+            return False
+        # Without a class network nothing notes the digest.
+        if not self.has_class_network and predictions["log_odds"].notna().any():
+            return False
+        return are_of(predictions, self.catalog())
 
     def products(self, kind: str) -> list[Product]:
         """List the whole map products of one kind."""

@@ -157,8 +157,8 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
     images = fold.held_out
     table, predictions = images[["path", "split", "label", "defect_type"]], folder / tables.PREDICTIONS
     if not fold.has_class_network:
-        if not _are_readable(folder):
-            tables.write_csv(predictions, table.assign(log_odds=np.nan))
+        # Nothing notes its digest, and it is as fast to write as to check.
+        tables.write_csv(predictions, table.assign(log_odds=np.nan))
         return None
     product = Product(folder, "cam", {"version": VERSION})
     if product.is_whole and predictions.is_file() and product.note.get("predictions") == digest(predictions):
@@ -179,15 +179,6 @@ def class_maps(fold: Fold, folder: Path) -> Product | None:
         note["predictions"] = digest(predictions)
         note["seconds"] = round(time.perf_counter() - started, 3)
     return product
-
-
-def _are_readable(folder: Path) -> bool:
-    """Tell whether the predictions of a run are there; what cannot be read counts as missing."""
-    try:
-        tables.read_predictions(folder)
-    except DefectlocError:
-        return False
-    return True
 
 
 def _say_source(fold: Fold) -> None:

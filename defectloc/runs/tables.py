@@ -51,6 +51,15 @@ def read_predictions(folder: Path) -> pd.DataFrame:
         raise DefectlocError(f"{folder / PREDICTIONS}: a log_odds is no number ({error}).") from error
 
 
+def are_of(predictions: pd.DataFrame, catalog: pd.DataFrame) -> bool:
+    """Tell whether predictions are of the validation and test images of a catalog, with their labels."""
+    found, expected = (
+        sorted(table[["path", "split", "label"]].itertuples(index=False, name=None))
+        for table in (predictions, catalog[catalog["split"].isin(("validation", "test"))])
+    )
+    return found == expected
+
+
 def read_history(folder: Path) -> pd.DataFrame:
     """Read `history.csv` of a run, which has no epoch without a class network.
 

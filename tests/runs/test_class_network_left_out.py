@@ -1,12 +1,13 @@
 """training=none: memory bank and patch head alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import FUSION, last_localization
+from tests.conftest import FUSION, WITHOUT_DEFECTS, last_localization
 
 NONE = [argument for argument in FUSION if not argument.startswith("training.epochs")] + ["training=none"]
 
@@ -40,3 +41,20 @@ def test_without_it_all_else_is_made(command):
     # Stored features are rounded to half precision.
     assert (both["score_x"] - both["score_y"]).abs().max() < 0.1
     assert "has no class network" in command("localize", f"run={folder}", "localization=cam").sentence
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [(r",0,good,", ",1,good,"), (r"\n.*,test,.*", ""), (r",good,\n", ",good,9.0\n"), (r",test,", ",validation,")],
+    ids=["label", "row", "log_odds", "split"],
+)
+def test_a_table_of_images_that_was_changed_is_refused_and_made_again(command, alone, pattern, replacement):
+    table = alone / "predictions.csv"
+    before = table.read_text()
+    changed = re.sub(pattern, replacement, before, count=1)
+    assert changed != before
+    table.write_text(changed)
+    sentence = command("localize", f"run={alone}", "localization=memory", "localization.threshold=0.1").sentence
+    assert "predictions.csv was changed or is damaged; start the same 'defectloc train' again" in sentence
+    assert command("train", *WITHOUT_DEFECTS).code == 0
+    assert table.read_text() == before

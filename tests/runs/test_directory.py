@@ -138,5 +138,5 @@ def test_a_catalog_that_names_an_image_twice_is_refused(folder):
     unseal(folder)
     lines = (folder / "catalog.csv").read_text().splitlines()
     (folder / "catalog.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
-    with pytest.raises(DefectlocError, match="does not fit"):
+    with pytest.raises(DefectlocError, match="was changed or is damaged"):
         Run.open(folder).images()
