@@ -46,9 +46,15 @@ class Identities:
         key = json.dumps([asdict(settings.data), settings.subset])
         if key not in self._images:
             self._images[key] = _images(settings)
-        kept = {name: value for name, value in asdict(settings).items() if name not in LEFT_OUT}
-        named = {path: digest(Path(path).expanduser()) for path in (*_files(kept), *_annotations(settings))}
-        return digest_of([kept, self._images[key], named, self._code])
+        return digest_of([_kept(settings), self._images[key], _named(settings), self._code])
+
+
+def inputs_of(settings: TrainSettings) -> str:
+    """Hash images, masks and other files that settings name, by their bytes.
+
+    Raises DefectlocError where the images are not there or not as they should be.
+    """
+    return digest_of([_images(settings), _named(settings)])
 
 
 def noted(folder: Path, settings: TrainSettings, fit: Callable[[TrainSettings], tuple[dict[str, Any], Run]]) -> Any:
@@ -72,6 +78,16 @@ def localization_of(folder: Path) -> Path:
     """Find the localization that a job has made, by the folder of a job that is finished."""
     written = (read_json(folder / FINISHED) or {})["files"]
     return next(Path(name).parent for name in written if Path(name).name == METRICS)
+
+
+def _kept(settings: TrainSettings) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if name not in LEFT_OUT}
+
+
+def _named(settings: TrainSettings) -> dict[str, str]:
+    """Give the SHA-256 of the files that settings name besides images and masks."""
+    names = (*_files(_kept(settings)), *_annotations(settings))
+    return {path: digest(Path(path).expanduser()) for path in names}
 
 
 def _images(settings: TrainSettings) -> str:

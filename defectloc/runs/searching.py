@@ -1,6 +1,7 @@
 """A search over settings by Optuna: the objective is the mean over inner folds, and the test fold stays untouched."""
 
 import json
+import shlex
 import statistics
 from collections.abc import Callable
 from copy import deepcopy
@@ -8,10 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from defectloc.config import TrainSettings, TuneSettings
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of, lock, make_directory
 from defectloc.runs import training
+from defectloc.runs.finished import inputs_of
 from defectloc.runs.tables import write_csv
 
 # What is searched, by the key of `search`: the setting, and whether its values are bounds of a continuous range.
@@ -53,21 +58,26 @@ def run(settings: TuneSettings) -> tuple[Values, Any]:
         why = next((trial.user_attrs["error"] for trial in study.trials if "error" in trial.user_attrs), "no trials")
         raise DefectlocError(f"no trial of the search could be measured: {why}")
     best = {key: json.loads(value) if isinstance(value, str) else value for key, value in study.best_params.items()}
-    typed = " ".join(f"{key}={_typed(value)}" for key, value in best.items())
+    typed = [*_typed_before(best), *(f"{key}={_typed(value)}" for key, value in best.items())]
     print(f"trials: {folder / 'trials.csv'}")
     print(
         f"best of {len(_measured(study))}, {settings.search.metric} {study.best_value:.4f} in the mean of inner folds:"
     )
-    print(f"defectloc train subset={settings.subset} fold={settings.fold} {typed}")
+    print(shlex.join(["defectloc", "train", f"subset={settings.subset}", f"fold={settings.fold}", *typed]))
     return best, study
 
 
 def folder_of(settings: TuneSettings) -> Path:
-    """Name the folder of a search by all that its results depend on."""
+    """Name the folder of a search by its settings and by the bytes of its images, masks and other files.
+
+    Raises DefectlocError where the images are not there or not as they should be.
+    """
     content = asdict(settings)
     for name in ("outputs", "device"):
         del content[name]
     del content["search"]["trials"]
+    # Otherwise trials on other photographs would count, and errors that those had.
+    content["inputs"] = inputs_of(settings)
     name = f"{settings.subset}-fold{settings.fold}-{digest_of(content)[:8]}"
     return Path(settings.outputs).expanduser() / ".tune" / name
 
@@ -154,6 +164,19 @@ def _present(settings: TuneSettings) -> Values:
 def _measured(study: Any) -> list[Any]:
     """List the trials that have come to an end, by a score or by an error."""
     return [trial for trial in study.trials if trial.value is not None or "error" in trial.user_attrs]
+
+
+def _typed_before(best: Values) -> list[str]:
+    """Give what the command line of the search says of a fit, but for what was searched, to be typed again."""
+    if not HydraConfig.initialized():
+        return []
+    found = []
+    for each in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        key, value = each.key_or_group, each.value()
+        if key not in ("subset", "fold", *best) and not key.startswith("search."):
+            # A path gets its quotes when it is typed; with escaped ones in it, they would be taken for a part of it.
+            found.append(f"{key}={value}" if "\\'" in str(each.input_line) else str(each.input_line))
+    return found
 
 
 def _typed(value: Any) -> str:

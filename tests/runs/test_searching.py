@@ -1,6 +1,7 @@
 """A search on inner folds: what it may see, that it goes on, and what it says where nothing can be measured."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from defectloc.data.digests import Digests
 from defectloc.data.splits import TEST, split
 from defectloc.errors import DefectlocError
 from defectloc.runs import searching, training
-from tests.conftest import SYNTHETIC
+from tests.conftest import FIT, SYNTHETIC, write_image
 
 pytest.importorskip("optuna")
 
@@ -90,6 +91,27 @@ def test_a_search_starts_with_the_present_settings_and_goes_on_after_a_stop(tmp_
     assert (searching.folder_of(settings) / "trials.csv").is_file()
 
 
+def test_a_search_on_other_photographs_is_another(tmp_path, monkeypatch):
+    settings = composed(f"outputs={tmp_path}", f"data.root={tmp_path / 'data'}", "search.trials=1")
+
+    def not_to_be_read(settings):
+        raise DefectlocError("an image cannot be read")
+
+    monkeypatch.setattr(training, "run", not_to_be_read)
+    with pytest.raises(DefectlocError, match="cannot be read"):
+        searching.run(settings)
+    before = searching.folder_of(settings)
+    assert (before / "trials.csv").is_file()
+    assert searching.folder_of(composed(f"outputs={tmp_path}", f"data.root={tmp_path / 'data'}")) == before
+    root, catalog = sources.load(settings.data, "pill", Digests(None))
+    write_image(root / catalog["path"][0], seed=1)
+    told = Told()
+    monkeypatch.setattr(training, "run", told)
+    _, study = searching.run(settings)
+    assert (len(told.rates), len(study.trials)) == (2, 1)
+    assert searching.folder_of(settings) != before
+
+
 def test_a_score_that_is_not_measured_ends_the_search_with_a_sentence(tmp_path, monkeypatch):
     settings = composed(f"outputs={tmp_path}", "search.trials=2", "search.metric=beauty")
     monkeypatch.setattr(training, "run", Told())
@@ -104,10 +126,30 @@ def test_what_cannot_be_searched_is_refused(tmp_path, override):
     assert not list(Path(tmp_path).iterdir())
 
 
+def test_what_was_typed_is_typed_again_for_the_fit(command, monkeypatch):
+    outputs = "it's a [folder]"
+    typed = ["subset=pill", "data=synthetic", f"outputs={outputs}", "training=fast", "training.epochs=3", "fold=2"]
+    typed += [*FIT[:5], "training.learning_rate=0.5", "search.trials=1", "search.class_weights=[[1,3]]", "n_folds=4"]
+    monkeypatch.setattr(training, "run", Told())
+    outcome = command("tune", *typed, "search.metric=balanced_accuracy")
+    assert outcome.code == 0, outcome.err
+    name, train, *again = shlex.split(outcome.out.splitlines()[-1])
+    assert (name, train) == ("defectloc", "train")
+    assert not any(each.startswith("search") for each in again)
+    fitted = []
+    monkeypatch.setattr(training, "run", fitted.append)
+    assert command("train", *again).code == 0
+    (settings,) = fitted
+    assert (settings.outputs, settings.fold, settings.n_folds, settings.training.epochs) == (outputs, 2, 4, 3)
+    assert settings.training.class_weights == [1, 3]
+    # The search's bounds hold the value that was typed.
+    assert settings.training.learning_rate < 0.5
+
+
 @pytest.mark.slow
 def test_the_command_searches_and_says_what_to_type(command, tmp_path):
     outcome = command("tune", *SEARCH, "search.trials=2", f"outputs={tmp_path}", "training.epochs=1")
     assert outcome.code == 0, outcome.err
-    assert "defectloc train subset=pill fold=0 training.learning_rate=" in outcome.out
+    assert "defectloc train subset=pill fold=0 data=synthetic" in outcome.out
     # The runs of a search are none of a summary's.
     assert not list(tmp_path.glob("pill"))
