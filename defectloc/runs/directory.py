@@ -1,6 +1,6 @@
 """The files of a run directory: their names, what makes one whole, and how one is opened."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Run:
     folder: Path
     record: dict[str, Any]
     _read: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    # What `train` was last asked for, where that is not to be read again.
+    _pinned: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -144,9 +146,9 @@ class Run:
         if kind == "cam":
             self.require_class_network()
         found = {product.name: product for product in self.products(kind)}
-        last = self._asked_last("maps").get(kind)
-        if last in found:
-            return found[last]
+        last = self._asked_last().get("maps")
+        if isinstance(last, dict) and last.get(kind) in found:
+            return found[last[kind]]
         if not found:
             raise DefectlocError(
                 f"run={self.folder} has no maps of localization.map={kind}; 'defectloc train' with that key makes them."
@@ -165,15 +167,18 @@ class Run:
             self._read[product.name] = read_maps(product)
         return self._read[product.name]
 
+    def pinned(self) -> "Run":
+        """Give the run as it was last post-processed, whatever `train` is asked for while it is read."""
+        return replace(self, _pinned=self._asked_last())
+
     def last_localization(self) -> Path | None:
         """Give the folder of the localization that `train` was last asked for; None before the first."""
-        name = (read_json(self.folder / METRICS) or {}).get("localization")
+        name = self._asked_last().get("localization")
         folder = self.folder / LOCALIZATION / str(name)
         return folder if name and whole_metrics(folder) is not None else None
 
-    def _asked_last(self, key: str) -> dict[str, Any]:
-        found = (read_json(self.folder / METRICS) or {}).get(key)
-        return found if isinstance(found, dict) else {}
+    def _asked_last(self) -> dict[str, Any]:
+        return (read_json(self.folder / METRICS) or {}) if self._pinned is None else self._pinned
 
     def decision(self) -> Decision | None:
         """Read how the run was last set to decide."""

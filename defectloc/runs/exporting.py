@@ -46,7 +46,8 @@ def run(settings: ExportSettings) -> Path:
 
     Raises DefectlocError where the run is not finished, a package is missing, or the output is of something else.
     """
-    finished = Run.open(settings.run)
+    # Pinned, so that the model and what is written of it are of one localization.
+    finished = Run.open(settings.run).pinned()
     devices.prepare("cpu", settings.threads)
     predictor = Predictor(finished, "cpu")
     runtime = str(settings.format)

@@ -46,6 +46,7 @@ class Predictor(PhotographModel):
 
     def __init__(self, run: Run, device: str = "cpu") -> None:
         """Raises DefectlocError where the run was never localised, or a part of it is not what it wrote."""
+        run = run.pinned()
         config, decision, localizer = run.localization_config(), run.decision(), run.localizer()
         if config is None or decision is None or localizer is None:
             raise DefectlocError(f"run={run.folder} was not localised yet; start its fit again.")

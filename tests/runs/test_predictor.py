@@ -9,6 +9,7 @@ from defectloc.model.winograd import WinogradConv2d
 from defectloc.runs import predictor
 from defectloc.runs.directory import Run
 from defectloc.runs.predictor import Predictor
+from tests.conftest import MEMORY
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -29,3 +30,24 @@ def test_winograds_convolutions_change_no_verdict_and_no_box(fused, synthetic, m
         # Random weights have channels that hardly vary; in standard deviations of theirs, rounding is large.
         np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=0.05)
         pd.testing.assert_frame_equal(found.boxes, expected.boxes, rtol=1e-3)
+
+
+def test_a_train_that_ends_while_a_run_is_loaded_changes_nothing(fused, command, monkeypatch):
+    before = (fused / "metrics.json").read_bytes()
+    assert command("train", *MEMORY, "localization.threshold=0.5").code == 0
+    after = (fused / "metrics.json").read_bytes()
+    assert after != before
+    (fused / "metrics.json").write_bytes(before)
+    expected = Predictor(Run.open(fused))
+    original = Run.localization_config
+
+    def read_while_train_ends(run):
+        found = original(run)
+        (fused / "metrics.json").write_bytes(after)
+        return found
+
+    monkeypatch.setattr(Run, "localization_config", read_while_train_ends)
+    found = Predictor(Run.open(fused))
+    assert (fused / "metrics.json").read_bytes() == after
+    for name in ("kind", "identity", "decision", "localizer", "scale"):
+        assert getattr(found, name) == getattr(expected, name)
