@@ -8,6 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from defectloc.config import DecisionConfig, LocalizationConfig, Score
+from defectloc.files import digest
 from defectloc.runs import directory, localizing, products, tables
 from defectloc.runs.directory import Run
 from defectloc.runs.localization import Localization
@@ -61,6 +62,7 @@ def write_run(
                 "label": image["label"],
                 "defect_type": "scratch" if image["label"] else "good",
                 "mask_path": mask_path,
+                "digest": digest(path),
                 "height": 10,
                 "width": 10,
                 "log_odds": log_odds,

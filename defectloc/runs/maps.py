@@ -82,11 +82,16 @@ class RunMaps:
 
     @cached_property
     def _changed(self) -> set[str]:
-        """Name the held-out photographs whose bytes are not those that the run was fitted to."""
+        return set(self.changed(list(self.images["path"])))
+
+    def changed(self, paths: list[str]) -> list[str]:
+        """List those of some photographs whose bytes are not those that the run was fitted to.
+
+        Raises DefectlocError for one that is gone.
+        """
         catalog = self.run.catalog().set_index("path")["digest"]
-        paths = list(self.images["path"])
         found = Digests(self.run.folder.parent.parent / ".digests").of([self.root / path for path in paths])
-        return {path for path, digest in zip(paths, found, strict=True) if catalog[path] != digest}
+        return [path for path, digest in zip(paths, found, strict=True) if catalog[path] != digest]
 
     def counted(self, row: Any) -> np.ndarray:
         """Give the values `(1, n)` of the cells of one row whose middle is not ignored; of all where none is left."""

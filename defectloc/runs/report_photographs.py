@@ -1,5 +1,6 @@
 """The test images of a report: their boxes whatever the verdict, and their pictures as text."""
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -72,6 +73,12 @@ def photographs(
     boxed: list[BoxedImage] = []
     pictures: list[Photograph] = []
     rows = list(test.itertuples())
+    if changed := maps.changed(list(test["path"])):
+        print(
+            f"note: changed since the fit: {len(changed)} of {len(test)} test photographs, such as "
+            f"{maps.root / changed[0]}; the report shows them as they are now, with the maps and boxes of before",
+            file=sys.stderr,
+        )
     with ThreadPoolExecutor(WORKERS) as pool, images_bar("report", len(rows)) as advance:
         for start in range(0, len(rows), WORKERS):
             places: Sequence[int] = range(start, min(start + WORKERS, len(rows)))

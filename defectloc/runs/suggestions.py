@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from defectloc.config import BoxesBy
-from defectloc.data.images import image_size
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.progress import images_bar
@@ -47,7 +46,7 @@ def suggestions_of(folds: Iterable[LocalizedFold], root: Path, boxes_by: BoxesBy
     """Give what the folds say of their test images, and the paths of the images that none tested; both by path.
 
     `boxes_by` label: boxes for images that are labelled defective, whatever the verdict; verdict: for those predicted
-    defective. Raises DefectlocError for an image that is gone or has another size than when it was scored.
+    defective. Raises DefectlocError for an image that is gone or was changed since it was scored.
     """
     found: dict[str, Suggestion] = {}
     named: set[str] = set()
@@ -55,14 +54,17 @@ def suggestions_of(folds: Iterable[LocalizedFold], root: Path, boxes_by: BoxesBy
     for fold in folds:
         named |= set(fold.run.catalog()["path"])
         maps, localizer, images = fold.maps(root), read_localizer(fold.folder), fold.test_images()
+        if changed := maps.changed(list(images["path"])):
+            raise DefectlocError(
+                f"{root / changed[0]} was changed since it was scored, so that its boxes could be wrong: put it back, "
+                "or fit the run again."
+            )
         with images_bar(f"boxes of fold {fold.run.record['fold']}", len(images)) as advance:
             for row in images.itertuples():
-                size = (int(row.height), int(row.width))
-                _check_size(root / row.path, size)
                 has_boxes = row.label if boxes_by == BoxesBy.label else row.predicted
                 found[row.path] = Suggestion(
                     path=row.path,
-                    size=size,
+                    size=(int(row.height), int(row.width)),
                     fold=int(fold.run.record["fold"]),
                     label=int(row.label),
                     defect_type=str(row.defect_type),
@@ -73,14 +75,6 @@ def suggestions_of(folds: Iterable[LocalizedFold], root: Path, boxes_by: BoxesBy
                 )
                 advance(1)
     return [found[path] for path in sorted(found)], sorted(named - found.keys())
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    now = image_size(path)
-    if now != size:
-        raise DefectlocError(
-            f"{path} has {now[1]} x {now[0]} px and had {size[1]} x {size[0]} when it was scored; fit the run again."
-        )
 
 
 def table_of(suggestions: Iterable[Suggestion], untested: Iterable[str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from defectloc.reporting.page import key_of
 from defectloc.runs import report, report_photographs, tables
 from defectloc.runs.directory import METRICS, Run
 from defectloc.runs.report import write_report
-from tests.conftest import FUSION, last_localization
+from tests.conftest import FUSION, last_localization, write_image
 from tests.handmade import five_images, localized, post_process, square, write_run
 
 SCORES = ("recall", "specificity", "balanced_accuracy", "accuracy")
@@ -233,6 +233,17 @@ def test_heat_maps_have_one_scale(by_hand, monkeypatch):
     ((low, high),) = scales
     assert low < high
     assert np.isfinite([low, high]).all()
+
+
+def test_photographs_that_were_changed_are_noted(by_hand, capsys):
+    run, _ = by_hand()
+    written(run)
+    assert "note" not in capsys.readouterr().err
+    changed = run.data_root(None) / "bad" / "1.png"
+    write_image(changed, size=10)
+    written(run)
+    sentence = f"note: changed since the fit: 1 of 4 test photographs, such as {changed}; the report shows them"
+    assert sentence in capsys.readouterr().err
 
 
 def test_train_writes_the_report_with_its_figures(fused, command):
