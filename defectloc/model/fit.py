@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class DefectClassifier(pl.LightningModule):
         self.from_images = from_images
         self.history: History = []
         self.best: dict[str, torch.Tensor] | None = None
+        self.started = time.perf_counter()
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
         # To validate its arguments a metric would wait for the device at each step.
         self._train_accuracy = BinaryAccuracy(validate_args=False)
@@ -148,12 +150,13 @@ class DefectClassifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history, from which a resumed fit knows whether it had already finished, and the best weights."""
-        checkpoint["history"], checkpoint["best"] = self.history, self.best
+        """Keep the history, by which a resumed fit knows whether it had finished, the best weights and the seconds."""
+        checkpoint.update(history=self.history, best=self.best, seconds=time.perf_counter() - self.started)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history back."""
+        """Take them back; the start moves back by the seconds that other processes took, so that they count."""
         self.history, self.best = checkpoint["history"], checkpoint.get("best")
+        self.started = time.perf_counter() - checkpoint.get("seconds", 0.0)
 
     def _note_loss(self, split: str, loss: torch.Tensor, labels: torch.Tensor) -> None:
         """Keep the weighted sum of a batch's losses and the sum of its weights, on the device."""
@@ -240,11 +243,8 @@ def _resume_finished(module: DefectClassifier, last: Path) -> bool:
         print(f"note: {error} The fit starts again.", file=sys.stderr)
         last.unlink()
         return False
-    module.history = content["history"]
+    module.on_load_checkpoint(content)
     if module.finished:
         module.load_state_dict(content["state_dict"])
-        module.best = content.get("best")
         module.keep_best()
-    else:
-        module.history = []
     return module.finished

@@ -146,7 +146,7 @@ def _fit_network(
             f"{training.learning_rate:g}."
         )
     fitted = time.perf_counter()
-    return module.history, {"features": round(stored - started, 3), "fit": round(fitted - stored, 3)}
+    return module.history, {"features": round(stored - started, 3), "fit": round(fitted - module.started, 3)}
 
 
 def class_maps(fold: Fold, folder: Path) -> Product | None:

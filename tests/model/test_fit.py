@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,18 @@ def test_killed_fit_goes_on_from_the_last_epoch_and_ends_identical(tmp_path, mon
     resumed = fitted(tmp_path / "killed", **arguments)
     assert set(epochs) == {2, 3}
     assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_seconds_of_a_killed_process_count(tmp_path, epochs):
+    """Where epochs are left, and where only the results were."""
+    fitted(tmp_path, epochs=1, target_train_accuracy=1.1)
+    content = torch.load(tmp_path / LAST, weights_only=True)
+    assert 0 < content["seconds"] < 1e6
+    torch.save(content | {"seconds": 1e6}, tmp_path / LAST)
+    module = fitted(tmp_path, epochs=epochs, target_train_accuracy=1.1)
+    assert len(module.history) == epochs
+    assert time.perf_counter() - module.started > 1e6
 
 
 class Dies(DefectClassifier):
