@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import defectloc
-from defectloc.config import TrainSettings
+from defectloc.config import FitSettings, TrainSettings
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources
 from defectloc.data.digests import Digests
@@ -49,7 +49,7 @@ class Identities:
         return digest_of([_kept(settings), self._images[key], _named(settings), self._code])
 
 
-def inputs_of(settings: TrainSettings) -> str:
+def inputs_of(settings: FitSettings) -> str:
     """Hash images, masks and other files that settings name, by their bytes.
 
     Raises DefectlocError where the images are not there or not as they should be.
@@ -80,17 +80,17 @@ def localization_of(folder: Path) -> Path:
     return next(Path(name).parent for name in written if Path(name).name == METRICS)
 
 
-def _kept(settings: TrainSettings) -> dict[str, Any]:
+def _kept(settings: FitSettings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name not in LEFT_OUT}
 
 
-def _named(settings: TrainSettings) -> dict[str, str]:
+def _named(settings: FitSettings) -> dict[str, str]:
     """Give the SHA-256 of the files that settings name besides images and masks."""
     names = (*_files(_kept(settings)), *_annotations(settings))
     return {path: digest(Path(path).expanduser()) for path in names}
 
 
-def _images(settings: TrainSettings) -> str:
+def _images(settings: FitSettings) -> str:
     digests = Digests(Path(settings.outputs).expanduser() / ".digests")
     root, catalog = sources.load(settings.data, settings.subset, digests)
     masks = [root / name for name in catalog["mask_path"] if name is not None]
@@ -106,7 +106,7 @@ def _files(value: Any) -> Iterator[str]:
         yield value
 
 
-def _annotations(settings: TrainSettings) -> Iterator[str]:
+def _annotations(settings: FitSettings) -> Iterator[str]:
     """Give the files in a folder of annotations, which may be corrected in place; images are looked at elsewhere."""
     if settings.data.annotations and (folder := Path(settings.data.annotations).expanduser()).is_dir():
         yield from (str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not is_image_name(path))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from defectloc.files import are_as_written, read_json, sealed
-from defectloc.runs.directory import CHECKPOINT, FORMAT, HISTORY, RECORD
-from defectloc.runs.tables import write_json
+from defectloc.runs.directory import CHECKPOINT, FORMAT, RECORD
+from defectloc.runs.tables import HISTORY, write_json
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
