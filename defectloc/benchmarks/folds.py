@@ -32,8 +32,8 @@ from defectloc.errors import DefectlocError
 from defectloc.reporting import speed as tables
 from defectloc.runs import training
 from defectloc.runs.directory import Run
-from defectloc.runs.fold import prepare
 from defectloc.runs.localizing import Localization, post_process
+from defectloc.runs.preparing import prepare
 
 N_THRESHOLDS = 9
 

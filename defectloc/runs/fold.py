@@ -1,6 +1,5 @@
 """All that a fit of one fold starts from: images and their split, the network with its weights, stored features."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ import pandas as pd
 import torch
 
 from defectloc.config import TrainSettings
-from defectloc.data import sources, splits
+from defectloc.data import splits
 from defectloc.data.augmentation import Augmentation
 from defectloc.data.datasets import FeatureDataset, ImageDataset
 from defectloc.data.digests import Digests
@@ -20,15 +19,11 @@ from defectloc.data.images import read_image
 from defectloc.data.resize import input_size, resize
 from defectloc.data.tiles import Tiling
 from defectloc.data.views import Views, flip
-from defectloc.errors import DefectlocError
 from defectloc.features.store import FeatureStore
-from defectloc.localization.normalization import SCALED
-from defectloc.model import device as devices
-from defectloc.model import weights
 from defectloc.model.classifier import Classifier
-from defectloc.model.levels import IMAGE, Level, derivable
+from defectloc.model.levels import Level, derivable
 from defectloc.model.trunk import Trunk
-from defectloc.runs.tiled import sizes_of, tiling_of
+from defectloc.runs.tiled import sizes_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
@@ -201,55 +196,3 @@ class Fold:
             augmentation = views
         paths = [self.root / path for path in images["path"]]
         return ImageDataset(paths, list(images["label"]), self.image_size, augmentation)
-
-
-def prepare(settings: TrainSettings) -> Fold:
-    """Read the data, split it and load the weights; the cheap checks come first."""
-    digests = Digests(Path(settings.outputs).expanduser() / ".digests")
-    root, catalog = sources.load(settings.data, settings.subset, digests)
-    catalog = catalog.assign(split=splits.split(catalog, settings.data, settings.n_folds, settings.fold))
-    device = devices.choose(settings.device)
-    devices.prepare(device, settings.threads)
-    classifier, digest, origin = weights.build(settings.model, settings.seed)
-    print(f"{settings.subset} fold {settings.fold}: {settings.model.name}, {origin}", file=sys.stderr)
-    precision = str(settings.training.precision)
-    if precision == "auto":
-        precision = "bfloat16" if device == "cuda" else "float32"
-    fold = Fold(settings, root, catalog, digests, classifier, digest, device, precision)
-    if IMAGE in fold.bank_levels:
-        raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
-    classifier.require(fold.bank_levels)
-    if settings.data.tiles != "none":
-        trunk = Trunk(classifier, device, precision)
-        fold.tiling = tiling_of(settings, fold.sizes.values(), classifier, fold.bank_levels, trunk)
-    _check_network(fold)
-    scaled = fold.needs_fusion or settings.localization.normalization in SCALED
-    if scaled and fold.rows(splits.VALIDATION).query("label == 0").empty:
-        raise DefectlocError(
-            "the validation split has no good image to scale maps by; add good images, or use localization=cam."
-        )
-    return fold
-
-
-def _check_network(fold: Fold) -> None:
-    """Refuse a class network where there is none to fit, and inputs that it cannot take; say what it sees."""
-    if not fold.classifier.has_class_map and fold.asks_for_class:
-        raise DefectlocError(
-            f"localization.map=cam and decision.score=class are unavailable, since {fold.without_class_network}; "
-            "use localization=fusion or memory."
-        )
-    if fold.tiling is not None and not fold.has_class_network:
-        return
-    side = fold.settings.data.image_size
-    squares = ""
-    if isinstance(fold.image_size, list) and isinstance(side, int):
-        height, width = fold.image_size
-        by = "" if fold.tiling is None else " by the class network"
-        squares = f"for squares say data.image_size=[{side},{side}]"
-        seen = f"photographs are seen{by} at {width} x {height} px, by the median of their aspect ratios"
-        more = f"{height * width / side**2:.1f} times the pixels of a square; {squares}"
-        print(f"data.image_size={side} is the shorter side: {seen}, {more}", file=sys.stderr)
-    try:
-        fold.classifier.check_size(fold.image_size, fold.bank_levels)
-    except DefectlocError as error:
-        raise DefectlocError(f"{error}; {squares}" if squares else str(error)) from error

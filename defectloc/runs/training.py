@@ -13,10 +13,11 @@ from defectloc.runs import directory, records, tables
 from defectloc.runs.bank import bank_maps
 from defectloc.runs.directory import LOCK, METRICS, Run
 from defectloc.runs.fitting import class_maps, fingerprint, fit_fold, refresh_catalog
-from defectloc.runs.fold import Fold, prepare
+from defectloc.runs.fold import Fold
 from defectloc.runs.fusion import fusion_maps
 from defectloc.runs.localization import Localization
 from defectloc.runs.localizing import draw, post_process
+from defectloc.runs.preparing import prepare
 from defectloc.runs.products import Product
 from defectloc.runs.report import write_report
 from defectloc.runs.supervision import Supervision, supervision_of

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from defectloc import checks, config
 from defectloc.arguments import quote_paths
 from defectloc.runs.fitting import fingerprint as fingerprint_of
-from defectloc.runs.fold import prepare
+from defectloc.runs.preparing import prepare
 from tests.conftest import SMALL
 from tests.narrow import make_narrow
 
