@@ -237,6 +237,27 @@ def write_image(path: Path, value: int = 128, size: int = 40, seed: int | None =
     return path
 
 
+def turned_tiff(path: Path, upright: np.ndarray, orientation: int, mode: str = "L") -> Path:
+    """Write an uncompressed TIFF of a mode of Pillow that is `upright` once turned as its EXIF orientation says."""
+    stored = [
+        lambda a: a,
+        np.fliplr,
+        lambda a: np.rot90(a, 2),
+        np.flipud,
+        lambda a: a.swapaxes(0, 1),
+        lambda a: np.rot90(a, 1),
+        lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        lambda a: np.rot90(a, -1),
+    ][orientation - 1](upright)
+    exif = Image.Exif()
+    exif[274] = orientation
+    # Only this mode is not told by the type of an array.
+    Image.fromarray(np.ascontiguousarray(stored), mode if mode == "CMYK" else None).save(path, exif=exif)
+    with Image.open(path) as written:
+        assert (written.mode, written.info["compression"]) == (mode, "raw")
+    return path
+
+
 def two_folders(root: Path, n: int = 10) -> Path:
     """Make `root/good` and `root/defective` with n different images each."""
     for label, name in enumerate(("good", "defective")):

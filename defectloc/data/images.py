@@ -91,7 +91,8 @@ def decode(path: Path) -> tuple[Image.Image, str]:
     is cut short, or holds several pictures of one size (an animation, a stack of pages).
     """
     try:
-        with Image.open(path) as image:
+        # Given a path Pillow maps the file into memory, where a turned TIFF has other sides than it thinks.
+        with path.open("rb") as file, Image.open(file) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise DefectlocError(f"{path} has more pixels than can be accepted: {image.width} x {image.height}.")
             image.load()

@@ -48,7 +48,7 @@ def load(folder: Path, threads: int | None = None) -> tuple[Values, Callable[[np
 
 def read_image(path: Path) -> np.ndarray:
     """Read a photograph as `(H, W, 3)` uint8 RGB, upright; 16 bits become 8, transparent pixels are laid on white."""
-    with Image.open(path) as file:
+    with path.open("rb") as opened, Image.open(opened) as file:  # By its path Pillow would scramble a turned TIFF.
         file.load()
         image = ImageOps.exif_transpose(file)
         # Negatives (0 is white), which Pillow turns round for 8 bits only.

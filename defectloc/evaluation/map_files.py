@@ -95,7 +95,8 @@ def _picture(path: Path) -> NDArray:
         # Pillow warns, and goes on with what is left of a damaged file.
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        # Given a path Pillow maps the file into memory, where a turned TIFF has other sides than it thinks.
+        with path.open("rb") as file, Image.open(file) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise DefectlocError(f"{path} is no map: it holds {image.n_frames} pictures.")  # type: ignore[attr-defined]
             if image.mode not in GREY_MODES:

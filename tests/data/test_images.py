@@ -13,11 +13,20 @@ from defectloc.data.images import find_images, image_size, read_image, rgb_of_ar
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
-from tests.conftest import write_image
+from tests.conftest import turned_tiff, write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RANDOM.integers(0, 256, (5, 7), dtype=np.uint8)
+# Modes of Pillow.
+TIFFS = [
+    ("L", "u1", ()),
+    ("I;16", "<u2", ()),
+    ("I;16B", ">u2", ()),
+    ("RGB", "u1", (3,)),
+    ("RGBA", "u1", (4,)),
+    ("CMYK", "u1", (4,)),
+]
 DEEP = np.array([[0, 128, 129, 257, 384], [385, 511, 32767, 65407, 65535]], np.uint16)
 
 
@@ -101,6 +110,19 @@ def test_image_stands_as_its_exif_orientation_says(tmp_path, suffix, orientation
     assert expected.shape == ((56, 40, 3) if turned else (40, 56, 3))
     np.testing.assert_array_equal(read_image(path), expected)
     assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("mode", "dtype", "bands"), TIFFS)
+def test_uncompressed_tiffs_stand_as_their_orientation_says(tmp_path, mode, dtype, bands, orientation):
+    """Pillow would map their pixels into memory, with sides that it has swapped already."""
+    pixels = np.random.default_rng(2).integers(0, np.iinfo(dtype).max + 1, (5, 7, *bands)).astype(dtype)
+    expected = read_image(turned_tiff(tmp_path / "upright.tif", pixels, 1, mode))
+    path = turned_tiff(tmp_path / "turned.tif", pixels, orientation, mode)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == (5, 7)
+    if not bands:
+        np.testing.assert_array_equal(expected[..., 0], pixels if mode == "L" else np.round(pixels / 257))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])

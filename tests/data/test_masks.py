@@ -8,6 +8,7 @@ from PIL import Image
 from defectloc import notes
 from defectloc.data.masks import read_defect_mask, read_mask
 from defectloc.errors import DefectlocError
+from tests.conftest import turned_tiff
 
 DEFECT = np.zeros((12, 16), bool)
 DEFECT[2:7, 3:9] = True
@@ -141,6 +142,7 @@ def test_a_mask_stands_as_its_exif_orientation_says(tmp_path):
     exif[274] = 6
     save(tmp_path / "m.png", 255 * VALUES, exif=exif)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), np.rot90(DEFECT, -1))
+    np.testing.assert_array_equal(read_mask(turned_tiff(tmp_path / "m.tif", 255 * VALUES, 6)), DEFECT)
 
 
 def test_a_mask_of_nearly_all_pixels_is_said(tmp_path, capsys):

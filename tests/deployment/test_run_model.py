@@ -15,6 +15,7 @@ from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, upsample
 from defectloc.localization.normalization import METHODS, PER_IMAGE, Scale, normalize
+from tests.conftest import turned_tiff
 
 
 def blobs(seed: int, size: tuple[int, int] = (40, 33)) -> np.ndarray:
@@ -101,6 +102,15 @@ def test_images_are_read_as_elsewhere(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="floating-point"):
         run_model.read_image(tmp_path / "float.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_uncompressed_tiffs_stand_as_their_orientation_says(tmp_path, mode, orientation):
+    grey = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
+    pixels = grey if mode == "L" else grey.astype(np.uint16) * 257
+    path = turned_tiff(tmp_path / "turned.tif", pixels, orientation, mode)
+    np.testing.assert_array_equal(run_model.read_image(path), np.repeat(grey[..., None], 3, axis=2))
 
 
 def test_it_imports_nothing_but_what_it_says():

@@ -8,6 +8,7 @@ from PIL import Image
 
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.map_files import find_maps, read_map
+from tests.conftest import turned_tiff
 
 VALUES = np.arange(20, dtype=np.float32).reshape(4, 5)
 
@@ -36,6 +37,10 @@ def test_all_kinds(tmp_path, kind: str) -> None:
     maps = find_maps(tmp_path)
     assert list(maps) == ["cut/a.b"]
     np.testing.assert_array_equal(maps["cut/a.b"](), VALUES)
+
+
+def test_an_uncompressed_tiff_stands_as_its_orientation_says(tmp_path) -> None:
+    np.testing.assert_array_equal(read_map(turned_tiff(tmp_path / "a.tif", VALUES.astype(np.uint8), 6)), VALUES)
 
 
 @pytest.mark.parametrize("kind", [".npy", ".npz", ".png", ".tiff"])
