@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
     """Make a catalog of rows with at least `path` (relative to `root`) and `label` (0 good, 1 defective).
 
     Adds the SHA-256 of each file's bytes as `digest`. Raises DefectlocError where there are no images, an image or mask
-    is missing, a path stands twice, a label is neither 0 nor 1 or contradicts the type, or a class has no image.
+    is missing or stands twice, a label is neither 0 nor 1 or contradicts the type, or a class has no image.
     """
     catalog = pd.DataFrame(list(rows))
     if catalog.empty:
@@ -54,6 +55,11 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
     for path, mask in zip(catalog["path"], catalog["mask_path"], strict=True):
         if mask is not None and not (root / mask).is_file():
             raise DefectlocError(f"{what}: the mask {mask} of {path} is not in {root}.")
+    shared = catalog[catalog["mask_path"].notna() & catalog["mask_path"].duplicated(keep=False)]
+    if len(shared):
+        mask = shared["mask_path"].iloc[0]
+        one, other = shared.loc[shared["mask_path"] == mask, "path"].iloc[:2]
+        raise DefectlocError(f"{what}: {mask} is the mask of both {one} and {other}; give each image its own mask.")
     catalog["digest"] = digests.of([root / path for path in catalog["path"]])
     return catalog[COLUMNS]
 
@@ -67,6 +73,27 @@ def _refuse_wrong_types_and_names(catalog: pd.DataFrame, what: str) -> None:
         # No table of results could be written with such a name.
         if not path.isascii() and path != path.encode(errors="ignore").decode():
             raise DefectlocError(f"{what}: the name {path!a} is not valid UTF-8; rename the file.")
+
+
+def with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Fill the column `group` from another column, or from what a regular expression finds in the path."""
+    if group in catalog.columns:
+        values = catalog[group]
+        if values.isna().any():
+            raise DefectlocError(
+                f"data.group={group}: the column has no value for {catalog['path'][values.isna().idxmax()]}."
+            )
+        return catalog.assign(group=values.astype(str))
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise DefectlocError(f"data.group={group} is neither a column nor a regular expression ({error}).") from error
+    number = min(pattern.groups, 1)
+    # A group of the expression that may be left out gives None as well.
+    found = catalog["path"].map(lambda path: match[number] if (match := pattern.search(path)) else None)
+    if found.isna().any():
+        raise DefectlocError(f"data.group={group} finds nothing in {catalog['path'][found.isna().idxmax()]}.")
+    return catalog.assign(group=found)
 
 
 def join_copies(catalog: pd.DataFrame, what: str) -> pd.DataFrame:

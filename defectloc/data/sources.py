@@ -1,7 +1,6 @@
 """The five sources of images; each gives a root folder and a catalog below it."""
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +13,7 @@ from defectloc.data.digests import Digests
 from defectloc.data.images import find_images
 from defectloc.data.masks import MaskFiles
 from defectloc.errors import DefectlocError
+from defectloc.notes import say_once
 
 GOOD_NAMES = ("good", "ok", "negative", "normal", "non-defective")
 DEFECTIVE_NAMES = ("defective", "bad", "ng", "positive", "anomaly", "defect", "not-good")
@@ -35,7 +35,7 @@ def load(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.Data
     what = f"data={data.name} subset={subset}"
     catalog = catalogs.build(rows, root, what, digests)
     if data.group is not None:
-        catalog = _with_groups(catalog, data.group)
+        catalog = catalogs.with_groups(catalog, data.group)
     if data.limit is not None:
         catalog = catalogs.sample(catalog, data.limit, data.split_seed)
     return root, splits.within(catalogs.join_copies(catalog, what), data)
@@ -109,7 +109,12 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
             folder = _class_folder(base, typed, names, data)
             rows += list(_class_rows(folder, label, split, root, masks_of))
     # A folder of masks inside a folder of images holds no images.
-    return root, [row for row in rows if masks is None or not (root / row["path"]).is_relative_to(masks)]
+    rows = [row for row in rows if masks is None or not (root / row["path"]).is_relative_to(masks)]
+    if masks is not None and not any(row.get("mask_path") for row in rows):
+        say_once(
+            f"no masks {masks}", f"no image has a mask in data.masks={data.masks}; a mask has the name of its image."
+        )
+    return root, rows
 
 
 def _class_folder(base: Path, typed: str | None, names: tuple[str, ...], data: DataConfig) -> Path:
@@ -140,7 +145,9 @@ def _class_rows(folder: Path, label: int, split: str | None, root: Path, masks: 
             # A folder inside the folder of defects names the type of defect.
             row["defect_type"] = inner[0] if len(inner) > 1 else "defective"
             if masks is not None:
-                row["mask_path"] = masks.of(path.relative_to(folder))
+                name = path.relative_to(folder)
+                # Divided data repeats its names on both sides.
+                row["mask_path"] = (split and masks.of(split / name)) or masks.of(name)
         yield row
 
 
@@ -227,24 +234,3 @@ def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         size=data.synthetic_size,
     )
     return _mvtec(DataConfig(name=Source.mvtec, root=str(root)), subset)
-
-
-def _with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
-    """Fill the column `group` from another column, or from what a regular expression finds in the path."""
-    if group in catalog.columns:
-        values = catalog[group]
-        if values.isna().any():
-            raise DefectlocError(
-                f"data.group={group}: the column has no value for {catalog['path'][values.isna().idxmax()]}."
-            )
-        return catalog.assign(group=values.astype(str))
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise DefectlocError(f"data.group={group} is neither a column nor a regular expression ({error}).") from error
-    number = min(pattern.groups, 1)
-    # A group of the expression that may be left out gives None as well.
-    found = catalog["path"].map(lambda path: match[number] if (match := pattern.search(path)) else None)
-    if found.isna().any():
-        raise DefectlocError(f"data.group={group} finds nothing in {catalog['path'][found.isna().idxmax()]}.")
-    return catalog.assign(group=found)

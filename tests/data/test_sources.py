@@ -171,6 +171,44 @@ def test_folder_that_is_already_divided(tmp_path):
     assert list(catalog["official_split"]) == ["test", "test", "train", "train"]
 
 
+def divided(root: Path) -> Path:
+    """A good and a defective image for train and one each for test, all of one name."""
+    for i, (split, name) in enumerate((s, n) for s in ("train", "test") for n in ("good", "bad")):
+        write_image(root / split / name / "0.png", seed=i)
+    return root
+
+
+def test_masks_of_a_folder_that_is_already_divided_lie_below_its_splits(tmp_path):
+    divided(tmp_path)
+    for split in ("train", "test"):
+        write_image(tmp_path / "masks" / split / "0.png", 255)
+    masks = read("folder", root=tmp_path, masks=tmp_path / "masks")[1].set_index("path")["mask_path"]
+    assert masks.dropna().to_dict() == {"train/bad/0.png": "masks/train/0.png", "test/bad/0.png": "masks/test/0.png"}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_no_mask_is_that_of_two_images(tmp_path, split):
+    write_image(divided(tmp_path) / "masks" / "0.png", 255)
+    with pytest.raises(DefectlocError, match=r"masks/0\.png is the mask of both test/bad/0\.png and train/bad/0\.png"):
+        read("folder", root=tmp_path, masks=tmp_path / "masks")
+    (tmp_path / split / "bad" / "0.png").rename(tmp_path / split / "bad" / "1.png")
+    assert read("folder", root=tmp_path, masks=tmp_path / "masks")[1]["mask_path"].notna().sum() == 1
+    write_image(tmp_path / split / "bad" / "1.bmp", seed=9)
+    write_image(tmp_path / "masks" / split / "1.png", 255)
+    with pytest.raises(DefectlocError, match=f"of both {split}/bad/1.bmp and {split}/bad/1.png"):
+        read("folder", root=tmp_path, masks=tmp_path / "masks")
+
+
+def test_masks_of_no_image_are_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    write_image(two_folders(tmp_path, 2) / "masks" / "01.png", 255)
+    read("folder", root=tmp_path, masks=tmp_path / "masks")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "masks" / "01.png").rename(tmp_path / "masks" / "01_label.png")
+    assert read("folder", root=tmp_path, masks=tmp_path / "masks")[1]["mask_path"].isna().all()
+    assert "no image has a mask in data.masks=" in capsys.readouterr().err
+
+
 def test_folder_whose_names_say_nothing(tmp_path):
     two_folders(tmp_path).joinpath("good").rename(tmp_path / "ok")
     (tmp_path / "normal").mkdir()
