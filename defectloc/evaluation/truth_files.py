@@ -48,8 +48,8 @@ class Truth:
 def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
     """Find the truth of each map by its path below the folder, or by its stem where stems are unique.
 
-    A map below a folder named `good` (or as `GOOD_NAMES`) needs none. Raises DefectlocError for maps without a mask,
-    masks without a map, and a file that is not of COCO.
+    A map below a folder named `good` (or as `GOOD_NAMES`) needs none, and takes none from a folder of defects. Raises
+    DefectlocError for maps without a mask, masks without a map, and a file that is not of COCO.
     """
     known = _coco(masks) if masks.is_file() else _mask_files(masks)
     by_stem: dict[str, list[str]] = {}
@@ -59,10 +59,11 @@ def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
     stems = [Path(name).name for name in names]
     for name in names:
         stem, match = Path(name).name, None
+        alike = by_stem.get(stem, [])
         if name in known:
             match = name
-        elif len(by_stem.get(stem, [])) == 1 and stems.count(stem) == 1:
-            match = by_stem[stem][0]
+        elif len(alike) == 1 and stems.count(stem) == 1 and _may_belong(Path(alike[0]), Path(name)):
+            match = alike[0]
         if match is not None:
             found[name] = known[match]
             used.add(match)
@@ -76,6 +77,11 @@ def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
     if left:
         raise DefectlocError(f"the mask or image {left[0]} of {masks} has no map; {len(left)} have none.")
     return found
+
+
+def _may_belong(mask: Path, part: Path) -> bool:
+    """Tell whether a mask may be that of a map elsewhere: of a good part never one below a folder of defects."""
+    return not _is_good(part) or _is_good(mask) or mask.parent == Path()
 
 
 def _is_good(path: Path) -> bool:

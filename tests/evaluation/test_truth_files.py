@@ -46,6 +46,20 @@ def test_masks_are_matched_by_path_or_by_a_stem_that_is_unique(tmp_path) -> None
         find_truth(["other/000"], tmp_path)
 
 
+def test_a_good_part_takes_no_mask_of_a_defect(tmp_path) -> None:
+    write_mask(tmp_path / "cut" / "000_mask.png", np.eye(4))
+    write_mask(tmp_path / "cut" / "001_mask.png", np.eye(4))
+    with pytest.raises(DefectlocError, match=r"cut/001 of .* has no map"):
+        find_truth(["cut/000", "good/001"], tmp_path)
+
+
+def test_a_good_part_takes_a_black_mask_by_its_stem(tmp_path) -> None:
+    for name in ("000.png", "ok/001.png"):
+        write_mask(tmp_path / name, np.zeros((4, 5)))
+    truths = find_truth(["good/000", "good/001"], tmp_path)
+    assert [truth.size for truth in truths.values()] == [(4, 5), (4, 5)]
+
+
 def test_two_masks_of_one_image_are_refused(tmp_path) -> None:
     write_mask(tmp_path / "000_mask.png", np.eye(4))
     write_mask(tmp_path / "000.png", np.eye(4))
