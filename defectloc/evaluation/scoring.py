@@ -28,9 +28,9 @@ class MapSample:
     (`instance.predicted_regions`). `true_boxes` `(N, 4)` stand in for a mask where only boxes are known. `small`, the
     map at 224 x 224 for MaxBoxAccV2, is resized from `map` where it is not given.
 
-    A defect, that is an 8-connected component of the whole mask, counts as one whatever is ignored of it; one that is
-    ignored as a whole is left out. An image whose defects are all ignored is neither good nor defective: of it only the
-    normal pixels count.
+    A defect, that is an 8-connected component of the whole mask or a true box, counts as one whatever is ignored of it;
+    one that is ignored as a whole is left out. An image whose defects are all ignored is neither good nor defective: of
+    it only the normal pixels count.
     """
 
     name: str
@@ -45,19 +45,30 @@ class MapSample:
     @cached_property
     def known_boxes(self) -> NDArray | None:
         """The true boxes `(N, 4)` of what is not wholly ignored, none for a good image; None: not known."""
-        return self.true_boxes if self.mask is None else visible_boxes(self.mask, self.ignored)
+        if self.mask is not None:
+            return visible_boxes(self.mask, self.ignored)
+        if self.true_boxes is None or self.ignored is None:
+            return self.true_boxes
+        return _not_wholly_ignored(self.true_boxes, self.ignored)
 
     @cached_property
     def is_hidden(self) -> bool:
         """Whether there are defects and all of them are ignored."""
-        known = self.known_boxes
-        return self.mask is not None and known is not None and len(known) == 0 and bool(np.any(self.mask))
+        truth = self.true_boxes if self.mask is None else self.mask
+        return truth is not None and bool(np.any(truth)) and self.known_boxes is not None and len(self.known_boxes) == 0
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width, in pixels."""
         known = self.map if self.mask is None else self.mask
         return None if known is None else (known.shape[0], known.shape[1])
+
+
+def _not_wholly_ignored(boxes: NDArray, ignored: NDArray) -> NDArray:
+    """Leave out the boxes `(N, 4)` of which every pixel, also one only touched, is ignored `(H, W)`."""
+    first, last = np.floor(boxes[:, :2]).astype(int), np.ceil(boxes[:, 2:]).astype(int)
+    counts = [not np.all(ignored[y0:y1, x0:x1]) for (x0, y0), (x1, y1) in zip(first, last, strict=True)]
+    return boxes[np.array(counts, bool)]
 
 
 class Scores(Protocol):

@@ -104,6 +104,28 @@ def test_what_is_wholly_ignored_is_left_out() -> None:
     assert score_maps([hidden])["pointing_game"] is None
 
 
+def test_true_boxes_that_are_wholly_ignored_are_left_out() -> None:
+    """They give the scores that their masks give."""
+    strip = square(6, 0, 10, 10)
+    for truth, n_known in (
+        (square(0, 0, 2, 2) | square(7, 7, 9, 9), 1),
+        (square(7, 7, 9, 9), 0),
+        (square(5, 5, 8, 8), 1),
+        (NONE, 0),
+    ):
+        by_mask = perfect("a", truth, strip)
+        by_boxes = MapSample("a", by_mask.map, None, strip, by_mask.boxes, boxes_of_mask(truth).astype(float))
+        assert len(by_boxes.known_boxes) == n_known
+        assert by_boxes.known_boxes.tolist() == by_mask.known_boxes.tolist()
+        assert by_boxes.is_hidden == by_mask.is_hidden
+        names = ("n_true_boxes", "false_boxes_per_good_image", "box_f1_50", "max_box_acc_v2")
+        scores = [score([sample], MapScores(), LocatedScores()) for sample in (by_mask, by_boxes)]
+        assert {name: scores[0][name] for name in names} == {name: scores[1][name] for name in names}
+    # A pixel of which a box covers a part counts.
+    touching = MapSample("a", np.zeros((10, 10)), None, strip, true_boxes=np.array([[5.9, 6.5, 9, 9], [6, 6, 10, 10]]))
+    assert touching.known_boxes.tolist() == [[5.9, 6.5, 9, 9]]
+
+
 def test_a_map_cannot_win_where_nothing_counts() -> None:
     mask, strip = square(0, 0, 2, 2), square(8, 8, 10, 10)
     sample = MapSample("a", mask + 2.0 * strip, mask, strip)
