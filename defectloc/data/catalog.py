@@ -24,7 +24,7 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
     """Make a catalog of rows with at least `path` (relative to `root`) and `label` (0 good, 1 defective).
 
     Adds the SHA-256 of each file's bytes as `digest`. Raises DefectlocError where there are no images, an image or mask
-    is missing or stands twice, a label is neither 0 nor 1 or contradicts the type, or a class has no image.
+    is missing or stands twice, a label is neither 0 nor 1 or contradicts type or mask, or a class has no image.
     """
     catalog = pd.DataFrame(list(rows))
     if catalog.empty:
@@ -40,7 +40,7 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
     catalog["label"] = catalog["label"].astype(int)
     default = np.where(catalog["label"] == 1, "defective", GOOD)
     catalog["defect_type"] = catalog["defect_type"].where(catalog["defect_type"].notna(), default).astype(object)
-    _refuse_wrong_types_and_names(catalog, what)
+    _refuse_contradictions_and_names(catalog, what)
     # Bytes, not the locale, so that every machine sorts alike.
     catalog = catalog.sort_values("path", key=lambda paths: paths.map(str.encode)).reset_index(drop=True)
     twice = catalog.loc[catalog["path"].duplicated(), "path"]
@@ -64,11 +64,26 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
     return catalog[COLUMNS]
 
 
-def _refuse_wrong_types_and_names(catalog: pd.DataFrame, what: str) -> None:
-    contradicts = (catalog["label"] == 1) & (catalog["defect_type"] == GOOD)
+def _refuse_contradictions_and_names(catalog: pd.DataFrame, what: str) -> None:
+    good = catalog["label"] == 0
+    contradicts = ~good & (catalog["defect_type"] == GOOD)
     if contradicts.any():
         wrong = catalog["path"][contradicts.idxmax()]
         raise DefectlocError(f"{what}: the label of {wrong} is 1 (defective), but its type of defect is '{GOOD}'.")
+    contradicts = good & catalog["mask_path"].notna()
+    if contradicts.any():
+        path, mask = catalog.loc[contradicts.idxmax(), ["path", "mask_path"]]
+        raise DefectlocError(
+            f"{what}: the label of {path} is 0 (good), but it has the mask {mask}; correct one of them."
+        )
+    contradicts = good & catalog["defect_type"].isin(catalog.loc[~good, "defect_type"])
+    if contradicts.any():
+        path, kind = catalog.loc[contradicts.idxmax(), ["path", "defect_type"]]
+        say_once(
+            f"good of a type in {what}",
+            f"{what}: {int(contradicts.sum())} good images have a type of defect that defective ones have, such as "
+            f"{path} ({kind}); their labels may be wrong.",
+        )
     for path in catalog["path"]:
         # No table of results could be written with such a name.
         if not path.isascii() and path != path.encode(errors="ignore").decode():

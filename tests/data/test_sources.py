@@ -385,6 +385,7 @@ def test_csv_that_is_contradictory_or_incomplete_is_refused(tmp_path):
     for rows, word in (
         ("path,label,defect_type\np/good/00.png,0,\np/defective/00.png,1,good\n", "its type of defect is 'good'"),
         ("path,label,mask_path\np/good/00.png,0,\np/defective/00.png,1,gone.png\n", r"the mask gone\.png of"),
+        ("path,label,mask_path\np/good/00.png,0,p/m.png\np/good/01.png,1,\n", "but it has the mask p/m"),
         ("path,label\np/good/00.png,0\np/defective/00.png,1\n./p/good/00.png,0\n", "twice"),
         ("path,label\np/good/00.png,0\np/good,1\n", "cannot be read"),
         ("path,label\np/good/00.png,0\n\0.png,1\n", "cannot be read"),
@@ -393,6 +394,19 @@ def test_csv_that_is_contradictory_or_incomplete_is_refused(tmp_path):
         table.write_text(rows)
         with pytest.raises(DefectlocError, match=word):
             read("csv", table=table)
+
+
+def test_a_good_image_with_the_type_of_defective_ones_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    two_folders(tmp_path / "p", 2)
+    rows = "path,label,defect_type\np/defective/00.png,1,crack\np/defective/01.png,{},{}\np/good/00.png,0,\n"
+    for label, kind in ((1, "crack"), (0, "stain")):
+        (tmp_path / "table.csv").write_text(rows.format(label, kind))
+        read("csv", table=tmp_path / "table.csv")
+        assert capsys.readouterr().err == ""
+    (tmp_path / "table.csv").write_text(rows.format(0, "crack"))
+    read("csv", table=tmp_path / "table.csv")
+    assert "1 good images have a type of defect" in capsys.readouterr().err
 
 
 def test_csv_with_a_comma_at_the_end_of_each_line(tmp_path):
