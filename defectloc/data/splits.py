@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Hashable
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -161,14 +162,7 @@ def _moved(groups: pd.Series, labels: pd.Series, is_test: np.ndarray, data: Data
 def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.ndarray:
     """Choose `data.validation` of the training rows, stratified; rows of one group stay together."""
     if rest["group"].notna().all():
-        n_groups = rest["group"].nunique()
-        if n_groups < 2:
-            raise DefectlocError(
-                f"data.validation={data.validation} cannot be set aside from one group; use data.validation=0."
-            )
-        n_parts = min(max(2, round(1 / data.validation)), n_groups, int(rest["label"].value_counts().max()))
-        parts = StratifiedGroupKFold(n_parts, shuffle=True, random_state=data.split_seed)
-        return rows[next(iter(parts.split(rest, rest["label"], rest["group"])))[1]]
+        return rows[_validation_of_groups(rest, data)]
     # The only image of a class is for learning from.
     several = (rest["label"].map(rest["label"].value_counts()) > 1).to_numpy()
     rest, rows = rest[several], rows[several]
@@ -191,3 +185,35 @@ def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.nd
     if len(good) and not np.isin(good, chosen).any():
         chosen = np.append(chosen, np.random.default_rng(data.split_seed).choice(good))
     return rows[chosen]
+
+
+def joins_folds(catalog: pd.DataFrame, data: DataConfig) -> bool:
+    """Tell whether groups are set aside for validation as several folds joined, and not as one."""
+    return data.validation > 0 and bool(catalog["group"].notna().all()) and _as_folds(data.validation).numerator > 1
+
+
+def _as_folds(share: float, most: int = sys.maxsize) -> Fraction:
+    """Give a share as that of a number of folds, of `most` at most, which are tenths where it needs no finer ones."""
+    return Fraction(share).limit_denominator(min(max(10, round(1 / share), round(1 / (1 - share))), most))
+
+
+def _validation_of_groups(rest: pd.DataFrame, data: DataConfig) -> np.ndarray:
+    """Choose whole groups of the training rows: as many folds as come nearest to `data.validation`."""
+    share, labels, n_groups = data.validation, rest["label"].to_numpy(), rest["group"].nunique()
+    most = min(n_groups, int(np.bincount(labels).max()))
+    if most < 2 or share >= 1:
+        raise DefectlocError(
+            f"data.validation={share} cannot be set aside from {len(rest)} training images in {n_groups} groups; "
+            "add images or use data.validation=0."
+        )
+    n_folds = _as_folds(share, most).denominator
+    if n_folds == 1:
+        # The share is nearer to none, or to all, than to folds so coarse.
+        n_folds = most
+    n = min(max(1, round(share * n_folds)), n_folds - 1)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=data.split_seed)
+    parts = [part for _, part in folds.split(rest, labels, rest["group"])]
+    # What is left must still show each class.
+    while n > 1 and set(np.delete(labels, np.concatenate(parts[:n]))) != set(labels):
+        n -= 1
+    return np.concatenate(parts[:n])

@@ -33,10 +33,14 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 def fingerprint(fold: Fold) -> str:
     """Hash all that affects the fit, and nothing else."""
     s, data = fold.settings, fold.settings.data
+    split = [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective]
+    if splits.joins_folds(fold.catalog, data):
+        # One fold was set aside before, whatever the share.
+        split.append("joined")
     return directory.fingerprint(
         {
             "catalog": catalogs.digest(fold.catalog),
-            "split": [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective],
+            "split": split,
             "image_size": fold.image_size,
             "preprocessing": fold.classifier.preprocessing,
             "model": [fold.classifier.backbone, fold.classifier.trainable_from, fold.weights_digest],

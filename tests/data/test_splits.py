@@ -78,6 +78,32 @@ def test_groups_never_straddle():
     assert (np.stack(tested).sum(0) == 1).all()
 
 
+@pytest.mark.parametrize("validation", [0.05, 0.15, 0.22, 0.3, 0.4, 0.7, 0.9])
+@pytest.mark.parametrize("size", [1, 3])
+def test_validation_of_groups_is_the_share_that_is_asked_for(validation, size):
+    catalog = catalog_of(good=360, crack=120)
+    catalog["group"] = [f"part {i // size}" for i in range(480)]
+    rest = split(catalog, 0, 2, validation=validation)
+    rest = rest[rest != "test"]
+    assert np.mean(rest == "validation") == pytest.approx(validation, abs=0.02)
+    of_defects = rest[catalog.loc[rest.index, "label"] == 1]
+    assert np.mean(of_defects == "validation") == pytest.approx(validation, abs=0.05)
+
+
+def test_groups_of_a_known_catalog_set_aside_are_fixed():
+    """Other numbers here mean that no published fold of grouped images is the same any more."""
+    catalog = catalog_of(good=16, crack=8).assign(group=[f"{i // 2}" for i in range(24)])
+    assert list(np.flatnonzero(split(catalog, 0, 4) == "validation")) == [14, 15, 22, 23]
+
+
+def test_validation_that_cannot_be_set_aside_from_groups():
+    catalog = catalog_of(good=2, crack=2).assign(group=list("abcd"))
+    with pytest.raises(DefectlocError, match="cannot be set aside from 2 training images in 2 groups"):
+        split(catalog, 0, 2)
+    with pytest.raises(DefectlocError, match=r"validation=1\.0 cannot be set aside"):
+        split(pd.concat([catalog] * 9, ignore_index=True), 0, 2, validation=1.0)
+
+
 @pytest.mark.parametrize("validation", [0.01, 0.15, 0.5, 0.9])
 def test_validation_with_few_groups(validation):
     catalog = catalog_of(good=8, crack=8)

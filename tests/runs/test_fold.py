@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from defectloc import checks, config
 from defectloc.arguments import quote_paths
+from defectloc.data import splits
 from defectloc.runs.fitting import fingerprint as fingerprint_of
 from defectloc.runs.preparing import prepare
 from tests.conftest import SMALL
@@ -64,6 +65,15 @@ def test_fingerprint_leaves_out_what_does_not_change_the_fit(fingerprint, plain,
 )
 def test_fingerprint_holds_what_changes_the_fit(fingerprint, plain, typed):
     assert fingerprint(*typed.split()) != plain
+
+
+def test_fingerprint_tells_that_folds_of_groups_are_joined(fingerprint, monkeypatch):
+    """One fold was set aside before, and only a share that is no whole fold has become another."""
+    grouped, joined = ("data.group=path",), ("data.group=path", "data.validation=0.4")
+    now = [fingerprint(*typed) for typed in (grouped, joined, joined[1:])]
+    monkeypatch.setattr(splits, "joins_folds", lambda *_: False)
+    before = [fingerprint(*typed) for typed in (grouped, joined, joined[1:])]
+    assert [one == other for one, other in zip(now, before, strict=True)] == [True, False, True]
 
 
 def test_fingerprint_sees_one_byte_and_one_label(fingerprint, mvtec):
