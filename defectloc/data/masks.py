@@ -50,7 +50,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     black), and files that keep values exactly in which nothing is above half of white or a darker grey fills an area.
     Where a file has transparent pixels they are good, and the opaque ones defects, but for black ones beside others.
     Another size, greys, class numbers and nearly all pixels marked are each said once. Raises DefectlocError
-    as `read_image` does.
+    as `read_image` does, and for height and width exchanged.
     """
     image, kind = decode(path)
     mask = _defects(image, kind in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression", "")), path)
@@ -58,9 +58,30 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         say_once("mask full", f"{path} marks {mask.mean():.0%} of its pixels as a defect; in a mask black is good.")
     if size is None or mask.shape == size:
         return mask
-    was = f"{mask.shape[0]} x {mask.shape[1]}"
-    say_once("mask size", f"{path} is {was}, not {size[0]} x {size[1]}; such masks are resized by nearest.")
+    if mask.shape == size[::-1]:
+        raise DefectlocError(
+            f"{path} is {_sides(mask.shape)}, its photograph {_sides(size)}: it was probably drawn on the photograph "
+            "before its rotation (EXIF orientation); turn the mask as well."
+        )
+    return _resized(mask, size, path)
+
+
+def read_ignore_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read the pixels that count for no score, white as in `read_mask`, as `(H, W)` bool, resized to `size` by nearest.
+
+    No size is an error, as one ignore mask serves all photographs.
+    """
+    mask = read_mask(path)
+    return mask if mask.shape == size else _resized(mask, size, path)
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int], path: Path) -> np.ndarray:
+    say_once("mask size", f"{path} is {_sides(mask.shape)}, not {_sides(size)}; such masks are resized by nearest.")
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]}"
 
 
 def read_defect_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectloc.config import BoxConfig
-from defectloc.data.masks import read_mask
+from defectloc.data.masks import read_ignore_mask
+from defectloc.errors import DefectlocError
 from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.map_files import Loader
 from defectloc.evaluation.scoring import MapSample
@@ -24,17 +25,22 @@ def samples_of_maps(
 
     A good image without a mask takes the size of the masks where all have one. Under a normalisation per image the
     boxes of a good image are None: every map that is not flat has some, so they mean nothing. Raises DefectlocError for
-    files that cannot be read.
+    files that cannot be read, and for height and width exchanged between a map and its truth.
     """
     sizes = {truth.size for truth in truths.values() if truth.size is not None}
     common = next(iter(sizes)) if len(sizes) == 1 else None
     localizer = Localizer.fixed(config)
     for name, load in maps.items():
         truth, raw = truths[name], load()
+        if truth.size is not None and raw.shape == truth.size[::-1] != truth.size:
+            raise DefectlocError(
+                f"the map {name} is {raw.shape[0]} x {raw.shape[1]}, its truth {truth.size[0]} x {truth.size[1]}: one "
+                "was probably made from the photograph before its rotation (EXIF orientation); turn it as well."
+            )
         raw = _resized(raw, truth.size or common or raw.shape, name)
         size = (raw.shape[0], raw.shape[1])
         mask = truth.read(size)
-        ignored = None if ignore_mask is None else read_mask(ignore_mask, size)
+        ignored = None if ignore_mask is None else read_ignore_mask(ignore_mask, size)
         shown = raw if ignored is None else np.where(ignored, raw.min(), raw)
         good = not mask.any() if mask is not None else truth.boxes is not None and len(truth.boxes) == 0
         if good and localizer.per_image:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from defectloc.data.images import read_image, rgb_of_array
-from defectloc.data.masks import read_mask
+from defectloc.data.masks import read_ignore_mask
 from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
@@ -118,7 +118,7 @@ class PhotographModel(ABC):
 
     def _read_ignored(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         assert self.ignore_mask is not None
-        return read_mask(self.ignore_mask, size)
+        return read_ignore_mask(self.ignore_mask, size)
 
 
 def _rgb(image: Photograph) -> NDArray[np.uint8]:

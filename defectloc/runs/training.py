@@ -73,12 +73,12 @@ def _make_maps(fold: Fold, finished: Run, cam: Product | None, supervision: Supe
 
 
 def _check_masks(fold: Fold) -> None:
-    """Read the masks before the fit, since one that is damaged or empty would end the run after it."""
-    masks = [name for name in fold.catalog["mask_path"] if name is not None]
+    """Read the masks before the fit, since one that is damaged, empty or turned would end the run after it."""
+    masks = fold.catalog.set_index("path")["mask_path"].dropna()
     with images_bar("checking masks", len(masks)) as advance:
-        for name in masks:
+        for path, name in masks.items():
             if (fold.root / name).is_file():
-                read_defect_mask(fold.root / name)
+                read_defect_mask(fold.root / name, fold.sizes[str(path)])
             else:
                 print(f"note: the mask {fold.root / name} does not exist", file=sys.stderr)
             advance(1)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from defectloc import notes
-from defectloc.data.masks import read_defect_mask, read_mask
+from defectloc.data.masks import read_defect_mask, read_ignore_mask, read_mask
 from defectloc.errors import DefectlocError
 from tests.conftest import turned_tiff
 
@@ -143,6 +143,15 @@ def test_a_mask_stands_as_its_exif_orientation_says(tmp_path):
     save(tmp_path / "m.png", 255 * VALUES, exif=exif)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), np.rot90(DEFECT, -1))
     np.testing.assert_array_equal(read_mask(turned_tiff(tmp_path / "m.tif", 255 * VALUES, 6)), DEFECT)
+
+
+def test_a_mask_drawn_before_the_rotation_of_its_photograph_is_refused(tmp_path):
+    path = save(tmp_path / "m.png", np.rot90(255 * VALUES))
+    for read in (read_mask, read_defect_mask):
+        with pytest.raises(DefectlocError, match=r"m\.png is 16 x 12, its photograph 12 x 16: it was probably drawn"):
+            read(path, DEFECT.shape)
+    # One ignore mask serves photographs of both kinds.
+    assert read_ignore_mask(path, DEFECT.shape).shape == DEFECT.shape
 
 
 def test_a_mask_of_nearly_all_pixels_is_said(tmp_path, capsys):

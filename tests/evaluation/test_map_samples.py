@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from defectloc.config import LocalizationConfig
+from defectloc.errors import DefectlocError
 from defectloc.evaluation.map_samples import samples_of_maps
 from defectloc.evaluation.truth_files import Truth
 from tests.handmade import square
@@ -45,6 +46,16 @@ def test_good_images_take_the_size_that_all_masks_have(tmp_path, capsys) -> None
     found = samples_of(RAW, a=(np.zeros((5, 5)), truth), good=(np.zeros((5, 5)), Truth()))
     assert found["a"].map.shape == found["good"].map.shape == found["good"].mask.shape == (10, 10)
     assert samples_of(RAW, good=(np.zeros((5, 4)), Truth()))["good"].map.shape == (5, 4)
+
+
+def test_a_map_whose_truth_has_its_sides_exchanged_is_refused(tmp_path) -> None:
+    for truth in (
+        Truth(mask=write_mask(tmp_path / "a_mask.png", np.eye(8, 10)), size=(8, 10)),
+        Truth(boxes=np.array([[1.0, 1, 4, 4]]), size=(8, 10)),
+    ):
+        with pytest.raises(DefectlocError, match="the map a is 10 x 8, its truth 8 x 10"):
+            samples_of(RAW, a=(np.zeros((10, 8)), truth))
+    assert samples_of(RAW, a=(np.zeros((5, 4)), truth))["a"].map.shape == (8, 10)
 
 
 def test_nothing_is_found_where_nothing_counts(tmp_path) -> None:

@@ -346,11 +346,16 @@ def test_the_live_ignore_mask_counts(command, outputs, tmp_path):
     assert "nowhere.png does not exist" in sentence
 
 
-def test_an_empty_mask_is_told_before_the_fit(command, mvtec):
+def test_an_empty_or_turned_mask_is_told_before_the_fit(command, mvtec):
     mask = next(mvtec.glob("pill/ground_truth/*/*.png"))
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
     rest = [a for a in SMALL if not a.startswith("data.") or a.startswith("data.image_size")]
     assert mask.name in command("train", "subset=pill", f"data.root={mvtec}", *rest).sentence
+    Image.fromarray(np.full((64, 40), 255, np.uint8)).save(mask)
+    photograph = mvtec / "pill" / "test" / mask.parent.name / mask.name.replace("_mask", "")
+    Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(photograph)
+    arguments = ("train", "subset=pill", f"data.root={mvtec}", *rest, "data.image_size=[32,32]")
+    assert f"{mask.name} is 64 x 40, its photograph 40 x 64" in command(*arguments).sentence
     assert not list(Path("outputs").glob("pill/fold0-*/model.ckpt"))
 
 
