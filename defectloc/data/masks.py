@@ -63,20 +63,23 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
             f"{path} is {_sides(mask.shape)}, its photograph {_sides(size)}: it was probably drawn on the photograph "
             "before its rotation (EXIF orientation); turn the mask as well."
         )
-    return _resized(mask, size, path)
+    return _resized(mask, size, size, path)
 
 
-def read_ignore_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+def read_ignore_mask(path: Path, size: tuple[int, int], photograph: tuple[int, int] | None = None) -> np.ndarray:
     """Read the pixels that count for no score, white as in `read_mask`, as `(H, W)` bool, resized to `size` by nearest.
 
-    No size is an error, as one ignore mask serves all photographs.
+    `photograph` is the (height, width) that the mask ought to have, `size` if None; another is said once, and is never
+    an error, as one ignore mask serves all photographs.
     """
-    mask = read_mask(path)
-    return mask if mask.shape == size else _resized(mask, size, path)
+    return _resized(read_mask(path), size, photograph or size, path)
 
 
-def _resized(mask: np.ndarray, size: tuple[int, int], path: Path) -> np.ndarray:
-    say_once("mask size", f"{path} is {_sides(mask.shape)}, not {_sides(size)}; such masks are resized by nearest.")
+def _resized(mask: np.ndarray, size: tuple[int, int], photograph: tuple[int, int], path: Path) -> np.ndarray:
+    if mask.shape != photograph:
+        say_once(
+            "mask size", f"{path} is {_sides(mask.shape)}, not {_sides(photograph)}; such masks are resized by nearest."
+        )
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 

@@ -130,9 +130,10 @@ class RunMaps:
         """Give the pixels `(H, W)` of one row that count for no score, None where all count."""
         if self.ignore_path is None:
             return None
-        size = size or (row.height, row.width)
+        photograph = (row.height, row.width)
+        size = size or photograph
         if size not in self._ignored:
-            self._ignored[size] = read_ignore_mask(self.ignore_path, size)
+            self._ignored[size] = read_ignore_mask(self.ignore_path, size, photograph)
         return self._ignored[size]
 
 

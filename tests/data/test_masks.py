@@ -154,6 +154,17 @@ def test_a_mask_drawn_before_the_rotation_of_its_photograph_is_refused(tmp_path)
     assert read_ignore_mask(path, DEFECT.shape).shape == DEFECT.shape
 
 
+def test_an_ignore_mask_is_compared_with_its_photograph(tmp_path, capsys):
+    path = save(tmp_path / "m.png", 255 * VALUES)
+    small = read_ignore_mask(path, (6, 8), DEFECT.shape)
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(small, read_mask(path, (6, 8)))
+    notes._said.clear()
+    capsys.readouterr()
+    np.testing.assert_array_equal(read_ignore_mask(path, (6, 8), (24, 32)), small)
+    assert "is 12 x 16, not 24 x 32" in capsys.readouterr().err
+
+
 def test_a_mask_of_nearly_all_pixels_is_said(tmp_path, capsys):
     read_mask(save(tmp_path / "m.png", np.full((9, 9), 255, np.uint8)))
     assert "100% of its pixels" in capsys.readouterr().err
