@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,10 +67,13 @@ def test_grey_and_sixteen_bits_are_read_as_files_are(model, tmp_path):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     grey = ((deep.astype(int) + 128) // 257).astype(np.uint8)
     by_file = model.predict(tmp_path / "deep.png")
-    for image in (deep, np.repeat(deep[..., None], 3, 2), grey, np.repeat(grey[..., None], 3, 2)):
+    for image in (deep, grey, np.repeat(grey[..., None], 3, 2)):
         found = model.predict(image)
         assert found.size == (50, 40)
         assert found.score == by_file.score
+    colours = np.repeat(deep[..., None], 3, 2)
+    cv2.imwrite(str(tmp_path / "colours.png"), colours)
+    assert model.predict(colours).score == model.predict(tmp_path / "colours.png").score
 
 
 @pytest.mark.parametrize(

@@ -127,13 +127,15 @@ def _n_alike(image: Image.Image) -> int:
 def read_image(path: Path) -> np.ndarray:
     """Read an image as `(H, W, 3)` uint8 RGB, upright as its EXIF orientation says.
 
-    Grey becomes three equal channels, 16 bits become 8 by dividing by 257, a palette is looked up, and transparent
-    pixels are laid on white. Raises DefectlocError for what is no image, is cut short, holds several pictures or
-    floating-point numbers.
+    Grey becomes three equal channels. 16 bits become 8: of grey by dividing by 257 and rounding, of colours by their
+    upper byte. A palette is looked up, and transparent pixels are laid on white. Raises DefectlocError for what is no
+    image, is cut short, holds several pictures or floating-point numbers.
     """
     image, _ = decode(path)
     if image.mode.startswith("I"):
-        return np.repeat(_eight_bits(deep_values(image, path), path)[:, :, None], 3, axis=2)
+        deep = deep_values(image, path)
+        _say_few_bits(deep, path)
+        return np.repeat(_eight_bits(deep)[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise DefectlocError(f"{path} holds floating-point numbers; convert it to 8 or 16 bits.")
     if image.has_transparency_data:
@@ -156,19 +158,26 @@ def rgb_of_array(values: Any) -> np.ndarray:
             "(H, W, 3) of uint8 or uint16."
         )
     if array.dtype == np.uint16:
-        array = _eight_bits(array.astype(np.int64), "the array")
+        deep = array.astype(np.int64)
+        _say_few_bits(deep, "the array")
+        # Of the colours in a file Pillow keeps the upper byte.
+        array = (deep >> 8).astype(np.uint8) if array.ndim == 3 else _eight_bits(deep)
     return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else np.ascontiguousarray(array)
 
 
-def _eight_bits(deep: np.ndarray, what: Path | str) -> np.ndarray:
-    """Divide values 0 to 65535 by 257; says once where there is little left of them."""
+def _eight_bits(deep: np.ndarray) -> np.ndarray:
+    """Divide values 0 to 65535 by 257, rounded."""
+    return ((deep + 128) // 257).astype(np.uint8)
+
+
+def _say_few_bits(deep: np.ndarray, what: Path | str) -> None:
+    """Say once where little is left of values 0 to 65535 in 8 bits."""
     if 0 < deep.max() < 4096:
         say_once(
             "few bits",
             f"{what} has 16 bits, but no value above {deep.max()} of 65535, so that it becomes nearly black with "
             f"{(deep.max() + 128) // 257 + 1} grey levels; stretch such images to the whole range.",
         )
-    return ((deep + 128) // 257).astype(np.uint8)
 
 
 def deep_values(image: Image.Image, path: Path) -> np.ndarray:

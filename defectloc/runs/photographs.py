@@ -64,7 +64,7 @@ class PhotographModel(ABC):
     ) -> Prediction | list[Prediction]:
         """Predict a photograph, or each of a list: files, or arrays `(H, W)` or `(H, W, 3)` of uint8 or uint16.
 
-        Arrays are RGB, of any sizes; 16 bits become 8 by dividing by 257. Of a list `batch_size` are held at once.
+        Arrays are RGB, of any sizes; 16 bits become 8 as those of files do. Of a list `batch_size` are held at once.
         Raises DefectlocError for a file that cannot be read and for arrays of other shapes and types.
         """
         if isinstance(images, str | os.PathLike | np.ndarray):

@@ -3,6 +3,7 @@
 import contextlib
 import struct
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -54,9 +55,7 @@ def test_16_bit_grey_is_divided_by_257_and_rounded(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bit_colour(tmp_path, suffix):
-    """Pillow takes the upper byte, which is the rounded value or one less."""
-    import cv2
-
+    """Pillow takes the upper byte, which is the rounded value or one beside it."""
     deep = np.random.default_rng(1).integers(0, 65536, (6, 4, 3), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / f"image{suffix}"), deep[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])
     found = read_image(tmp_path / f"image{suffix}")
@@ -243,8 +242,15 @@ def test_arrays_become_what_files_are_read_as(tmp_path, dtype):
     Image.fromarray(grey).save(tmp_path / "grey.png")
     expected = read_image(tmp_path / "grey.png")
     np.testing.assert_array_equal(rgb_of_array(grey), expected)
-    np.testing.assert_array_equal(rgb_of_array(np.repeat(grey[..., None], 3, axis=2)), expected)
     np.testing.assert_array_equal(rgb_of_array(np.asfortranarray(grey)[:, ::-1]), expected[:, ::-1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_colours_of_arrays_become_what_files_are_read_as(tmp_path, dtype, suffix):
+    colours = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (50, 70, 3), dtype=dtype)
+    cv2.imwrite(str(tmp_path / f"rgb{suffix}"), colours[..., ::-1])
+    np.testing.assert_array_equal(rgb_of_array(colours), read_image(tmp_path / f"rgb{suffix}"))
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (4, 4, 4), (0, 4), (4, 0, 3), (1, 4, 4, 3)])
