@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from defectloc.config import Upsampling
 from defectloc.data.digests import Digests
 from defectloc.data.images import read_image, sides_of
-from defectloc.data.masks import read_defect_mask, read_ignore_mask
+from defectloc.data.masks import read_defect_mask, read_ignore_mask, read_mask
 from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of

@@ -114,7 +114,7 @@ def test_true_boxes_that_are_wholly_ignored_are_left_out() -> None:
         (NONE, 0),
     ):
         by_mask = perfect("a", truth, strip)
-        by_boxes = MapSample("a", by_mask.map, None, strip, by_mask.boxes, boxes_of_mask(truth).astype(float))
+        by_boxes = MapSample("a", by_mask.map, None, strip, by_mask.boxes, visible_boxes(truth).astype(float))
         assert len(by_boxes.known_boxes) == n_known
         assert by_boxes.known_boxes.tolist() == by_mask.known_boxes.tolist()
         assert by_boxes.is_hidden == by_mask.is_hidden
