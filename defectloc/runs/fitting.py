@@ -21,7 +21,7 @@ from defectloc.model.fit import DefectClassifier, fit
 from defectloc.model.predict import class_maps_of_features, class_maps_of_images
 from defectloc.progress import say_begun
 from defectloc.runs import directory, products, records, tables
-from defectloc.runs.fold import Fold
+from defectloc.runs.fold import FEATURES_VERSION, Fold
 from defectloc.runs.products import Product
 
 # Raised when the code changes what a class activation map holds.
@@ -47,7 +47,7 @@ def fingerprint(fold: Fold) -> str:
             "training": asdict(s.training) | {"precision": fold.precision},
             "augmentation": {"views": fold.views} if s.augmentation.views else s.augmentation.transforms,
             "seed": s.seed,
-            "features": [fold.cached, str(s.features.dtype) if fold.cached else None],
+            "features": [FEATURES_VERSION, fold.cached, str(s.features.dtype) if fold.cached else None],
         }
     )
 

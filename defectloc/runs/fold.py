@@ -27,7 +27,7 @@ from defectloc.runs.tiled import sizes_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
 
 @dataclass
