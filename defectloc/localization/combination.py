@@ -11,7 +11,7 @@ from defectloc.errors import DefectlocError
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.scores import top_k_mean
 
-# Weights of the log-odds and of the distances (see `saturated`), and how far each choice is from the one that few
+# Weights of the log-odds and of the distances (see `_saturated`), and how far each choice is from the one that few
 # defective images leave, in powers of two.
 CHOICES = ((1.0, 0.0, 2), (1.0, 0.25, 1), (1.0, 0.5, 0), (1.0, 1.0, 1), (1.0, 2.0, 2), (0.0, 1.0, 4))
 # Standard deviations that a distance saturates at: beyond some, a larger one says nothing more about where the defect
@@ -64,8 +64,8 @@ class Combination:
         if labels is None or folds is None or log_odds is None or distances is None:
             return cls(head, bank, mean, sd, TOO_LITTLE)
         truth, part = np.asarray(labels) == 1, np.asarray(folds)
-        saturated = cls(head, bank, mean, sd, "").saturated
-        first, second = _maps(log_odds), mapped(saturated, _maps(distances))
+        first = _maps(log_odds)
+        second = mapped(lambda values: _saturated(values, mean, sd, SATURATION), _maps(distances))
         shapes = [[each.shape for each in maps] for maps in (first, second)]
         if shapes[0] != shapes[1] or len(first) != len(truth) or len(part) != len(truth):
             raise DefectlocError(
@@ -91,12 +91,8 @@ class Combination:
 
     def apply(self, log_odds: NDArray, distances: NDArray) -> NDArray[np.float32]:
         """Return the combined maps `(N, h, w)` of a head's log-odds and a bank's distances, each `(N, h, w)`."""
-        bank = self.saturated(_maps(distances))
+        bank = _saturated(_maps(distances), self.mean, self.sd, self.saturation)
         return (self.head_weight * _maps(log_odds) + self.bank_weight * bank).astype(np.float32)
-
-    def saturated(self, distances: NDArray) -> NDArray:
-        """Standardise distances of any shape, and let them approach `saturation`: s tanh((d - mean) / (sd s))."""
-        return self.saturation * np.tanh((distances - self.mean) / (self.sd * self.saturation))
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as plain values."""
@@ -113,6 +109,11 @@ class Combination:
                 f"this is no combination of patch head and memory bank ({error!r}); start the same 'defectloc train' "
                 "again."
             ) from error
+
+
+def _saturated(distances: NDArray, mean: float, sd: float, limit: float) -> NDArray:
+    """Standardise distances of any shape, and let them approach the limit."""
+    return limit * np.tanh((distances - mean) / (sd * limit))
 
 
 def _shape(maps: Stack) -> object:
