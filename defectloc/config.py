@@ -256,7 +256,9 @@ class DataConfig:
     within_fold: list[int] = _key(
         [], "[fold, n_folds]: only the training images of that fold, to be folded again; empty: all images"
     )
-    n_defective: int | None = _key(None, "with split=official: labelled defects moved from test to training")
+    n_defective: int | None = _key(
+        None, "labelled defects: split=kfold keeps so many for training, official moves them from test"
+    )
     ignore_mask: str | None = _key(None, "mask of pixels that count for no score, relative to the root or absolute")
     annotations: str | None = _key(
         None, "COCO or Label Studio file, labelme or YOLO folder, whose boxes and outlines label the head's patches"

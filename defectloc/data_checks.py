@@ -29,8 +29,11 @@ def check_data(data: DataConfig) -> None:
         raise DefectlocError(f"data.split_seed={data.split_seed} must lie in [0, 2^32).")
     if data.limit is not None:
         positive("data.limit", data.limit)
-    if data.n_defective is not None and data.split != "official":
-        raise DefectlocError("data.n_defective needs data.split=official: it moves test defects to the training split.")
+    if data.n_defective is not None and data.split == "given":
+        raise DefectlocError(
+            "data.n_defective needs data.split=kfold, where it keeps so many defects for training, or official, where "
+            "it moves them from test to training."
+        )
     if data.n_defective is not None and data.n_defective < 0:
         raise DefectlocError(f"data.n_defective={data.n_defective} must not be negative.")
     if data.ignore_mask is not None and not _found(data.ignore_mask, data.root):

@@ -142,7 +142,7 @@ def test_fewer_images_of_a_class_than_folds(refused, folder, tmp_path):
         ("subset=..", "subset"),
         ("subset=a/b", "subset"),
         ("data.split=given", "data.split"),
-        ("data.n_defective=3", "data.split=official"),
+        ("data.n_defective=1000", "the training images of this fold have"),
         ("data.group='('", "data.group"),
         ("data.group=nothing_like_it", "data.group"),
         ("data.limit=1", "data.limit"),

@@ -12,19 +12,23 @@ from defectloc.config import DataConfig
 from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+# Unused are training defects of which `data.n_defective` keeps no more.
+TRAIN, VALIDATION, TEST, UNUSED = "train", "validation", "test", "unused"
 
 
 def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> pd.Series:
     """Name each row's split in a fold: 'train', 'validation' or 'test'; the same on every machine for equal keys.
 
+    With `data.n_defective` the defects of a fold's training images beyond it are 'unused', and all of their groups.
     Raises DefectlocError where a class has too few images or the source has no split of its own.
     """
     pooled = data.split == "kfold"
     is_test = _kfold(catalog, n_folds, fold, data.split_seed) if pooled else _own_split(catalog, data)
     part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
+    if pooled and data.n_defective is not None:
+        part[_surplus(catalog, ~is_test, data)] = UNUSED
     if data.validation > 0:
-        rows = np.flatnonzero(~is_test)
+        rows = np.flatnonzero(part == TRAIN)
         part.iloc[_validation(catalog.iloc[rows], rows, data)] = VALIDATION
     # Without a labelled defect the memory bank works alone.
     needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
@@ -129,34 +133,53 @@ def _note_straddling(catalog: pd.DataFrame, is_test: np.ndarray, data: DataConfi
 
 
 def _moved(groups: pd.Series, labels: pd.Series, is_test: np.ndarray, data: DataConfig) -> np.ndarray:
-    """Choose the rows that move from test to training: `data.n_defective` defects at random, and all of their groups.
-
-    A group with more defects than are still wanted is passed over; where no other is left, fewer move, which is said.
-    """
+    """Choose the rows that move from test to training: `data.n_defective` defects, and all of their groups."""
     wanted = data.n_defective or 0
     candidates = np.flatnonzero(is_test & (labels == 1).to_numpy())
     if wanted >= len(candidates):
         raise DefectlocError(
             f"data.n_defective={wanted} would leave no defect to test on; there are {len(candidates)}."
         )
-    of_candidates = groups.iloc[candidates]
+    return np.flatnonzero(is_test & groups.isin(_drawn(groups.iloc[candidates], data, "move")).to_numpy())
+
+
+def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Mark the training rows that are not used, so that `data.n_defective` defects stay; groups stay or go whole."""
+    groups = catalog["group"] if catalog["group"].notna().all() else pd.Series(catalog.index, catalog.index)
+    is_defect = is_training & (catalog["label"] == 1).to_numpy()
+    n = int(is_defect.sum())
+    if (data.n_defective or 0) > n:
+        raise DefectlocError(f"data.n_defective={data.n_defective}, but the training images of this fold have {n}.")
+    of_defects = groups[is_defect]
+    kept = _drawn(of_defects, data, "stay") if data.n_defective else []
+    return is_training & groups.isin(set(of_defects) - set(kept)).to_numpy()
+
+
+def _drawn(of_candidates: pd.Series, data: DataConfig, verb: str) -> list[Hashable]:
+    """Draw groups with `data.n_defective` of these defects, each given by its group, in all.
+
+    A group with more defects than are still wanted is passed over; where no other is left, there are fewer, which is
+    said with the `verb`.
+    """
+    wanted = data.n_defective or 0
     sizes = of_candidates.value_counts()
     chosen: list[Hashable] = []
     n = 0
-    for group in of_candidates.iloc[np.random.default_rng(data.split_seed).permutation(len(candidates))].unique():
+    for group in of_candidates.iloc[np.random.default_rng(data.split_seed).permutation(len(of_candidates))].unique():
         if n + sizes[group] <= wanted:
             chosen.append(group)
             n += int(sizes[group])
     if n == 0:
         raise DefectlocError(
-            f"data.n_defective={wanted} moves no defect, because whole groups move and the smallest has {sizes.min()}."
+            f"data.n_defective={wanted} {verb}s no defect, because whole groups {verb} and the smallest has "
+            f"{sizes.min()}."
         )
     if n < wanted:
         say_once(
             f"n_defective {data.name} {wanted}",
-            f"data.n_defective={wanted}: {n} defects move, because whole groups do.",
+            f"data.n_defective={wanted}: {n} defects {verb}, because whole groups do.",
         )
-    return np.flatnonzero(is_test & groups.isin(chosen).to_numpy())
+    return chosen
 
 
 def _validation(rest: pd.DataFrame, rows: np.ndarray, data: DataConfig) -> np.ndarray:

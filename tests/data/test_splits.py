@@ -236,6 +236,41 @@ def test_groups_of_one_move_as_images_do():
     assert moved[0].equals(moved[1])
 
 
+@pytest.mark.parametrize("fold", range(5))
+def test_few_defects_of_pooled_folds_are_used(fold):
+    catalog = catalog_of(good=50, crack=15, hole=10)
+    whole, few = split(catalog, fold), split(catalog, fold, n_defective=8)
+    assert (few == "test").equals(whole == "test")
+    defective = catalog["label"] == 1
+    assert few[defective].isin(["train", "validation"]).sum() == 8
+    assert (few == "unused").sum() == 20 - 8
+    assert not (few[~defective] == "unused").any()
+    assert (few[defective] == "validation").any()
+    assert few.equals(split(catalog, fold, n_defective=8))
+    assert not few.equals(split(catalog, fold, n_defective=8, split_seed=7))
+
+
+def test_no_and_all_defects_of_a_pooled_fold_are_used():
+    catalog = catalog_of(good=50, crack=25)
+    none = split(catalog, n_defective=0)
+    assert set(catalog[none.isin(["train", "validation"])]["defect_type"]) == {"good"}
+    assert (none == "unused").sum() == 20
+    assert split(catalog, n_defective=20).equals(split(catalog))
+    with pytest.raises(DefectlocError, match="n_defective=21, but the training images of this fold have 20"):
+        split(catalog, n_defective=21)
+
+
+def test_whole_groups_of_pooled_folds_are_used_or_not():
+    catalog = catalog_of(good=40, crack=40)
+    # Two defects and a good photograph of each part, and a good photograph of another.
+    catalog["group"] = [f"part {i % 20}" if i >= 20 else f"own {i}" for i in range(80)]
+    part = split(catalog, n_defective=9, validation=0)
+    assert ((part == "train") & (catalog["label"] == 1)).sum() == 8
+    assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
+    # Good photographs of parts whose defects are not used would tell of them.
+    assert (part == "unused").sum() == 3 * 12
+
+
 def test_groups_on_both_sides_of_the_source_s_own_split_are_said(capsys, monkeypatch):
     monkeypatch.setattr(notes, "_said", set())
     catalog = official().assign(group=[f"{i % 40}" for i in range(50)])

@@ -96,5 +96,23 @@ def test_few_defects_leave_the_test_split(command, n):
     assert metrics["n_test"] == 5 + 24 - n
 
 
+@pytest.mark.parametrize("n", [0, 2])
+def test_few_defects_of_a_pooled_fold(command, n):
+    keys = [each for each in OFFICIAL if each != "data.split=official"]
+    assert command("train", *keys, f"data.n_defective={n}", "training=none").code == 0
+    folder = next(Path("outputs").glob("pill/fold0-*"))
+    catalog = pd.read_csv(folder / "catalog.csv")
+    kept = catalog[catalog["split"].isin(["train", "validation"])]
+    assert kept["label"].sum() == n
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n_train"] + metrics["n_validation"] == len(kept)
+    assert metrics["confusion"]["tp"] + metrics["confusion"]["fn"] == (catalog.query("split == 'test'")["label"]).sum()
+    assert metrics["auroc"] is not None
+
+
+def test_the_folder_s_own_split_takes_no_number(command):
+    assert "kfold" in command("train", *OFFICIAL[:-2], "data.split=given", "data.n_defective=3").sentence
+
+
 def test_a_negative_number_is_refused(command):
     assert "must not be negative" in command("train", *OFFICIAL, "data.n_defective=-1").sentence
