@@ -35,7 +35,7 @@ class Shard:
         try:
             identity, found = open_files.sha256(self.path)
         except OSError as error:
-            _raise_if_exhausted(error)
+            _raise_if_exhausted(error, self.path)
             return False
         if found != self._sha256:
             # Another process may have written the shard anew.
@@ -48,7 +48,7 @@ class Shard:
         try:
             self._identity, array = open_files.opened(self.path, self._identity, self._sha256)
         except (OSError, ValueError) as error:
-            _raise_if_exhausted(error)
+            _raise_if_exhausted(error, self.path)
             raise DefectlocError(
                 f"{self.path} was removed or damaged while it was in use; start the command again, which computes its "
                 "features anew."
@@ -108,11 +108,11 @@ def remove_orphans(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _raise_if_exhausted(error: Exception) -> None:
+def _raise_if_exhausted(error: Exception, path: Path) -> None:
     """Raise DefectlocError where the process has no handle left, which tells nothing about the file."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         raise DefectlocError(
-            f"{error.filename} cannot be opened, since this process has too many files open; raise the limit with "
+            f"{path} cannot be opened, since this process has too many files open; raise the limit with "
             "'ulimit -n 4096'."
         ) from error
 

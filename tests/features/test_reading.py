@@ -56,7 +56,8 @@ def test_without_a_handle_there_is_a_sentence_and_nothing_is_removed(tmp_path, m
     found = store.read(list(catalog["digest"]), "high")
 
     def refuse(path, file):
-        raise OSError(code, os.strerror(code), str(path))
+        # As mmap does, without a name.
+        raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
         patch.setattr(open_files, "_identity", refuse)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from defectloc.model.kept_patches import CLAMP, KeptPatches, read
+from defectloc.model.kept_patches import CLAMP, KeptPatches, drawn_images, read
 
 CHANNELS, SIDE = 6, 4
 LABELS = np.repeat([0, 1], [12, 8])
@@ -30,6 +30,12 @@ def test_images_are_read_a_few_at_a_time_and_no_more_than_the_budget_holds():
         assert kept.patches[:, 0, 0].tolist() == np.minimum(some, CLAMP).tolist()
         assert kept.distances[:, 0].tolist() == some.tolist()
         assert kept.allowed[1].tolist() == (some % 2 == 0).tolist()
+
+
+def test_of_more_images_than_the_budget_holds_any_can_be_kept():
+    found = [np.concatenate(drawn_images(LABELS == 1, seed, 6)) for seed in range(30)]
+    assert all(len(set(each)) == 6 for each in found)
+    assert {number for each in found for number in each} == set(range(20))
 
 
 def test_a_member_draws_only_what_it_may_learn_from():

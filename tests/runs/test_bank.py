@@ -105,6 +105,18 @@ def test_the_type_of_what_is_stored_is_part_of_a_bank_whose_fit_streams():
     assert len(names) == 2
 
 
+def test_each_setting_of_the_memory_bank_is_part_of_it():
+    names = set()
+    for changed in ({}, {"levels": ["conv3_3"]}, {"dims": 16}, {"budget_mb": 1.0}):
+        settings = TrainSettings()
+        for key, value in changed.items():
+            setattr(settings.memory, key, value)
+        levels = settings.memory.levels or ["conv4_3"]
+        fold = SimpleNamespace(settings=settings, cached=True, bank_levels=levels, tiling=None)
+        names.add(product_of(fold, Path("run")).name)
+    assert len(names) == 4
+
+
 @pytest.mark.slow
 def test_streamed_as_stored(folder, command):
     stored = Run.open(folder).maps("memory").cells

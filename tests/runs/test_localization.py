@@ -13,6 +13,7 @@ from PIL import Image
 
 from defectloc.errors import DefectlocError
 from defectloc.files import lock
+from defectloc.runs import scoring
 from defectloc.runs.directory import Run
 from tests.handmade import CASE_STUDY, five_images, localized, post_process, square, write_run
 
@@ -29,6 +30,16 @@ def test_redrawn_masks_are_scored_anew(run, tmp_path):
     assert again["localization"] != first["localization"]
     assert again["pixel_ap"] != first["pixel_ap"]
     assert (localized(run, first) / "metrics.json").is_file()
+
+
+def test_another_version_of_the_scoring_scores_anew(run, monkeypatch):
+    first = post_process(run)
+    monkeypatch.setattr(scoring, "VERSION", scoring.VERSION + 1)
+    # Of the maps, whose scores are kept beside them, as well.
+    monkeypatch.setattr(scoring, "score_maps", lambda samples: {"pixel_ap": 0.125})
+    again = post_process(run)
+    assert again["localization"] != first["localization"]
+    assert again["pixel_ap"] == 0.125 != first["pixel_ap"]
 
 
 def test_another_ignore_mask_is_another_localization(run, tmp_path):

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
 
 from defectloc import notes as said
-from defectloc.runs.directory import Run
+from defectloc.config import DecisionConfig, Score
+from defectloc.localization.decision import Decision
+from defectloc.runs.directory import Run, rows_of
 from tests.handmade import CASE_STUDY, cells, five_images, localized, post_process, square, write_run
 
 
@@ -52,6 +55,25 @@ def test_metrics_by_hand(run):
     assert set(metrics["seconds"]) == {"features", "fit", "predict", "localize", "evaluate"}
     for name in ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "max_box_acc_v2"):
         assert 0 <= metrics[name] <= 1
+
+
+def test_scores_of_the_validation_split_are_those_of_images_that_chose_no_threshold(tmp_path):
+    """Of noise the best threshold of the same images seems to tell the classes."""
+    rng = np.random.default_rng(0)
+    noise = [
+        {"path": f"{i}.png", "split": "validation", "label": i % 2, "cells": rng.normal(size=(5, 5)).astype(np.float32)}
+        for i in range(24)
+    ]
+    run = write_run(tmp_path, [*five_images()[:4], *noise])
+    decision = {"score": Score["class"], "threshold_from": "validation", "calibrate": False}
+    found = post_process(run, decision=decision)["validation"]["balanced_accuracy"]
+    validation, config = rows_of(run.images(), "validation"), DecisionConfig(**decision)
+    held_out, own = (
+        balanced_accuracy_score(each["label"], each["predicted"])
+        for each in (Decision.cross_fit(validation, config), Decision.fit(validation, config).apply(validation))
+    )
+    assert found == pytest.approx(held_out)
+    assert found < own
 
 
 def test_found_again(run):

@@ -81,6 +81,14 @@ def test_the_slider_at_the_own_threshold_is_what_was_scored(by_hand, threshold):
     agrees(Page(written(run)), metrics)
 
 
+def test_a_verdict_has_its_probability_and_the_threshold_beside_it(by_hand):
+    run, metrics = by_hand(decision={"threshold": 0.31})
+    decided = pd.read_csv(localized(run, metrics) / "predictions.csv").query("split == 'test'")
+    rows = zip(decided["path"], decided["verdict"], decided["probability"], strict=True)
+    expected = {path: f"{verdict}, p = {probability:.3f} (threshold 0.310)" for path, verdict, probability in rows}
+    assert {card["data-name"]: card["data-described"] for card in Page(written(run)).cards} == expected
+
+
 def test_the_report_of_a_fit_agrees_with_its_metrics_and_boxes(fused):
     run = Run.open(fused)
     page, folder = Page(written(run)), last_localization(fused)

@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from defectloc import files
+from defectloc.data import digests
 from defectloc.files import lock
 from defectloc.runs import directory
 from defectloc.runs.directory import Run
@@ -156,6 +158,20 @@ def test_threshold_sweep_fits_once(command, outputs):
     assert len(list(outputs.glob("pill/fold*"))) == 2
 
 
+def test_photographs_are_hashed_once(command, outputs, monkeypatch):
+    hashed, original, now = [], files.digest, time.time_ns
+    monkeypatch.setattr(files, "digest", lambda path: hashed.append(path.suffix) or original(path))
+    # Let them be older than the resolution of their time stamps.
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 10_000_000_000)
+    counts = []
+    for threshold in (0.5, 0.6):
+        hashed.clear()
+        assert command("train", *SYNTHETIC, f"outputs={outputs}", f"localization.threshold={threshold}").code == 0
+        counts.append(hashed.count(".png"))
+    # The masks as well.
+    assert counts == [59 + 24, 0]
+
+
 def test_killed_fit_resumes_to_the_same_result(command, tmp_path):
     arguments = [*SYNTHETIC, *DENSE_NET]
     assert command("train", *arguments, "outputs=undisturbed").code == 0
@@ -229,6 +245,27 @@ def test_streamed_fit_equals_a_stored_one(command):
     tables = [pd.read_csv(path) for path in Path("outputs").glob("pill/*/predictions.csv")]
     assert len(tables) == 2
     np.testing.assert_allclose(tables[0]["log_odds"], tables[1]["log_odds"], atol=2e-3)
+
+
+def test_the_trunk_of_a_streamed_fit_has_one_precision(command, synthetic, monkeypatch):
+    """At the start of the head, in the maps of all three kinds, and in a prediction."""
+    asked = set()
+    for name in ("fit", "predict", "trunk"):
+
+        def noted(device, precision, name=name):
+            asked.add((name, precision))
+            return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+        monkeypatch.setattr(f"defectloc.model.{name}.autocast", noted)
+    few = ["data.limit=24", "n_folds=2", "training.start=logistic", "features.cache=false"]
+    outcome = command("train", *FUSION, *few, "training.precision=bfloat16")
+    assert outcome.code == 0, outcome.err
+    assert asked == {("fit", "bfloat16"), ("predict", "bfloat16"), ("trunk", "bfloat16")}
+    asked.clear()
+    photograph = next(synthetic.glob("pill/test/*/*.png"))
+    outcome = command("predict", f"run={folder_of(Path('outputs'))}", f"images={photograph}", "output=new", "threads=1")
+    assert outcome.code == 0, outcome.err
+    assert asked == {("trunk", "bfloat16")}
 
 
 def test_batch_statistics_of_the_tail_are_learnt_and_those_of_the_trunk_are_not(command):
