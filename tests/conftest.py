@@ -14,8 +14,8 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from defectloc.data import synthetic as synthetic_images
-from defectloc.data.synthetic import generate
+from defectloc.data.synthetic import generation as synthetic_images
+from defectloc.data.synthetic.generation import generate
 from defectloc.runs.directory import Run
 from tests.narrow import make_narrow
 from tests.spots import write_photographs

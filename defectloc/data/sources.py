@@ -8,10 +8,11 @@ import pandas as pd
 
 from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
-from defectloc.data import splits, synthetic
+from defectloc.data import splits
 from defectloc.data.digests import Digests
 from defectloc.data.images import find_images
 from defectloc.data.masks import MaskFiles
+from defectloc.data.synthetic import generation
 from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
 
@@ -224,7 +225,7 @@ def _elpv_cells(table: Path) -> list[tuple[str, float, str]]:
 
 
 def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
-    root = synthetic.generate(
+    root = generation.generate(
         Path(data.root or "outputs/.synthetic").expanduser().absolute(),
         subset,
         seed=data.synthetic_seed,

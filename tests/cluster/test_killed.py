@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from defectloc.data.synthetic import generate
+from defectloc.data.synthetic.generation import generate
 from tests.cluster.sweeps import FIT, metrics, sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

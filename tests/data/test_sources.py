@@ -12,7 +12,7 @@ from defectloc.config import DataConfig
 from defectloc.data import catalog as catalogs
 from defectloc.data import sources
 from defectloc.data.digests import Digests
-from defectloc.data.synthetic import generate
+from defectloc.data.synthetic.generation import generate
 from defectloc.errors import DefectlocError
 from tests.conftest import two_folders, write_image
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from defectloc.data.survey import survey
-from defectloc.data.synthetic import generate
+from defectloc.data.synthetic.generation import generate
 from defectloc.errors import DefectlocError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

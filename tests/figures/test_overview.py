@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from defectloc.data.survey import survey
-from defectloc.data.synthetic import generate
+from defectloc.data.synthetic.generation import generate
 from defectloc.errors import DefectlocError
 from defectloc.figures.overview import OUTLINE_COLOR, _surround, draw_overview
 

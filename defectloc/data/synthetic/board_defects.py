@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.data.synthetic_layout import TRACK_WIDTH, Layout, fixed
+from defectloc.data.synthetic.layout import TRACK_WIDTH, Layout, fixed
 
 _Point = NDArray[np.floating]
 # The middle of a defect, and the polygons (N, 2) that are filled with copper (255) or freed of it (0).

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectloc.data import synthetic
+from defectloc.data.synthetic import generation as synthetic
 from defectloc.errors import DefectlocError
 
 KINDS = [(subset, kind) for subset, (_, kinds) in synthetic.PARTS.items() for kind in kinds]

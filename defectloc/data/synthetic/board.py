@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.data.synthetic_board_defects import damage
-from defectloc.data.synthetic_layout import TRACK_WIDTH, copper_of, random_layout
-from defectloc.data.synthetic_marks import OVERSAMPLING, Canvas, blend, smooth_noise, tint
+from defectloc.data.synthetic.board_defects import damage
+from defectloc.data.synthetic.layout import TRACK_WIDTH, copper_of, random_layout
+from defectloc.data.synthetic.marks import OVERSAMPLING, Canvas, blend, smooth_noise, tint
 
 
 def render_board(

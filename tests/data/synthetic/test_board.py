@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from defectloc.data import synthetic
-from defectloc.data.synthetic_board_defects import DEFECTS, damage
-from defectloc.data.synthetic_layout import TRACK_WIDTH, copper_of, random_layout
+from defectloc.data.synthetic import generation as synthetic
+from defectloc.data.synthetic.board_defects import DEFECTS, damage
+from defectloc.data.synthetic.layout import TRACK_WIDTH, copper_of, random_layout
 
 
 def board(kind, index, size=256):

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from defectloc.data.synthetic_marks import (
+from defectloc.data.synthetic.marks import (
     OVERSAMPLING,
     Canvas,
     blend,

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.data.synthetic_board import render_board
-from defectloc.data.synthetic_board_defects import DEFECTS
-from defectloc.data.synthetic_marks import Canvas
-from defectloc.data.synthetic_pill import render_pill
-from defectloc.data.synthetic_screw import render_screw
-from defectloc.data.synthetic_tile import render_tile
+from defectloc.data.synthetic.board import render_board
+from defectloc.data.synthetic.board_defects import DEFECTS
+from defectloc.data.synthetic.marks import Canvas
+from defectloc.data.synthetic.pill import render_pill
+from defectloc.data.synthetic.screw import render_screw
+from defectloc.data.synthetic.tile import render_tile
 from defectloc.errors import DefectlocError
 
 # A renderer takes `rng` (the part, the pose, the light), the image side in pixels, and, for a defective part, the

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectloc.data.synthetic_marks import (
+from defectloc.data.synthetic.marks import (
     OVERSAMPLING,
     Canvas,
     blend,
