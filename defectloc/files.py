@@ -60,6 +60,11 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
 def digest_of(content: Any) -> str:
     """Return the SHA-256 of plain content as hexadecimal digits, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.files import are_as_written, atomic, digest, lock, read_json, refusal, sealed, write_text
+from defectloc.files import are_as_written, atomic, digest, lock, read_json, refusal, sealed, write_json, write_text
 
 HOLDER = """
 import sys, time
@@ -109,6 +109,12 @@ def test_json_is_read(tmp_path):
 def test_json_that_is_damaged_counts_as_missing(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     assert read_json(tmp_path / "file") is None
+
+
+def test_json_refuses_what_is_no_number(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "metrics.json", {"auroc": float("nan")})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_that_is_missing_or_a_folder_is_none(tmp_path):

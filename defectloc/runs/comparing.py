@@ -22,7 +22,7 @@ from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.scoring import LocatedScores, MapSample, MapScores, score
 from defectloc.figures.comparison import draw_comparison
-from defectloc.files import digest, write_text
+from defectloc.files import digest, write_json, write_text
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.localizer import Localizer
 from defectloc.progress import images_bar
@@ -32,7 +32,7 @@ from defectloc.runs.directory import Run
 from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, verdict
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.predictor import Predictor
-from defectloc.runs.tables import write_csv, write_json
+from defectloc.runs.tables import write_csv
 
 DEFECT = 1
 SCORES = ("pixel_auroc", "pixel_ap", "aupro", "pointing_game", "box_f1_30")

@@ -15,9 +15,8 @@ from defectloc.data import catalog as catalogs
 from defectloc.data import sources
 from defectloc.data.digests import Digests
 from defectloc.data.images import is_image_name
-from defectloc.files import are_as_written, digest, digest_of, read_json, sealed
+from defectloc.files import are_as_written, digest, digest_of, read_json, sealed, write_json
 from defectloc.runs.directory import LOCALIZATION, METRICS, RECORD, Run
-from defectloc.runs.tables import write_json
 
 FINISHED = "finished.json"
 # What changes neither a number nor a file of a run's results.

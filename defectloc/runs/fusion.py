@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from defectloc.data import splits
 from defectloc.data.views import flip
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json
+from defectloc.files import read_json, write_json
 from defectloc.localization.combination import Combination
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.normalization import Scale
@@ -96,7 +96,7 @@ def fusion_maps(
             counts = check.training_counts(train.query("label == 1"), of_defective)
     with product.making() as note:
         fusion.head.save(product.folder / HEAD)
-        tables.write_json(product.folder / COMBINATION, fusion.combination.to_json())
+        write_json(product.folder / COMBINATION, fusion.combination.to_json())
         if shortcut is not None:
             tables.write_csv(product.folder / SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)

@@ -13,7 +13,7 @@ from PIL import Image
 from defectloc.config import LocalizeSettings, Score
 from defectloc.data.masks import read_mask
 from defectloc.evaluation.image import image_scores
-from defectloc.files import atomic, digest, lock, sealed, write_text
+from defectloc.files import atomic, digest, lock, sealed, write_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
@@ -33,7 +33,6 @@ from defectloc.runs.tables import (
     read_decision,
     read_localizer,
     write_csv,
-    write_json,
 )
 
 FILES = (PREDICTIONS, BOXES, "boxes.coco.json", DECISION, LOCALIZER, "config.yaml")

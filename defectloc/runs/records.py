@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from defectloc.files import are_as_written, read_json, sealed
+from defectloc.files import are_as_written, read_json, sealed, write_json
 from defectloc.runs.directory import CHECKPOINT, FORMAT, RECORD
-from defectloc.runs.tables import HISTORY, write_json
+from defectloc.runs.tables import HISTORY
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -15,14 +15,13 @@ from typing import Any
 
 from defectloc.config import ResultFormat
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json, refusal
+from defectloc.files import read_json, refusal, write_json
 from defectloc.localization.boxes import COLUMNS as BOX_COLUMNS
 from defectloc.runs.coco_results import write_coco
 from defectloc.runs.journal import Journal, records
 from defectloc.runs.name_index import NameIndex
 from defectloc.runs.prediction import Prediction
 from defectloc.runs.result_rows import COLUMNS, box_rows, csv_text, json_object, row
-from defectloc.runs.tables import write_json
 
 IDENTITY = "predict.json"
 # A name of a file and its prediction.

@@ -13,7 +13,7 @@ from defectloc.evaluation.instance import predicted_regions
 from defectloc.evaluation.max_box import MAX_BOX_SIZE
 from defectloc.evaluation.scoring import MapSample, score_boxes, score_maps
 from defectloc.evaluation.shortcut import shortcut_scores
-from defectloc.files import digest_of, read_json, sealed
+from defectloc.files import digest_of, read_json, sealed, write_json
 from defectloc.localization import guided
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
@@ -21,7 +21,6 @@ from defectloc.localization.localizer import Localizer
 from defectloc.progress import images_bar
 from defectloc.runs.directory import rows_of
 from defectloc.runs.maps import RunMaps
-from defectloc.runs.tables import write_json
 
 # Raised when the code changes what a score means.
 VERSION = 1

@@ -17,14 +17,14 @@ from yaml import YAMLError
 from defectloc.config import SummarizeSettings, directory
 from defectloc.errors import DefectlocError
 from defectloc.figures.curves import draw_thresholds
-from defectloc.files import are_as_written, read_json, write_text
+from defectloc.files import are_as_written, read_json, write_json, write_text
 from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
 from defectloc.runs.directory import FORMAT, RECORD, changed_file
 from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.records import runs_below
-from defectloc.runs.tables import write_csv, write_json
+from defectloc.runs.tables import write_csv
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.
 DAMAGED = (

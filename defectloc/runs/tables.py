@@ -1,7 +1,6 @@
 """Tables and JSON of a run directory, written atomically and read with a sentence for what cannot be."""
 
 import io
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,6 @@ CATALOG, PREDICTIONS, HISTORY, BOXES = "catalog.csv", "predictions.csv", "histor
 DECISION, LOCALIZER, NOVELTIES = "decision.json", "localizer.json", "novelty.csv"
 DECIDED = ["score", "probability", "predicted", "verdict"]
 T = TypeVar("T")
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically; NaN is refused, since what cannot be measured is null."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

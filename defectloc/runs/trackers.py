@@ -17,9 +17,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from defectloc.config import LoggerConfig, LoggerName
 from defectloc.errors import DefectlocError
-from defectloc.files import digest_of, lock, make_directory, read_json, sealed
+from defectloc.files import digest_of, lock, make_directory, read_json, sealed, write_json
 from defectloc.runs.directory import LOCK
-from defectloc.runs.tables import write_json
 from defectloc.runs.tracked import Tracked
 from defectloc.runs.tracker_address import folder_beside, shown
 

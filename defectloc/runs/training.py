@@ -6,7 +6,7 @@ from typing import Any
 
 from defectloc.config import TrainSettings
 from defectloc.data.masks import read_defect_mask
-from defectloc.files import lock
+from defectloc.files import lock, write_json
 from defectloc.progress import images_bar
 from defectloc.reporting.tables import print_metrics
 from defectloc.runs import directory, records, tables
@@ -47,7 +47,7 @@ def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:
             finished, settings.localization, settings.decision, fold.root, settings.data.ignore_mask, products
         )
         metrics = post_process(setting)
-        tables.write_json(folder / METRICS, metrics)
+        write_json(folder / METRICS, metrics)
         figure = draw(setting, metrics) if settings.figures else None
         report = write_report(finished, fold.root, again=False) if settings.figures else None
         if tracker is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectloc.runs import tables
+from defectloc.files import write_json
 from defectloc.runs.directory import METRICS, Run
 from tests.handmade import cells, post_process, write_run
 
@@ -48,5 +48,5 @@ def write_folds(folder: Path, fingerprint: str = "abc", n_folds: int = 2, n_mask
 def localize(run: Run, **settings: object) -> str:
     """Localise a run and make that what `train` was last asked for; gives the localization's name."""
     metrics = post_process(run, {"normalization": "none", "threshold": 30.0, **settings})
-    tables.write_json(run.folder / METRICS, metrics)
+    write_json(run.folder / METRICS, metrics)
     return metrics["localization"]

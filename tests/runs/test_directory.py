@@ -72,12 +72,6 @@ def test_several_products_of_a_kind_are_not_guessed_from(folder):
         Run.open(folder).product("memory")
 
 
-def test_json_refuses_what_is_no_number(tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        tables.write_json(tmp_path / "metrics.json", {"auroc": float("nan")})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_types_named_na_stay_text(folder):
     """A defect type may have a name that pandas takes for a missing value."""
     table = Run.open(folder).images()

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from defectloc.errors import DefectlocError
+from defectloc.files import write_json
 from defectloc.reporting.page import key_of
-from defectloc.runs import report, report_photographs, tables
+from defectloc.runs import report, report_photographs
 from defectloc.runs.directory import METRICS, Run
 from defectloc.runs.report import write_report
 from tests.conftest import FUSION, last_localization, write_image
@@ -61,7 +62,7 @@ def by_hand(tmp_path):
     def make(images=None, localization=None, decision=None, ignore_mask=None):
         run = write_run(tmp_path, images or five_images())
         metrics = post_process(run, localization, decision, ignore_mask)
-        tables.write_json(run.folder / METRICS, metrics)
+        write_json(run.folder / METRICS, metrics)
         return run, metrics
 
     return make
@@ -167,7 +168,7 @@ def test_the_report_is_left_as_it_is_until_another_setting_is_asked_for(by_hand)
     path.write_bytes(path.read_bytes() + b"<!-- mine -->")
     assert written(run, again=False).endswith("<!-- mine -->")
     assert not written(run).endswith("<!-- mine -->")
-    tables.write_json(run.folder / METRICS, post_process(run, decision={"threshold": 0.3}))
+    write_json(run.folder / METRICS, post_process(run, decision={"threshold": 0.3}))
     written(run, again=False)
     assert key_of(path) != f"{localized(run, metrics).name} v{report.VERSION}"
 

@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from defectloc.runs import tables
+from defectloc.files import write_json
 from defectloc.runs.directory import METRICS
 from defectloc.runs.report import write_report
 from tests.handmade import five_images, localized, post_process, write_run
@@ -32,7 +32,7 @@ def reported(tmp_path_factory):
         image["path"] = name
     run = write_run(tmp_path_factory.mktemp("run"), images)
     metrics = post_process(run, decision={"threshold": 0.2271})
-    tables.write_json(run.folder / METRICS, metrics)
+    write_json(run.folder / METRICS, metrics)
     return run, metrics, write_report(run, run.data_root(None))
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from defectloc.errors import DefectlocError
+from defectloc.files import write_json
 from defectloc.runs import tables
 from tests.handmade import CASE_STUDY, five_images, localized, post_process, write_run
 
@@ -25,7 +26,7 @@ def test_the_history_keeps_what_is_not_known_and_has_no_epoch_without_a_class_ne
 )
 def test_a_damaged_history_is_named_by_every_command(tmp_path, command, content):
     run = write_run(tmp_path, five_images())
-    tables.write_json(run.folder / "metrics.json", post_process(run))
+    write_json(run.folder / "metrics.json", post_process(run))
     path = run.folder / tables.HISTORY
     path.unlink()
     if content is not None:
