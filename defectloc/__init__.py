@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from defectloc.errors import DefectlocError
 
 if TYPE_CHECKING:
-    from defectloc.runs.exported import ExportedModel
-    from defectloc.runs.prediction import Prediction
+    from defectloc.deployment.exported_model import ExportedModel
+    from defectloc.inference.prediction import Prediction
     from defectloc.runs.predictor import Predictor
 
 __version__ = "0.1.0"
@@ -16,8 +16,8 @@ __all__ = ["DefectlocError", "ExportedModel", "Prediction", "Predictor", "__vers
 
 # Imported when first asked for: with them comes torch, which takes seconds and which not every command needs.
 _LATE = {
-    "ExportedModel": "defectloc.runs.exported",
-    "Prediction": "defectloc.runs.prediction",
+    "ExportedModel": "defectloc.deployment.exported_model",
+    "Prediction": "defectloc.inference.prediction",
     "Predictor": "defectloc.runs.predictor",
 }
 

@@ -12,8 +12,8 @@ import pandas as pd
 from defectloc import __version__
 from defectloc.data.label_studio import LOCAL_FILES
 from defectloc.errors import DefectlocError
+from defectloc.inference.coco import IMAGES, RESULTS
 from defectloc.localization.boxes import COLUMNS, to_coco
-from defectloc.runs.coco_results import IMAGES, RESULTS
 from defectloc.runs.suggestions import Suggestion
 
 LABEL = "defect"

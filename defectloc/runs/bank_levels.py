@@ -6,9 +6,9 @@ import pandas as pd
 
 from defectloc.data.tiles import Size
 from defectloc.model.levels import Level
+from defectloc.model.tiled_levels import TiledLevels
 from defectloc.model.trunk import Trunk
 from defectloc.runs.fold import Features, Fold
-from defectloc.runs.tiled import TiledLevels
 
 TILES = "tiles"
 

@@ -19,12 +19,12 @@ from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
+from defectloc.model.tiled_levels import levels_of
 from defectloc.model.trunk import Trunk
 from defectloc.runs.directory import CHECKPOINT, Run, rows_of
 from defectloc.runs.fusion import Fusion, load_parts
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import Product, tiling_of
-from defectloc.runs.tiled import levels_of
 
 
 def open_run(settings: ExplainSettings) -> Run:

@@ -12,7 +12,9 @@ from PIL import Image
 from defectloc import __version__
 from defectloc.config import ExportSettings
 from defectloc.deployment import run_model, run_tiles
+from defectloc.deployment.comparison import BATCHES, compare
 from defectloc.deployment.conversion import to_openvino
+from defectloc.deployment.exported_model import ExportedModel
 from defectloc.deployment.files import (
     ABOUT,
     IGNORE_MASK,
@@ -30,8 +32,6 @@ from defectloc.files import CHECKSUM, atomic, digest_of, lock, read_json, write_
 from defectloc.localization.decision import DEFECTIVE, GOOD
 from defectloc.model import device as devices
 from defectloc.runs.directory import LOCK, RECORD, Run
-from defectloc.runs.export_comparison import BATCHES, compare
-from defectloc.runs.exported import ExportedModel
 from defectloc.runs.predictor import Predictor
 
 PACKAGES = ("defectloc", "onnx", "onnxruntime", "openvino", "torch")

@@ -22,8 +22,8 @@ from defectloc.data.views import Views, flip
 from defectloc.features.store import FeatureStore
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level, derivable
+from defectloc.model.tiled_levels import sizes_of
 from defectloc.model.trunk import Trunk
-from defectloc.runs.tiled import sizes_of
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.

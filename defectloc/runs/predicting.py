@@ -15,21 +15,19 @@ from numpy.typing import NDArray
 from defectloc.config import PredictSettings
 from defectloc.data.image_names import ImageNames, named_by, require_some
 from defectloc.data.watching import Watcher
+from defectloc.deployment.exported_model import ExportedModel
 from defectloc.deployment.files import is_exported
 from defectloc.errors import DefectlocError
-from defectloc.figures.overlay import paint_boxes, paint_map, png
-from defectloc.files import atomic, lock
-from defectloc.localization.boxes import CORNERS
+from defectloc.files import lock
+from defectloc.inference.overlays import write_overlay
+from defectloc.inference.photograph_model import PhotographModel
+from defectloc.inference.prediction import UNLIKE, Prediction
+from defectloc.inference.reading import Read, batches, read, read_ahead, watched
+from defectloc.inference.results import FORMATS, Named, Results
 from defectloc.model import device as devices
 from defectloc.progress import images_bar
 from defectloc.runs.directory import LOCK, Run
-from defectloc.runs.exported import ExportedModel
-from defectloc.runs.image_reading import Read, batches, read, read_ahead, watched
-from defectloc.runs.overlay_names import overlay_name
-from defectloc.runs.photographs import PhotographModel
-from defectloc.runs.prediction import UNLIKE, Prediction
 from defectloc.runs.predictor import Predictor
-from defectloc.runs.results import FORMATS, Named, Results
 from defectloc.signals import stop_on_signal
 
 OVERLAYS = "overlays"
@@ -162,9 +160,7 @@ class _Work:
             self._watcher.refuse(each.name)
 
     def _write_overlay(self, image: NDArray[np.uint8], name: str, found: Prediction) -> None:
-        painted = paint_map(image, found.anomaly_map, self.predictor.scale)
-        with atomic(self.overlays / overlay_name(name), durable=False) as temporary:
-            temporary.write_bytes(png(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)))
+        write_overlay(self.overlays, name, image, found, self.predictor.scale)
 
     def report(self) -> None:
         """Print what was found; raises DefectlocError where images could not be read."""

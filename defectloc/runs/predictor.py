@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.data.tiles import Tiling
+from defectloc.deployment.exported_model import ExportedModel
 from defectloc.deployment.files import is_exported
 from defectloc.deployment.model import Parts
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
+from defectloc.inference.photograph_model import PhotographModel
 from defectloc.localization.guided import Guide
 from defectloc.localization.maps import Grid, Stack, stack
 from defectloc.localization.scores import top_k_mean
@@ -26,16 +28,14 @@ from defectloc.model.levels import Level
 from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty
 from defectloc.model.predict import class_maps_of_features
+from defectloc.model.tiled_levels import levels_of
 from defectloc.model.trunk import Trunk, is_plain
 from defectloc.model.winograd import with_winograd
 from defectloc.runs.bank import load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
-from defectloc.runs.exported import ExportedModel
 from defectloc.runs.fusion import Fusion, bank_folder, load_parts
 from defectloc.runs.maps import is_guided, kept_ignore_mask
-from defectloc.runs.photographs import PhotographModel
 from defectloc.runs.products import tiling_of
-from defectloc.runs.tiled import levels_of
 
 # Of the values of a run's maps, that which gets full colour.
 FULL_COLOUR = 0.995

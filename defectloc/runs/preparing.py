@@ -11,9 +11,9 @@ from defectloc.localization.normalization import SCALED
 from defectloc.model import device as devices
 from defectloc.model import weights
 from defectloc.model.levels import IMAGE
+from defectloc.model.tiled_levels import tiling_of
 from defectloc.model.trunk import Trunk
 from defectloc.runs.fold import Fold
-from defectloc.runs.tiled import tiling_of
 
 
 def prepare(settings: TrainSettings) -> Fold:

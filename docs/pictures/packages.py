@@ -44,28 +44,30 @@ box(fourth, MIDDLE, "5  evaluation", "image, pixel, box\nand instance scores", G
 box(third, MIDDLE, "6  attribution", "maps by other\nmethods", BLUE)
 box(second, MIDDLE, "7  figures", "PNG", SAND)
 box(first, MIDDLE, "8  reporting", "tables,\nHTML pages", SAND)
-box(first, RUNS, "9  deployment", "a model as one\nONNX graph", SAND, WIDTH, 0.82)
+box(first, RUNS, "9  inference", "predictions of\nphotographs, their files", SAND, WIDTH, 0.82)
+box(second, RUNS, "10  deployment", "a model as one\nONNX graph", SAND, WIDTH, 0.82)
 box(
-    second,
+    third,
     RUNS,
-    "10  runs",
+    "11  runs",
     "calls all of the others for one run directory: fit, maps, verdicts\nand boxes, scores, figures, "
     "predictions of new images, exports",
     SAND,
-    right - second,
+    right - third,
     0.82,
 )
 arrow((first + WIDTH, RUNS + 0.41), (second, RUNS + 0.41))
+arrow((second + WIDTH, RUNS + 0.41), (third, RUNS + 0.41))
 box(
     first,
     BOTTOM,
-    "11  commands",
+    "12  commands",
     "train, localize, predict, export, summarize, ...",
     WHITE,
     third + WIDTH - first,
     0.76,
 )
-box(fourth, BOTTOM, "12  benchmarks", "speed, side by side", WHITE, WIDTH, 0.76)
+box(fourth, BOTTOM, "13  benchmarks", "speed, side by side", WHITE, WIDTH, 0.76)
 
 level = TOP + HEIGHT / 2
 for left, next_, text in ((first, second, "images"), (second, third, "features"), (third, fourth, "maps,\nlog-odds")):
@@ -83,8 +85,8 @@ axes.plot([fourth + half, fourth + half, first + half], [MIDDLE, line, line], co
 arrow((second + half, line), (second + half, MIDDLE))
 arrow((first + half, line), (first + half, MIDDLE))
 note(third + half, line + 0.13, "scores")
-arrow((third - 1, BOTTOM + 0.76), (third - 1, RUNS))
-note(third - 0.88, (BOTTOM + 0.76 + RUNS) / 2, "configuration", "left")
+arrow((third + half, BOTTOM + 0.76), (third + half, RUNS))
+note(third + half + 0.12, (BOTTOM + 0.76 + RUNS) / 2, "configuration", "left")
 note(
     first,
     5.67,

@@ -15,7 +15,7 @@ from defectloc.data.tiles import Tiling
 from defectloc.deployment import run_tiles
 from defectloc.deployment.graph import Graph, Value
 from defectloc.model.levels import Level
-from defectloc.runs.tiled import levels_of
+from defectloc.model.tiled_levels import levels_of
 from tests.deployment.running import noise
 
 # One smaller than a tile, one where tiles are shifted, one a single pixel high.

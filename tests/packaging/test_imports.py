@@ -18,6 +18,7 @@ ORDER = [
     "attribution",
     "figures",
     "reporting",
+    "inference",
     "deployment",
     "runs",
     "commands",

@@ -10,10 +10,10 @@ from PIL import Image
 
 from defectloc.attribution import explainer
 from defectloc.data.images import read_image
+from defectloc.inference.prediction import UNLIKE
 from defectloc.runs import explaining
 from defectloc.runs.directory import Run
 from defectloc.runs.explained_run import verdict
-from defectloc.runs.prediction import UNLIKE
 from defectloc.runs.predictor import Predictor
 from tests.conftest import FEW, files_below, write_image
 

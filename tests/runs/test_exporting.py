@@ -20,13 +20,13 @@ from defectloc.deployment import run_model
 from defectloc.deployment.engines import openvino_core
 from defectloc.deployment.files import is_exported
 from defectloc.files import sealed
+from defectloc.inference.prediction import Prediction
 from defectloc.localization.boxes import CORNERS
 from defectloc.localization.calibration import Calibration
 from defectloc.localization.decision import Limit
 from defectloc.localization.score_weights import ScoreWeights
 from defectloc.runs.directory import Run
 from defectloc.runs.exporting import write
-from defectloc.runs.prediction import Prediction
 from defectloc.runs.predictor import Predictor
 from tests.conftest import files_below, write_image
 

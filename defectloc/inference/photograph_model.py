@@ -15,12 +15,12 @@ from defectloc.data.images import read_image, rgb_of_array
 from defectloc.data.masks import read_ignore_mask
 from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
+from defectloc.inference.prediction import UNLIKE, Prediction
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
 from defectloc.localization.guided import PIXELS, Guide, refined
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, Stack, upsample
-from defectloc.runs.prediction import UNLIKE, Prediction
 
 # A file, or an array (H, W) or (H, W, 3) of uint8 or uint16.
 Photograph: TypeAlias = str | os.PathLike[str] | NDArray[Any]

@@ -3,7 +3,7 @@
 import pytest
 
 from defectloc.errors import DefectlocError
-from defectloc.runs.journal import Journal, records
+from defectloc.inference.journal import Journal, records
 
 ROWS = ["path,n\n", "a.png,1\n", '"b\n""c"".png",2\n', "ü.png,3\n"]
 

@@ -9,9 +9,9 @@ from pycocotools.coco import COCO
 
 from defectloc.config import ResultFormat
 from defectloc.errors import DefectlocError
+from defectloc.inference.prediction import Prediction
+from defectloc.inference.results import FORMATS, CsvResults, JsonResults, Results
 from defectloc.localization.boxes import COLUMNS
-from defectloc.runs.prediction import Prediction
-from defectloc.runs.results import FORMATS, CsvResults, JsonResults, Results
 
 IDENTITY = {"run": "abc", "images": "/photos"}
 NAMES = ["a.png", 'b "q", <script>alert(1)</script>\n.png', "語.png", "d" * 200 + ".png", "e.png"]

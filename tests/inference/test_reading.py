@@ -6,8 +6,8 @@ import pytest
 
 from defectloc.data.image_names import named_by
 from defectloc.data.watching import Watcher
-from defectloc.runs import image_reading
-from defectloc.runs.image_reading import Read, batches, read, read_ahead, watched
+from defectloc.inference import reading
+from defectloc.inference.reading import Read, batches, read, read_ahead, watched
 from tests.conftest import write_image
 
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_read_has_a_sentence(tmp_path):
 
 
 def test_each_look_ends_with_an_empty_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_reading, "PAUSE", 0)
+    monkeypatch.setattr(reading, "PAUSE", 0)
     (tmp_path / "a.png").write_text("x")
     stop, done = threading.Event(), set()
     looks = watched(Watcher(named_by(str(tmp_path)), 0, done.__contains__), 2, stop)

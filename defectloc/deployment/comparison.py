@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from defectloc.inference.photograph_model import PhotographModel
+from defectloc.inference.prediction import Prediction
 from defectloc.localization.boxes import CORNERS
 from defectloc.progress import images_bar
-from defectloc.runs.photographs import PhotographModel
-from defectloc.runs.prediction import Prediction
 
 # Of one and the same probability and map; the map's is a share of its range.
 PROBABILITY, MAP = 1e-4, 1e-3

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from defectloc.runs import name_index
-from defectloc.runs.name_index import NameIndex
+from defectloc.inference import name_index
+from defectloc.inference.name_index import NameIndex
 
 
 @pytest.mark.parametrize("recent", [1, 7, 1000])

@@ -16,12 +16,12 @@ from typing import Any
 from defectloc.config import ResultFormat
 from defectloc.errors import DefectlocError
 from defectloc.files import read_json, refusal, write_json
+from defectloc.inference.coco import write_coco
+from defectloc.inference.journal import Journal, records
+from defectloc.inference.name_index import NameIndex
+from defectloc.inference.prediction import Prediction
+from defectloc.inference.rows import COLUMNS, box_rows, csv_text, json_object, row
 from defectloc.localization.boxes import COLUMNS as BOX_COLUMNS
-from defectloc.runs.coco_results import write_coco
-from defectloc.runs.journal import Journal, records
-from defectloc.runs.name_index import NameIndex
-from defectloc.runs.prediction import Prediction
-from defectloc.runs.result_rows import COLUMNS, box_rows, csv_text, json_object, row
 
 IDENTITY = "predict.json"
 # A name of a file and its prediction.

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from defectloc.inference.prediction import Prediction
 from defectloc.localization.boxes import COLUMNS as BOX_COLUMNS
-from defectloc.runs.prediction import Prediction
 
 COLUMNS = [
     "path",

@@ -14,10 +14,10 @@ from defectloc.deployment.files import Exported
 from defectloc.deployment.model import INPUT, TILE
 from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM
+from defectloc.inference.photograph_model import PhotographModel
 from defectloc.localization.maps import Stack, stack
 from defectloc.model.levels import Level
-from defectloc.runs.photographs import PhotographModel
-from defectloc.runs.tiled import Features, levels_of
+from defectloc.model.tiled_levels import Features, levels_of
 
 
 class ExportedModel(PhotographModel):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from defectloc.runs.overlay_names import overlay_name
+from defectloc.inference.overlays import overlay_name
 
 
 @pytest.mark.parametrize("name", ["a.png", "b/c/ü 'x'.jpg", "<script>.png", "x" * 190 + ".png"])

@@ -1,10 +1,27 @@
-"""Where the overlay of an image lies, whatever the image is called."""
+"""Overlays: photographs with the map and the boxes of their predictions, named after them."""
 
 import hashlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectloc.figures.overlay import paint_boxes, paint_map, png
+from defectloc.files import atomic
+from defectloc.inference.prediction import Prediction
+from defectloc.localization.boxes import CORNERS
 
 # Bytes of a part of a path; most file systems take 255, of which a temporary name needs some.
 LONGEST = 200
+
+
+def write_overlay(
+    folder: Path, name: str, image: NDArray[np.uint8], found: Prediction, scale: tuple[float, float]
+) -> None:
+    """Paint map and boxes on an image `(H, W, 3)`; `scale` = values of the map of no and of full colour."""
+    painted = paint_map(image, found.anomaly_map, scale)
+    with atomic(folder / overlay_name(name), durable=False) as temporary:
+        temporary.write_bytes(png(paint_boxes(painted, found.boxes[CORNERS].to_numpy(), 2)))
 
 
 def overlay_name(name: str) -> str:
