@@ -5,7 +5,7 @@ from defectloc.cli import run_command
 
 def main() -> None:
     """Command line."""
-    run_command("annotate", "defectloc.runs.annotating:run")
+    run_command("annotate", "defectloc.runs.annotating.command:run")
 
 
 if __name__ == "__main__":

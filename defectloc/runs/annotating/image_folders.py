@@ -14,8 +14,8 @@ from defectloc.data.labelme import IMAGES
 from defectloc.data.yolo import DATA, LABELS
 from defectloc.errors import DefectlocError
 from defectloc.files import make_directory
-from defectloc.runs.annotation_files import LABEL, Origin
-from defectloc.runs.suggestions import Suggestion
+from defectloc.runs.annotating.files import LABEL, Origin
+from defectloc.runs.annotating.suggestions import Suggestion
 
 LIST = "images.txt"
 # Of labelme's files; a reader of the same first number takes them.

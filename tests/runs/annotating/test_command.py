@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from defectloc.data.annotations import read_annotations
 from defectloc.files import digest, sealed
 from tests.conftest import files_below
-from tests.runs.annotated_folds import BAD, GOOD, LONG, PATHS, QUOTES, box_of, localize, write_folds
+from tests.runs.annotating.folds import BAD, GOOD, LONG, PATHS, QUOTES, box_of, localize, write_folds
 
 FORMATS = ("coco", "labelstudio", "yolo", "labelme")
 CORNERS = ["x0", "y0", "x1", "y1"]

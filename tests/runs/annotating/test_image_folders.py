@@ -8,9 +8,9 @@ import pytest
 from defectloc.data import yolo
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
-from defectloc.runs.annotation_files import Origin
-from defectloc.runs.annotation_folders import write_labelme, write_yolo
-from defectloc.runs.suggestions import Suggestion
+from defectloc.runs.annotating.files import Origin
+from defectloc.runs.annotating.image_folders import write_labelme, write_yolo
+from defectloc.runs.annotating.suggestions import Suggestion
 from tests.conftest import files_below, write_image
 
 BOX = pd.DataFrame([(1, 2, 31, 22, 7.0, 6.0)], columns=COLUMNS)

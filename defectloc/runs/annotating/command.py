@@ -9,11 +9,11 @@ from defectloc.config import AnnotateSettings, AnnotationFormat
 from defectloc.data.labelme import RECORD
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, digest, lock, make_directory, read_json, refusal, sealed, write_json
-from defectloc.runs.annotation_files import Origin, write_coco, write_label_studio
-from defectloc.runs.annotation_folders import write_labelme, write_yolo
-from defectloc.runs.annotation_setting import folds_of
+from defectloc.runs.annotating.files import Origin, write_coco, write_label_studio
+from defectloc.runs.annotating.folds import folds_of
+from defectloc.runs.annotating.image_folders import write_labelme, write_yolo
+from defectloc.runs.annotating.suggestions import Suggestion, suggestions_of, table_of
 from defectloc.runs.directory import LOCK
-from defectloc.runs.suggestions import Suggestion, suggestions_of, table_of
 from defectloc.runs.tables import write_csv
 
 WRITERS: dict[AnnotationFormat, Callable[[Path, Sequence[Suggestion], Origin], list[str]]] = {

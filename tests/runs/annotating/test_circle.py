@@ -11,7 +11,7 @@ import pytest
 from defectloc.data.annotations import Annotated, read_annotations
 from defectloc.runs.directory import Run
 from tests.conftest import FUSION
-from tests.runs import corrections
+from tests.runs.annotating import corrections
 
 FORMATS = ("labelstudio", "coco", "labelme", "yolo")
 

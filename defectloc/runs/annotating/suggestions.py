@@ -10,7 +10,7 @@ from defectloc.config import BoxesBy
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
 from defectloc.progress import images_bar
-from defectloc.runs.annotation_setting import LocalizedFold
+from defectloc.runs.annotating.folds import LocalizedFold
 from defectloc.runs.tables import read_localizer
 
 Box = tuple[int, int, int, int]

@@ -14,7 +14,7 @@ from defectloc.data.label_studio import LOCAL_FILES
 from defectloc.errors import DefectlocError
 from defectloc.inference.coco import IMAGES, RESULTS
 from defectloc.localization.boxes import COLUMNS, to_coco
-from defectloc.runs.suggestions import Suggestion
+from defectloc.runs.annotating.suggestions import Suggestion
 
 LABEL = "defect"
 DATA_SET = "annotations.coco.json"

@@ -11,9 +11,9 @@ from defectloc.data.annotations import read_annotations
 from defectloc.data.labelme import RECORD
 from defectloc.errors import DefectlocError
 from defectloc.localization.boxes import COLUMNS
-from defectloc.runs.annotation_files import DATA_SET, TASKS, Origin, write_coco, write_label_studio
-from defectloc.runs.annotation_folders import write_labelme, write_yolo
-from defectloc.runs.suggestions import Suggestion
+from defectloc.runs.annotating.files import DATA_SET, TASKS, Origin, write_coco, write_label_studio
+from defectloc.runs.annotating.image_folders import write_labelme, write_yolo
+from defectloc.runs.annotating.suggestions import Suggestion
 from tests.conftest import write_image
 
 IMAGES = ["1.png", "bad/1.png", "bad/bad/1.png", "images/1.png", "images/bad/1.png", "labelme/images/1.png"]
