@@ -73,7 +73,7 @@ def run_command(name: str, task: str | Callable[[Any], Any]) -> None:
         with listening():
             run = getattr(importlib.import_module(module), function)
             if name == "train" and HydraConfig.get().mode == RunMode.MULTIRUN:
-                noted = importlib.import_module("defectloc.runs.finished").noted
+                noted = importlib.import_module("defectloc.runs.sweeping.finished").noted
                 return noted(Path(HydraConfig.get().runtime.output_dir), settings, run)
             return run(settings)
 

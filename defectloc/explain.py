@@ -5,7 +5,7 @@ from defectloc import cli
 
 def main() -> None:
     """Command line."""
-    cli.run_command("explain", "defectloc.runs.explaining:run")
+    cli.run_command("explain", "defectloc.runs.explaining.command:run")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from defectloc.cli import run_command
 
 def main() -> None:
     """Command line."""
-    run_command("report", "defectloc.runs.reporting:run")
+    run_command("report", "defectloc.runs.reports.command:run")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from defectloc.cli import run_command
 
 def main() -> None:
     """Command line."""
-    run_command("track", "defectloc.runs.tracking:run")
+    run_command("track", "defectloc.runs.tracking.command:run")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from defectloc.cli import run_command
 
 def main() -> None:
     """Command line."""
-    run_command("tune", "defectloc.runs.searching:run")
+    run_command("tune", "defectloc.runs.sweeping.search:run")
 
 
 if __name__ == "__main__":

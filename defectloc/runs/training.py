@@ -19,10 +19,10 @@ from defectloc.runs.localization import Localization
 from defectloc.runs.localizing import draw, post_process
 from defectloc.runs.preparing import prepare
 from defectloc.runs.products import Product
-from defectloc.runs.report import write_report
+from defectloc.runs.reports.one_run import write_report
 from defectloc.runs.supervision import Supervision, supervision_of
-from defectloc.runs.tracked import tracked_run
-from defectloc.runs.trackers import tracker_of
+from defectloc.runs.tracking.content import tracked_run
+from defectloc.runs.tracking.trackers import tracker_of
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:

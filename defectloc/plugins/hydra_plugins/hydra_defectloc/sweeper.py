@@ -18,8 +18,10 @@ class ResumingSweeper(BasicSweeper):
         launchers.require(config.hydra.launcher)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         # Not at the top: one that is started without -m needs neither pandas nor the images.
-        sweeping, checks = (importlib.import_module(f"defectloc.{name}") for name in ("runs.sweeping", "checks"))
-        self.launcher = sweeping.Sweep(self.launcher, hydra_context, config, checks.typed)
+        launcher, checks = (
+            importlib.import_module(f"defectloc.{name}") for name in ("runs.sweeping.launcher", "checks")
+        )
+        self.launcher = launcher.Sweep(self.launcher, hydra_context, config, checks.typed)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all jobs; raises SweepError at the end if some have failed."""

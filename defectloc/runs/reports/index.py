@@ -10,7 +10,7 @@ from defectloc.files import write_text
 from defectloc.reporting.index_page import Cell, render_index
 from defectloc.reporting.page import key_of
 from defectloc.reporting.summary import footnotes, summary
-from defectloc.runs.report import REPORT, report_key
+from defectloc.runs.reports.one_run import REPORT, report_key
 from defectloc.runs.summarizing import collect, experiments
 
 

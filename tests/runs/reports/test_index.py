@@ -3,7 +3,7 @@
 import pytest
 
 from defectloc.reporting.page import key_of
-from defectloc.runs.report import report_key
+from defectloc.runs.reports.one_run import report_key
 from tests.runs.test_summarizing import write_result
 
 

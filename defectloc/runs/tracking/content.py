@@ -12,7 +12,7 @@ from defectloc.reporting.labels import IGNORED
 from defectloc.reporting.page import key_of
 from defectloc.reporting.summary import Result
 from defectloc.runs.directory import METRICS
-from defectloc.runs.report import REPORT, report_key
+from defectloc.runs.reports.one_run import REPORT, report_key
 from defectloc.runs.summarizing import results_of
 from defectloc.runs.tables import read_history
 

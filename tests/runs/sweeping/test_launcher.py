@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from defectloc.config import DataConfig, Source, TrainSettings
 from defectloc.launchers import threads_of_job
-from defectloc.runs.finished import Identities
+from defectloc.runs.sweeping.finished import Identities
 from defectloc.signals import REQUEUE
 from tests.conftest import SMALL, SYNTHETIC, two_folders
 

@@ -19,7 +19,7 @@ from defectloc.config import LoggerName, SummarizeSettings
 from defectloc.errors import DefectlocError, SweepError
 from defectloc.runs import summarizing
 from defectloc.runs.directory import LOCALIZATION, METRICS
-from defectloc.runs.finished import Identities, is_finished, localization_of
+from defectloc.runs.sweeping.finished import Identities, is_finished, localization_of
 
 
 class Sweep(Launcher):
@@ -105,7 +105,7 @@ class Sweep(Launcher):
                 logged[key].append((settings.logger, localization_of(folder)))
         for (outputs, *_), runs in logged.items():
             # Late, since it loads torch, which a sweep that only hands out jobs does without.
-            add_finished = importlib.import_module("defectloc.runs.tracking").add_finished
+            add_finished = importlib.import_module("defectloc.runs.tracking.command").add_finished
             try:
                 add_finished(runs[0][0], Path(outputs).expanduser(), [folder for _, folder in runs])
             except DefectlocError as error:

@@ -19,8 +19,8 @@ from defectloc.config import LoggerConfig, LoggerName
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of, lock, make_directory, read_json, sealed, write_json
 from defectloc.runs.directory import LOCK
-from defectloc.runs.tracked import Tracked
-from defectloc.runs.tracker_address import folder_beside, shown
+from defectloc.runs.tracking.address import folder_beside, shown
+from defectloc.runs.tracking.content import Tracked
 
 FOLDER = ".tracking"
 # Of a run in files: written last, with the digests of its artefacts.

@@ -12,7 +12,8 @@ from defectloc.data import sources
 from defectloc.data.digests import Digests
 from defectloc.data.splits import TEST, split
 from defectloc.errors import DefectlocError
-from defectloc.runs import searching, training
+from defectloc.runs import training
+from defectloc.runs.sweeping import search
 from tests.conftest import FIT, SYNTHETIC, write_image
 
 pytest.importorskip("optuna")
@@ -38,7 +39,7 @@ def test_inner_folds_hold_no_test_image_of_the_fold(tmp_path):
     tested = set(whole.loc[part == TEST, "path"])
     seen = set()
     for fold in range(2):
-        inner = searching.inner_settings(settings, {"training.learning_rate": 0.5}, fold, tmp_path)
+        inner = search.inner_settings(settings, {"training.learning_rate": 0.5}, fold, tmp_path)
         assert (inner.training.learning_rate, inner.n_folds, inner.fold) == (0.5, 2, fold)
         _, catalog = sources.load(inner.data, "pill", Digests(None))
         part = split(catalog, inner.data, inner.n_folds, inner.fold)
@@ -75,20 +76,20 @@ def test_a_search_starts_with_the_present_settings_and_goes_on_after_a_stop(tmp_
     told = Told(4)
     monkeypatch.setattr(training, "run", told)
     with pytest.raises(SystemExit):
-        searching.run(settings)
+        search.run(settings)
     assert told.rates[0] == told.rates[1] == settings.training.learning_rate
     interrupted = told.rates[-1]
     again = Told()
     monkeypatch.setattr(training, "run", again)
-    best, study = searching.run(settings)
+    best, study = search.run(settings)
     # The trial that was stopped within is tried again, whole, and four have been measured then.
     assert again.rates[:2] == [interrupted, interrupted]
     assert sum(trial.value is not None for trial in study.trials) == 4
     assert best["training.learning_rate"] == pytest.approx(1e-4)
     assert best["training.class_weights"] in ([1, 3], "balanced")
-    searching.run(settings)
+    search.run(settings)
     assert len(again.rates) == 6
-    assert (searching.folder_of(settings) / "trials.csv").is_file()
+    assert (search.folder_of(settings) / "trials.csv").is_file()
 
 
 def test_a_search_on_other_photographs_is_another(tmp_path, monkeypatch):
@@ -99,30 +100,30 @@ def test_a_search_on_other_photographs_is_another(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "run", not_to_be_read)
     with pytest.raises(DefectlocError, match="cannot be read"):
-        searching.run(settings)
-    before = searching.folder_of(settings)
+        search.run(settings)
+    before = search.folder_of(settings)
     assert (before / "trials.csv").is_file()
-    assert searching.folder_of(composed(f"outputs={tmp_path}", f"data.root={tmp_path / 'data'}")) == before
+    assert search.folder_of(composed(f"outputs={tmp_path}", f"data.root={tmp_path / 'data'}")) == before
     root, catalog = sources.load(settings.data, "pill", Digests(None))
     write_image(root / catalog["path"][0], seed=1)
     told = Told()
     monkeypatch.setattr(training, "run", told)
-    _, study = searching.run(settings)
+    _, study = search.run(settings)
     assert (len(told.rates), len(study.trials)) == (2, 1)
-    assert searching.folder_of(settings) != before
+    assert search.folder_of(settings) != before
 
 
 def test_a_score_that_is_not_measured_ends_the_search_with_a_sentence(tmp_path, monkeypatch):
     settings = composed(f"outputs={tmp_path}", "search.trials=2", "search.metric=beauty")
     monkeypatch.setattr(training, "run", Told())
     with pytest.raises(DefectlocError, match=r"search\.metric=beauty is not measured"):
-        searching.run(settings)
+        search.run(settings)
 
 
 @pytest.mark.parametrize("override", ["search.folds=1", "search.learning_rate=[1e-3,1e-4]", "data.split=official"])
 def test_what_cannot_be_searched_is_refused(tmp_path, override):
     with pytest.raises(DefectlocError):
-        searching.run(composed(f"outputs={tmp_path}", override))
+        search.run(composed(f"outputs={tmp_path}", override))
     assert not list(Path(tmp_path).iterdir())
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 from defectloc.errors import DefectlocError
 from defectloc.files import write_json
 from defectloc.reporting.page import key_of
-from defectloc.runs import report, report_photographs
 from defectloc.runs.directory import METRICS, Run
-from defectloc.runs.report import write_report
+from defectloc.runs.reports import one_run, photographs
+from defectloc.runs.reports.one_run import write_report
 from tests.conftest import FUSION, last_localization, write_image
 from tests.handmade import five_images, localized, post_process, square, write_run
 
@@ -105,7 +105,7 @@ def test_the_report_of_a_fit_agrees_with_its_metrics_and_boxes(fused):
         assert card["data-verdict"] == row["verdict"]
         if row["predicted"]:
             found = boxes[boxes["path"] == card["data-name"]][["x0", "y0", "x1", "y1"]]
-            assert card["boxes"] == [tuple(each) for each in found.to_numpy()[: report_photographs.MOST_BOXES]]
+            assert card["boxes"] == [tuple(each) for each in found.to_numpy()[: photographs.MOST_BOXES]]
 
 
 def test_the_slider_at_each_threshold_is_what_localize_gives_there(by_hand):
@@ -164,13 +164,13 @@ def test_names_of_any_kind_break_nothing(by_hand):
 def test_the_report_is_left_as_it_is_until_another_setting_is_asked_for(by_hand):
     run, metrics = by_hand()
     path = write_report(run, run.data_root(None))
-    assert key_of(path) == f"{localized(run, metrics).name} v{report.VERSION}"
+    assert key_of(path) == f"{localized(run, metrics).name} v{one_run.VERSION}"
     path.write_bytes(path.read_bytes() + b"<!-- mine -->")
     assert written(run, again=False).endswith("<!-- mine -->")
     assert not written(run).endswith("<!-- mine -->")
     write_json(run.folder / METRICS, post_process(run, decision={"threshold": 0.3}))
     written(run, again=False)
-    assert key_of(path) != f"{localized(run, metrics).name} v{report.VERSION}"
+    assert key_of(path) != f"{localized(run, metrics).name} v{one_run.VERSION}"
 
 
 def test_the_command_writes_the_page_and_finds_moved_data(by_hand, command, tmp_path):
@@ -208,7 +208,7 @@ def test_the_ignore_mask_is_that_of_the_scores_and_not_that_of_the_fit(by_hand, 
 
 
 def test_only_some_of_many_images_are_shown_and_all_are_counted(by_hand, monkeypatch):
-    monkeypatch.setattr(report_photographs, "MOST_PHOTOGRAPHS", 2)
+    monkeypatch.setattr(photographs, "MOST_PHOTOGRAPHS", 2)
     run, metrics = by_hand()
     page = Page(written(run))
     agrees(page, metrics)
@@ -233,9 +233,9 @@ def test_a_run_without_any_defect_to_learn_from_has_a_report(alone):
 
 def test_heat_maps_have_one_scale(by_hand, monkeypatch):
     scales = set()
-    original = report_photographs.heat_map_uri
+    original = photographs.heat_map_uri
     monkeypatch.setattr(
-        report_photographs, "heat_map_uri", lambda values, scale: (scales.add(scale), original(values, scale))[1]
+        photographs, "heat_map_uri", lambda values, scale: (scales.add(scale), original(values, scale))[1]
     )
     run, _ = by_hand()
     written(run)

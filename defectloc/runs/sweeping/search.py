@@ -16,7 +16,7 @@ from defectloc.config import TrainSettings, TuneSettings
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of, lock, make_directory
 from defectloc.runs import training
-from defectloc.runs.finished import inputs_of
+from defectloc.runs.sweeping.finished import inputs_of
 from defectloc.runs.tables import write_csv
 
 # What is searched, by the key of `search`: the setting, and whether its values are bounds of a continuous range.

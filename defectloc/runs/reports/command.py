@@ -6,8 +6,8 @@ from defectloc.config import ReportSettings
 from defectloc.errors import DefectlocError
 from defectloc.files import lock
 from defectloc.runs.directory import LOCK, Run
-from defectloc.runs.report import write_report
-from defectloc.runs.report_index import write_index
+from defectloc.runs.reports.index import write_index
+from defectloc.runs.reports.one_run import write_report
 
 
 def run(settings: ReportSettings) -> Path:

@@ -29,7 +29,7 @@ from defectloc.progress import images_bar
 from defectloc.reporting.attribution import as_text, printed, summary
 from defectloc.reporting.summary import markdown
 from defectloc.runs.directory import Run
-from defectloc.runs.explained_run import model_of_run, open_run, prepared_device, verdict
+from defectloc.runs.explaining.class_network import model_of_run, open_run, prepared_device, verdict
 from defectloc.runs.maps import RunMaps
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.tables import write_csv

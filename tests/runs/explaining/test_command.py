@@ -11,9 +11,9 @@ from PIL import Image
 from defectloc.attribution import explainer
 from defectloc.data.images import read_image
 from defectloc.inference.prediction import UNLIKE
-from defectloc.runs import explaining
 from defectloc.runs.directory import Run
-from defectloc.runs.explained_run import verdict
+from defectloc.runs.explaining import command as module
+from defectloc.runs.explaining.class_network import verdict
 from defectloc.runs.predictor import Predictor
 from tests.conftest import FEW, files_below, write_image
 
@@ -140,9 +140,9 @@ def test_memory_and_fusion_of_a_run(command, fused):
 def test_captions_are_the_verdicts_of_predict(command, fused, monkeypatch):
     """With the threshold beside the probability where it is not 0.5."""
     images = []
-    original = explaining.draw_explanations
+    original = module.draw_explanations
     monkeypatch.setattr(
-        explaining, "draw_explanations", lambda found, *given: images.extend(found) or original(found, *given)
+        module, "draw_explanations", lambda found, *given: images.extend(found) or original(found, *given)
     )
     assert command("explain", f"run={fused}", "n=3", *FEW).code == 0
     run = Run.open(fused)

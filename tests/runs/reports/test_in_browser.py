@@ -7,9 +7,9 @@ import pytest
 
 from defectloc.files import write_json
 from defectloc.runs.directory import METRICS
-from defectloc.runs.report import write_report
+from defectloc.runs.reports.one_run import write_report
 from tests.handmade import five_images, localized, post_process, write_run
-from tests.runs.test_report import HARD_NAMES
+from tests.runs.reports.test_one_run import HARD_NAMES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 CHROMIUM = shutil.which("chromium")

@@ -29,15 +29,15 @@ from defectloc.localization.maps import stack
 from defectloc.model.published import published
 from defectloc.model.weights import weights_digest
 from defectloc.progress import images_bar
-from defectloc.runs.comparing import compare
 from defectloc.runs.directory import rows_of
-from defectloc.runs.explained_run import (
+from defectloc.runs.explaining.class_network import (
     Verdict,
     model_of_run,
     open_run,
     prepared_device,
     verdict,
 )
+from defectloc.runs.explaining.comparison import compare
 from defectloc.runs.predictor import Predictor
 from defectloc.runs.products import packed
 

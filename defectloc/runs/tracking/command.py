@@ -7,8 +7,8 @@ from defectloc.config import LoggerConfig, TrackSettings
 from defectloc.errors import DefectlocError
 from defectloc.progress import images_bar
 from defectloc.runs.summarizing import collect
-from defectloc.runs.tracked import tracked, tracked_run
-from defectloc.runs.trackers import tracker_of
+from defectloc.runs.tracking.content import tracked, tracked_run
+from defectloc.runs.tracking.trackers import tracker_of
 
 
 def run(settings: TrackSettings) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from defectloc.runs.drawing import color_scale, shortcut_figure
 from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.localizing import notes_of
 from defectloc.runs.maps import RunMaps, kept_ignore_mask, truth_digest
-from defectloc.runs.report_photographs import most_wrong_first, photographs
+from defectloc.runs.reports.photographs import most_wrong_first, photographs
 from defectloc.runs.tables import read_history, with_decisions
 
 REPORT = "report.html"
