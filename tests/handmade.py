@@ -11,7 +11,7 @@ from defectloc.config import DecisionConfig, LocalizationConfig, Score
 from defectloc.files import digest
 from defectloc.runs import directory, localizing, products, tables
 from defectloc.runs.directory import Run
-from defectloc.runs.localization import Localization
+from defectloc.runs.localization_setting import Localization
 from defectloc.runs.products import Product
 
 # The settings of the case study, for commands whose defaults need more than a run by hand has.

@@ -21,8 +21,7 @@ from defectloc.localization.normalization import LEAST, Scale, normalize
 from defectloc.progress import say_begun
 from defectloc.runs.directory import Run
 from defectloc.runs.maps import RunMaps
-from defectloc.runs.shortcut_table import read_shortcut_table
-from defectloc.runs.tables import read_boxes, read_history, with_decisions
+from defectloc.runs.tables import read_boxes, read_history, read_shortcut_table, with_decisions
 from defectloc.runs.threshold_curve import COARSE, threshold_curve
 
 # Of maps that a normalisation has given another unit.

@@ -30,7 +30,6 @@ from defectloc.runs.directory import Run
 from defectloc.runs.fold import Features, Fold
 from defectloc.runs.products import Product
 from defectloc.runs.shortcut_check import ShortcutCheck
-from defectloc.runs.shortcut_table import SHORTCUT
 from defectloc.runs.supervision import Supervision
 
 HEAD, COMBINATION = "patch_head.npz", "combination.json"
@@ -59,7 +58,7 @@ def fusion_maps(
 ) -> Product:
     """Fit the fusion on all training images and write its maps of the held-out ones, unless they are there.
 
-    With a class network, `shortcut.csv` beside the maps is its shortcut check (see `shortcut_table`).
+    With a class network, `shortcut.csv` beside the maps is its shortcut check (see `tables.read_shortcut_table`).
     """
     settings = Settings(steps=fold.settings.patch_head.steps)
     made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
@@ -98,7 +97,7 @@ def fusion_maps(
         fusion.head.save(product.folder / HEAD)
         write_json(product.folder / COMBINATION, fusion.combination.to_json())
         if shortcut is not None:
-            tables.write_csv(product.folder / SHORTCUT, shortcut)
+            tables.write_csv(product.folder / tables.SHORTCUT, shortcut)
         grid = (distances.grid.stride, distances.grid.offset)
         products.write_maps(product.folder / products.MAPS, list(held_out["path"]), stack(fused), grid)
         note["training_counts"] = list(counts)

@@ -21,7 +21,7 @@ from defectloc.reporting.tables import print_metrics
 from defectloc.runs import scoring
 from defectloc.runs.directory import LOCK, METRICS, Run, rows_of, whole_metrics
 from defectloc.runs.drawing import draw_run
-from defectloc.runs.localization import Localization
+from defectloc.runs.localization_setting import Localization
 from defectloc.runs.maps import IGNORE_MASK, is_guided, kept_ignore_mask
 from defectloc.runs.products import tiling_of
 from defectloc.runs.tables import (

@@ -22,8 +22,7 @@ from defectloc.localization.boxes import to_coco
 from defectloc.reporting.labels import Settings, flat
 from defectloc.reporting.summary import COUNTS, Result, footnotes, markdown, shown, summary
 from defectloc.runs.directory import FORMAT, RECORD, changed_file
-from defectloc.runs.localized_settings import settings_of
-from defectloc.runs.records import runs_below
+from defectloc.runs.records import runs_below, settings_of
 from defectloc.runs.tables import write_csv
 
 # What a file can be other than whole: not there, not JSON or YAML, or without what it should hold.

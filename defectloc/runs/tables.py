@@ -13,9 +13,10 @@ from defectloc.files import read_json, write_text
 from defectloc.localization.boxes import CORNERS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
+from defectloc.runs.products import Product
 
 CATALOG, PREDICTIONS, HISTORY, BOXES = "catalog.csv", "predictions.csv", "history.csv", "boxes.csv"
-DECISION, LOCALIZER, NOVELTIES = "decision.json", "localizer.json", "novelty.csv"
+DECISION, LOCALIZER, NOVELTIES, SHORTCUT = "decision.json", "localizer.json", "novelty.csv", "shortcut.csv"
 DECIDED = ["score", "probability", "predicted", "verdict"]
 T = TypeVar("T")
 
@@ -85,6 +86,18 @@ def read_novelty(folder: Path) -> pd.DataFrame:
     if not (folder / NOVELTIES).is_file():
         return pd.DataFrame(columns=columns)
     return _read_csv(folder / NOVELTIES, columns, dtype={"path": str, "novelty": float}, keep_default_na=False)
+
+
+def read_shortcut_table(product: Product) -> pd.DataFrame:
+    """Read `path, retained_log_odds, retained_area, retained_evidence` of a fusion's shortcut check.
+
+    Raises DefectlocError where it cannot be read.
+    """
+    path = product.folder / SHORTCUT
+    try:
+        return pd.read_csv(path, dtype={"path": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DefectlocError(f"{path} cannot be read ({error}); start the same 'defectloc train' again.") from error
 
 
 def read_boxes(folder: Path) -> pd.DataFrame:

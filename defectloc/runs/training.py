@@ -15,7 +15,7 @@ from defectloc.runs.directory import LOCK, METRICS, Run
 from defectloc.runs.fitting import class_maps, fingerprint, fit_fold, refresh_catalog
 from defectloc.runs.fold import Fold
 from defectloc.runs.fusion import fusion_maps
-from defectloc.runs.localization import Localization
+from defectloc.runs.localization_setting import Localization
 from defectloc.runs.localizing import draw, post_process
 from defectloc.runs.preparing import prepare
 from defectloc.runs.products import Product

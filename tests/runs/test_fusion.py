@@ -15,7 +15,7 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.runs.directory import Run
 from defectloc.runs.fusion import _in_views, load_parts
 from defectloc.runs.products import stacked
-from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tables import read_shortcut_table
 from tests.conftest import FUSION, last_localization
 
 

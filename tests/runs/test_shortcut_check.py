@@ -3,7 +3,7 @@
 import numpy as np
 
 from defectloc.runs.directory import Run
-from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tables import read_shortcut_table
 
 
 def test_each_held_out_image_has_a_row(fused):

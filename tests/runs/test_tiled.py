@@ -9,7 +9,7 @@ import pytest
 import defectloc
 from defectloc.localization.boxes import corners
 from defectloc.runs.directory import Run
-from defectloc.runs.shortcut_table import read_shortcut_table
+from defectloc.runs.tables import read_shortcut_table
 from tests.conftest import TILED
 from tests.spots import photograph
 

@@ -21,9 +21,9 @@ from defectloc.reporting.page import key_of
 from defectloc.reporting.run_page import Content, render_run
 from defectloc.runs.directory import Run, whole_metrics
 from defectloc.runs.drawing import color_scale, shortcut_figure
-from defectloc.runs.localized_settings import settings_of
 from defectloc.runs.localizing import notes_of
 from defectloc.runs.maps import RunMaps, kept_ignore_mask, truth_digest
+from defectloc.runs.records import settings_of
 from defectloc.runs.reports.photographs import most_wrong_first, photographs
 from defectloc.runs.tables import read_history, with_decisions
 

@@ -21,8 +21,7 @@ from defectloc.runs import scoring
 from defectloc.runs.directory import LOCALIZATION, Run, rows_of
 from defectloc.runs.maps import RunMaps, truth_digest
 from defectloc.runs.products import Product, stacked
-from defectloc.runs.shortcut_table import read_shortcut_table
-from defectloc.runs.tables import read_novelty
+from defectloc.runs.tables import read_novelty, read_shortcut_table
 
 # Raised when the code changes what a localization holds.
 VERSION = 8

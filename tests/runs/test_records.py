@@ -1,8 +1,8 @@
-"""The settings of one localization."""
+"""The record of a fit: the settings of one localization of it."""
 
 import pytest
 
-from defectloc.runs.localized_settings import settings_of
+from defectloc.runs.records import settings_of
 
 RECORD = {
     "settings": {"data": {"limit": 40, "tiles": "auto", "tile_overlap": 0.25}, "memory": {"dims": 1}},
