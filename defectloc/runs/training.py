@@ -21,8 +21,8 @@ from defectloc.runs.preparing import prepare
 from defectloc.runs.products import Product
 from defectloc.runs.reports.one_run import write_report
 from defectloc.runs.supervision import Supervision, supervision_of
+from defectloc.runs.tracking.command import tracker_of
 from defectloc.runs.tracking.content import tracked_run
-from defectloc.runs.tracking.trackers import tracker_of
 
 
 def run(settings: TrainSettings) -> tuple[dict[str, Any], Run]:

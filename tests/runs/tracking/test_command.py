@@ -16,8 +16,8 @@ from defectloc.errors import DefectlocError
 from defectloc.reporting.labels import flat
 from defectloc.runs.reports.one_run import REPORT, report_key
 from defectloc.runs.summarizing import results_of
+from defectloc.runs.tracking.command import tracker_of
 from defectloc.runs.tracking.content import Tracked, tracked, tracked_run
-from defectloc.runs.tracking.trackers import tracker_of
 from tests.conftest import SYNTHETIC, files_below, last_localization, write_image
 from tests.handmade import five_images, localized, post_process, write_run
 
