@@ -19,7 +19,7 @@ from defectloc.deployment.network import class_map, trunk_levels
 from defectloc.errors import DefectlocError
 from defectloc.localization.combination import Combination
 from defectloc.localization.decision import Decision
-from defectloc.localization.guided import PIXELS
+from defectloc.localization.guided import REFINED_GRID
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid
 from defectloc.model.backbones import is_of_timm
@@ -71,7 +71,7 @@ class Parts:
     @property
     def cells_grid(self) -> Grid:
         """Give the grid of the map that the graph gives: one that the photograph guides has a cell for each pixel."""
-        return PIXELS if self.guided else self.grid
+        return REFINED_GRID if self.guided else self.grid
 
     @property
     def uses_class_network(self) -> bool:

@@ -18,7 +18,7 @@ from defectloc.errors import DefectlocError
 from defectloc.inference.prediction import UNLIKE, Prediction
 from defectloc.localization.boxes import COLUMNS
 from defectloc.localization.decision import Decision
-from defectloc.localization.guided import PIXELS, Guide, refined
+from defectloc.localization.guided import REFINED_GRID, Guide, refined
 from defectloc.localization.localizer import Localizer
 from defectloc.localization.maps import Grid, Stack, upsample
 
@@ -112,7 +112,7 @@ class PhotographModel(ABC):
         seen = self.image_size if self.tiling is None else self.tiling.input_size(size)
         grid = self.grid
         if guide is not None:
-            cells, grid = refined(cells, guide, grid), PIXELS
+            cells, grid = refined(cells, guide, grid), REFINED_GRID
         values = upsample(cells, size, seen, grid)
         return values if self.ignore_mask is None else np.where(self._ignored(size), values.min(), values)
 

@@ -24,7 +24,7 @@ MOST, LEAST = 3.0, 1e-4
 # A photograph `(height, width, 3)` at the network's size, 0 to 1.
 Guide: TypeAlias = NDArray[np.float32]
 # Where the values of a refined map lie.
-PIXELS = Grid(1.0, 0.0)
+REFINED_GRID = Grid(1.0, 0.0)
 
 
 def guide_of(photograph: NDArray[np.uint8], size: tuple[int, int]) -> Guide:

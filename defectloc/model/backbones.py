@@ -9,7 +9,7 @@ from torchvision import models
 
 from defectloc.errors import DefectlocError
 from defectloc.model import efficientnet_lite, timm_networks
-from defectloc.model.grids import Grid, cells_after
+from defectloc.model.grids import StrideOffset, cells_after
 
 # VGG16's convolutions by the names of its paper, in torchvision's order of layers.
 _VGG16 = {
@@ -115,7 +115,7 @@ def outputs(trunk: Iterable[tuple[str, nn.Module]], values: torch.Tensor) -> Ite
             yield name, values
 
 
-def cells(chain: "OrderedDict[str, nn.Module]", level: str | None = None) -> Grid:
+def cells(chain: "OrderedDict[str, nn.Module]", level: str | None = None) -> StrideOffset:
     """Give (stride, offset) of a level's cells in pixels of the input; None: of the last."""
     known = timm_networks.cells_of(chain)
     wanted = level or level_names(chain.items())[-1]

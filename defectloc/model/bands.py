@@ -5,23 +5,23 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from defectloc.model.grids import Grid
+from defectloc.model.grids import StrideOffset
 
 # Cells of an image's finest level up to which all is computed at once.
 MOST_CELLS = 2**14
 
 
-def is_large(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> bool:
+def is_large(levels: Sequence[np.ndarray], grids: Sequence[StrideOffset]) -> bool:
     """Tell whether images of these levels `(N, C_i, h_i, w_i)` come in bands."""
     return math.prod(_finest(levels, grids)) > MOST_CELLS
 
 
-def _finest(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> tuple[int, int]:
+def _finest(levels: Sequence[np.ndarray], grids: Sequence[StrideOffset]) -> tuple[int, int]:
     height, width = levels[list(grids).index(min(grids))].shape[2:]
     return height, width
 
 
-def bands(levels: Sequence[np.ndarray], grids: Sequence[Grid]) -> Iterator[tuple[list[np.ndarray], slice]]:
+def bands(levels: Sequence[np.ndarray], grids: Sequence[StrideOffset]) -> Iterator[tuple[list[np.ndarray], slice]]:
     """Give levels `(N, C_i, h_i, w_i)` in bands of rows, and which rows of each band's finest grid count.
 
     Small levels come whole. A band has two cells of the coarsest level more on both sides, all that local means and the

@@ -9,7 +9,7 @@ from torch import nn
 
 from defectloc.errors import DefectlocError
 from defectloc.model import backbones, timm_networks
-from defectloc.model.grids import Grid
+from defectloc.model.grids import StrideOffset
 from defectloc.model.levels import IMAGE, Level
 
 # Where a network has both texture and shape, on a grid finer than the class map's.
@@ -103,7 +103,7 @@ class Classifier(nn.Module):
             what = str(error).strip().partition("\n")[0]
             raise DefectlocError(f"data.image_size={size} does not suit {self.backbone}: {what}") from error
 
-    def grid_of(self, level: Level) -> Grid:
+    def grid_of(self, level: Level) -> StrideOffset:
         """Give (stride, offset) of a level's cells in pixels of the input; raises DefectlocError as `require` does."""
         self.require([level])
         stride, offset = (

@@ -9,10 +9,10 @@ from torch import nn
 from defectloc.model.same_padding import SamePaddedConv2d
 
 # (stride, offset): cell i has its centre at offset + stride * i pixels of the input.
-Grid = tuple[float, float]
+StrideOffset = tuple[float, float]
 
 
-def interpolate(values: torch.Tensor, grid: Grid, onto: Grid, size: tuple[int, int]) -> torch.Tensor:
+def interpolate(values: torch.Tensor, grid: StrideOffset, onto: StrideOffset, size: tuple[int, int]) -> torch.Tensor:
     """Give `(N, C, h, w)` on `grid` at the centres of `size` cells of the grid `onto`, bilinear: `(N, C, *size)`.
 
     Beyond the outermost centres the values are those of the border.
@@ -28,14 +28,14 @@ def interpolate(values: torch.Tensor, grid: Grid, onto: Grid, size: tuple[int, i
     return rows @ values.contiguous() @ columns.T
 
 
-def shares(n_cells: int, n_wanted: int, grid: Grid, onto: Grid) -> torch.Tensor:
+def shares(n_cells: int, n_wanted: int, grid: StrideOffset, onto: StrideOffset) -> torch.Tensor:
     """Give the share of each cell in each wanted one, `(n_wanted, n_cells)`; rows sum to 1."""
     centres = onto[1] + onto[0] * torch.arange(n_wanted, dtype=torch.float64)
     places = ((centres - grid[1]) / grid[0]).clamp(0, n_cells - 1)
     return (1 - (places[:, None] - torch.arange(n_cells)).abs()).clamp_min(0)
 
 
-def cells_after(modules: Iterable[nn.Module]) -> Grid:
+def cells_after(modules: Iterable[nn.Module]) -> StrideOffset:
     """Give the grid of the last map of layers, from the image on, that are passed one after another.
 
     A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input.

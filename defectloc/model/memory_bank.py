@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
 from defectloc.model.bands import bands, is_large
-from defectloc.model.grids import Grid, interpolate
+from defectloc.model.grids import StrideOffset, interpolate
 from defectloc.model.sampling import PatchSampler
 
 # Distances of this many patches to this many of the bank at once, so that their table fits into a core's cache.
@@ -31,7 +31,7 @@ NAMES = ("mean", "sd", "projection", "vectors", "origins")
 Arrays = Sequence[np.ndarray]
 
 
-def patches(levels: Arrays, grids: Sequence[Grid], device: str | torch.device = "cpu") -> torch.Tensor:
+def patches(levels: Arrays, grids: Sequence[StrideOffset], device: str | torch.device = "cpu") -> torch.Tensor:
     """Give `(N, h, w, C)` patch vectors of levels `(N, C_i, h_i, w_i)`: local 3x3 means, side by side.
 
     They lie on the finest of the grids, to which the other levels are interpolated.
@@ -40,7 +40,7 @@ def patches(levels: Arrays, grids: Sequence[Grid], device: str | torch.device = 
     return torch.cat(parts, 1).permute(0, 2, 3, 1)
 
 
-def _aligned(levels: Sequence[torch.Tensor], grids: Sequence[Grid]) -> list[torch.Tensor]:
+def _aligned(levels: Sequence[torch.Tensor], grids: Sequence[StrideOffset]) -> list[torch.Tensor]:
     """Take local means of levels, all on the finest grid."""
     finest = min(grids)
     height, width = levels[list(grids).index(finest)].shape[2:]
@@ -68,7 +68,7 @@ class _Moments:
     sd: torch.Tensor
 
 
-def _moments(images: Iterable[Arrays], grids: Sequence[Grid], device: str) -> _Moments | None:
+def _moments(images: Iterable[Arrays], grids: Sequence[StrideOffset], device: str) -> _Moments | None:
     """Go through good images once; None where there is none."""
     n, total, squares, channels = 0, torch.zeros(1), torch.zeros(1), []
     for batch in images:
@@ -97,7 +97,9 @@ def _projection(moments: _Moments, dims: int, generator: torch.Generator) -> tor
     return (weight[:, None] * axes).contiguous()
 
 
-def _samples(batch: Arrays, grids: Sequence[Grid], sampler: PatchSampler, device: str) -> Iterator[torch.Tensor]:
+def _samples(
+    batch: Arrays, grids: Sequence[StrideOffset], sampler: PatchSampler, device: str
+) -> Iterator[torch.Tensor]:
     """Give a sample `(n, C)` of the patches of each image of a batch."""
     if not is_large(batch, grids):
         for image in patches(batch, grids, device).flatten(1, 2):
@@ -124,7 +126,7 @@ class MemoryBank:
         projection: torch.Tensor,
         vectors: torch.Tensor,
         origins: torch.Tensor,
-        grids: Sequence[Grid],
+        grids: Sequence[StrideOffset],
     ) -> None:
         """Mean and sd `(C,)`, projection `(C, D)`, vectors `(M, D)` of images `(M,)`; the grid of each level."""
         self.mean, self.sd, self.projection, self.vectors, self.grids = mean, sd, projection, vectors, tuple(grids)
@@ -136,7 +138,7 @@ class MemoryBank:
         cls,
         images: Callable[[], Iterable[Arrays]],
         n_images: int,
-        grids: Sequence[Grid],
+        grids: Sequence[StrideOffset],
         dims: int,
         budget: int,
         seed: int,
@@ -181,7 +183,7 @@ class MemoryBank:
         return self.vectors.device
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> StrideOffset:
         """Give (stride, offset) of the cells of its maps, in pixels of the network's input."""
         return min(self.grids)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from defectloc.errors import DefectlocError
-from defectloc.model.grids import Grid, cells_after
+from defectloc.model.grids import StrideOffset, cells_after
 from defectloc.model.timm_package import timm
 
 # What a backbone's name begins with, so that timm's resnet50 is not taken for torchvision's.
@@ -22,7 +22,7 @@ Options = dict[str, Any]
 class Stage(nn.Sequential):
     """A stage of a chain whose output is a level."""
 
-    def __init__(self, module: nn.Module, cells: Grid, channels: int) -> None:
+    def __init__(self, module: nn.Module, cells: StrideOffset, channels: int) -> None:
         """Its cells, as (stride, offset) in pixels of the input, and its channels."""
         super().__init__(module)
         self.cells, self.channels = cells, channels
@@ -31,7 +31,7 @@ class Stage(nn.Sequential):
 class Features(nn.Module):
     """A whole network that gives several levels in one pass."""
 
-    def __init__(self, network: nn.Module, cells: Mapping[str, Grid], channels: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module, cells: Mapping[str, StrideOffset], channels: Sequence[int]) -> None:
         """The cells of each level by its name, from the first to the last, and its channels."""
         super().__init__()
         self.network, self.cells, self.channels = network, dict(cells), list(channels)
@@ -79,7 +79,7 @@ def _is_chain(network: nn.Module, levels: list[str]) -> bool:
     )
 
 
-def _cells(network: nn.Module, module: str, reduction: int) -> Grid:
+def _cells(network: nn.Module, module: str, reduction: int) -> StrideOffset:
     """Tell where a level's cells lie, by the windows of the layers up to it, which timm registers in their order.
 
     Between ConvNeXt's stages a layer on the main path has the name that ResNet's shortcuts have: it counts where only
@@ -147,9 +147,9 @@ def bank_levels(chain: "OrderedDict[str, nn.Module]") -> list[str]:
     return [list(cells)[-1]] if is_of_one_size or not chosen else chosen
 
 
-def cells_of(chain: "OrderedDict[str, nn.Module]") -> dict[str, Grid]:
+def cells_of(chain: "OrderedDict[str, nn.Module]") -> dict[str, StrideOffset]:
     """Name the levels of the stages, with their cells."""
-    found: dict[str, Grid] = {}
+    found: dict[str, StrideOffset] = {}
     for name, stage in chain.items():
         if isinstance(stage, Features):
             found |= stage.cells

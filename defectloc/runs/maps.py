@@ -16,7 +16,7 @@ from defectloc.data.masks import read_defect_mask, read_ignore_mask, read_mask
 from defectloc.data.tiles import Tiling
 from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
-from defectloc.localization.guided import PIXELS, guide_of, refined, shrunk
+from defectloc.localization.guided import REFINED_GRID, guide_of, refined, shrunk
 from defectloc.localization.maps import block_maxima, upsample
 from defectloc.runs.directory import Run, rows_of
 from defectloc.runs.products import Product, tiling_of
@@ -61,7 +61,7 @@ class RunMaps:
         seen = self._maps.input_size((row.height, row.width), self.run.image_size)
         cells, grid = self.cells[row.path], self.grid
         if self.guided:
-            cells, grid = self._refined(row.path), PIXELS
+            cells, grid = self._refined(row.path), REFINED_GRID
         if size is not None and self.guided:
             cells = shrunk(cells, size)
             seen = (cells.shape[0], cells.shape[1])

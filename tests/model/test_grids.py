@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from defectloc.model.classifier import Classifier
-from defectloc.model.grids import Grid, interpolate
+from defectloc.model.grids import StrideOffset, interpolate
 
 CUTS = {"vgg16": "conv5_1", "resnet50": "layer4", "densenet121": "denseblock4", "efficientnet_lite0": "blocks5"}
 
 
-def ramp(grid: Grid, n: int) -> torch.Tensor:
+def ramp(grid: StrideOffset, n: int) -> torch.Tensor:
     """Give `(1, 2, n, n)` cells that hold the row and the column of their centres, in pixels."""
     centres = grid[1] + grid[0] * torch.arange(n, dtype=torch.float32)
     return torch.stack(torch.meshgrid(centres, centres, indexing="ij"))[None]
