@@ -1,1 +1,1 @@
-"""Run directories: fitting, maps, post-processing, scoring, figures and prediction of a run."""
+"""Run directories: fitting, maps, post-processing, scoring, figures; a package for each larger use of finished runs."""
