@@ -43,6 +43,11 @@ class Settings:
     # Patches whose mean log-odds are a bag's, and the weight of the bags' loss.
     witnesses: int = 5
     bag_weight: float = 1.0
+    # Where nothing labels patches at first, a bag has this share of its patches as witnesses, and fewer with each step,
+    # so that the network finds what differs on the whole before it trusts the few that happen to be highest.
+    first_witnesses: float = 1 / 3
+    # Part of the steps after which there are no more than `witnesses`.
+    narrowing: float = 0.7
     # Patches drawn of each good image, and of each label of a defective one.
     drawn_good: int = 64
     drawn_labelled: int = 32
@@ -72,6 +77,13 @@ def _beyond(distances: NDArray | list[NDArray], images: NDArray[np.bool_]) -> fl
         distances = np.concatenate([each.ravel() for each, is_one in zip(distances, images, strict=True) if is_one])
         return float((distances > ANOMALOUS).mean())
     return float((distances[images] > ANOMALOUS).mean())
+
+
+def n_witnesses(n_patches: int, settings: Settings, done: float) -> int:
+    """Count a bag's witnesses when a part of the steps is `done`, falling geometrically to the fewest."""
+    fewest = min(settings.witnesses, n_patches)
+    first = max(fewest, settings.first_witnesses * n_patches)
+    return max(fewest, round(first * (fewest / first) ** min(1.0, done / settings.narrowing)))
 
 
 def train(
@@ -108,21 +120,26 @@ def train(
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
     optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    is_unguided = defective is not None and defective.distances is None and known is None
+    steps = max(1, settings.steps // settings.rounds)
     for number in range(settings.rounds):
         if number > 0 and isinstance(patches, LargeBags) and not patches.is_whole:
             del good, defective
             good, defective = patches.read(*place, partial(_highest, weights), number)
         labels, label_weight = None, 1.0
-        if defective is not None and number > 0:
+        # While witnesses are many the log-odds tell little of single patches.
+        if defective is not None and number > (1 if is_unguided else 0):
             labels = _labels(weights, defective)
         elif defective is not None and defective.distances is not None:
             labels = _labels_by_bank(defective.distances, len(members))
             label_weight = reliability
         if defective is not None and defective.known is not None:
             labels = _with_known(labels, defective.known, len(members))
-        for _ in range(max(1, settings.steps // settings.rounds)):
+        for step in range(steps):
+            done = (number * steps + step) / (settings.rounds * steps)
+            k = n_witnesses(values.shape[2], settings, done if is_unguided else 1.0)
             optimizer.zero_grad(set_to_none=True)
-            _loss(weights, good, defective, values, labels, label_weight, settings, generator).backward()
+            _loss(weights, good, defective, values, labels, label_weight, k, settings, generator).backward()
             optimizer.step()
     return {name: value.detach() for name, value in weights.items()}
 
@@ -201,15 +218,16 @@ def _loss(
     values: torch.Tensor,
     labels: torch.Tensor | None,
     label_weight: float,
+    k: int,
     settings: Settings,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Sum the members' losses on a few images, which are drawn into `values` `(M, n, P, C)`.
+    """Sum the members' losses on a few images, which are drawn into `values` `(M, n, P, C)`; of each k are witnesses.
 
     The witnesses of all patches are found without gradients; only they and some drawn patches are learned from, which
     takes half the time of learning from all.
     """
-    n, k, n_members = settings.images, settings.witnesses, len(good.allowed)
+    n, n_members = settings.images, len(good.allowed)
     device = good.patches.device
     good.draw(values[:, :n], generator)
     member = torch.arange(n_members, device=device)[:, None]
@@ -217,7 +235,6 @@ def _loss(
         drawn = defective.draw(values[:, n:], generator)
         has = defective.allowed.any(1).float()
     n_patches = values.shape[2]
-    k = min(k, n_patches)
     with torch.no_grad():
         log_odds = _log_odds(weights, values.flatten(1, 2)).unflatten(1, values.shape[1:3])
         witnesses = log_odds.topk(k, -1).indices

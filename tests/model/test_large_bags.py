@@ -83,7 +83,7 @@ def test_a_head_finds_a_defect_of_few_patches_that_a_random_share_would_miss(mon
     photographs[12:, 200:203, 0] += 7.0
     distances = [photographs[number].norm(dim=1).reshape(20, 20).numpy() for number in range(24)]
     source = LargeBags(lambda number: lambda: photographs[number].split(128), np.full(24, 400))
-    settings = Settings(steps=150, learning_rate=5e-3, dropout=0.0)
+    settings = Settings(learning_rate=5e-3, dropout=0.0)
     head = PatchHead.fit(source, labels, inner_folds(labels, 0), 0, settings=settings, distances=distances)
     odds = head.log_odds(photographs.reshape(24, 20, 20, 4).clamp(-CLAMP, CLAMP)).reshape(24, 400)
     top = odds.max(1)

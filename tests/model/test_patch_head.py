@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from defectloc.errors import DefectlocError
 from defectloc.model.patch_head import PatchHead, inner_folds
-from defectloc.model.patch_training import Settings, bank_reliability
+from defectloc.model.patch_training import Settings, bank_reliability, n_witnesses
 
 CHANNELS, SIDE = 6, 4
 SHORT = Settings(hidden=8, steps=150, drawn_good=8, drawn_labelled=8, learning_rate=1e-2)
@@ -124,6 +125,33 @@ def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():
     plain = fitted().weights["output_weight"]
     assert torch.equal(fitted(distances=blind).weights["output_weight"], plain)
     assert not torch.equal(fitted(distances=distances).weights["output_weight"], plain)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weak_defects_among_many_patches_are_found_without_a_bank(seed):
+    """From few witnesses alone the fit does not start: those that happen to be highest are no defects."""
+    generator, aurocs = torch.Generator().manual_seed(0), []
+    learned, unseen = (torch.randn(n, 12, 12, 24, generator=generator) for n in (40, 80))
+    for values in (learned, unseen):
+        for defective in values[len(values) // 2 :].flatten(1, 2):
+            defective[torch.randperm(144, generator=generator)[:8], :3] += 2.5
+    settings = replace(SHORT, hidden=16, drawn_good=16, drawn_labelled=16, learning_rate=3e-3)
+    labels = np.repeat([0, 1], 20)
+    for first in (0.0, settings.first_witnesses):
+        head = PatchHead.fit(
+            lambda n: learned[n], labels, np.zeros(40, int), seed, settings=replace(settings, first_witnesses=first)
+        )
+        highest = np.sort(head.log_odds(unseen).reshape(80, -1), 1)[:, -5:].mean(1)
+        aurocs.append(roc_auc_score(np.repeat([0, 1], 40), highest))
+    assert aurocs[0] < 0.7
+    assert aurocs[1] > 0.9
+
+
+@pytest.mark.parametrize(("done", "expected"), [(0.0, 261), (0.35, 36), (0.7, 5), (1.0, 5)])
+def test_witnesses_become_fewer(done, expected):
+    # The geometric mean of 261.3 and 5 is half-way.
+    assert n_witnesses(784, Settings(), done) == expected
+    assert n_witnesses(3, Settings(), done) == 3
 
 
 def test_reliability_is_0_without_one_of_the_classes():

@@ -1,8 +1,8 @@
 """The synthetic board: a section of a circuit board with a layout of its own in each image.
 
-A cell, the distance from one track to the next, is about 16 pixels in an image of 256, and grows with the square root
+A cell, the distance from one track to the next, is about 20 pixels in an image of 256, and grows with the square root
 of the side: an image of four times the side shows twice the section at twice the resolution, as a better camera does.
-Defects are 0.3 to 1.1 cells large: some 5 to 17 pixels of 256, 10 to 35 of 1024, 20 to 70 of 4096.
+Defects are 0.3 to 1.1 cells large: some 6 to 22 pixels of 256, 12 to 44 of 1024, 24 to 88 of 4096.
 """
 
 import math
@@ -19,9 +19,9 @@ from defectloc.data.synthetic.marks import OVERSAMPLING, Canvas, blend, smooth_n
 def render_board(
     rng: np.random.Generator, side: int, defect: str | None, mark: np.random.Generator
 ) -> tuple[Canvas, Canvas]:
-    """Render tracks, pads and holes of bare copper on a green laminate, with 1 to 4 defects of the type."""
+    """Render tracks, pads and holes of bare copper on a green laminate, with 3 to 10 defects of the type."""
     scale = math.sqrt(side / 256)
-    layout, cell = random_layout(rng, 16 * scale * float(rng.uniform(0.87, 1.13)), OVERSAMPLING * side)
+    layout, cell = random_layout(rng, 20 * scale * float(rng.uniform(0.87, 1.13)), OVERSAMPLING * side)
     copper, holes = copper_of(layout, OVERSAMPLING * side, TRACK_WIDTH * cell)
     if defect is not None:
         copper = damage(copper, holes, layout, cell, defect, mark)

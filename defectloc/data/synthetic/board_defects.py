@@ -14,7 +14,8 @@ from defectloc.data.synthetic.layout import TRACK_WIDTH, Layout, fixed
 _Point = NDArray[np.floating]
 # The middle of a defect, and the polygons (N, 2) that are filled with copper (255) or freed of it (0).
 _Defect = tuple[_Point, list[tuple[NDArray[np.floating], int]]]
-_MOST = 4
+# Near those of the boards of DeepPCB, which have 3 to 12 (Tang et al. 2019, arXiv:1902.06197).
+_FEWEST, _MOST = 3, 10
 _TRIES = 60
 # Between the middles of two defects, in cells.
 _APART = 1.5
@@ -81,10 +82,10 @@ def damage(
     defect: str,
     mark: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Return the copper `(side, side)` with 1 to 4 defects of a type, or unchanged where there is no place for one."""
+    """Return the copper `(side, side)` with 3 to 10 defects of a type, fewer where there is no place for more."""
     board = _Board(copper, holes, layout, cell)
     damaged, margin = copper.copy(), 0.5 * cell
-    wanted = int(mark.integers(1, _MOST + 1))
+    wanted = int(mark.integers(_FEWEST, _MOST + 1))
     places: list[_Point] = []
     for _ in range(_TRIES * wanted):
         found = DEFECTS[defect](board, mark)

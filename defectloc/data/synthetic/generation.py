@@ -30,7 +30,7 @@ from defectloc.errors import DefectlocError
 Renderer = Callable[[np.random.Generator, int, str | None, np.random.Generator], tuple[Canvas, Canvas]]
 
 # Part of each set's address: raise it when images change, so that sets of another format are not used.
-FORMAT = 2
+FORMAT = 3
 
 # A part's position is in the seed of its images: new parts go to the end.
 PARTS: dict[str, tuple[Renderer, tuple[str, ...]]] = {
