@@ -27,20 +27,30 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
     part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
     if pooled and data.n_defective is not None:
         part[_surplus(catalog, ~is_test, data)] = UNUSED
+    _check_classes(part, catalog, data)
     if data.validation > 0:
         rows = np.flatnonzero(part == TRAIN)
         part.iloc[_validation(catalog.iloc[rows], rows, data)] = VALIDATION
-    # Without a labelled defect the memory bank works alone.
-    needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
-    for label, name in needed:
-        if not ((part == TRAIN) & (catalog["label"] == label)).any():
-            hint = " (data.n_defective=N moves N defects of the test split there)" if data.split == "official" else ""
-            raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
+        _check_classes(part, catalog, data)
     for label, name in ((0, "good"), (1, "defective")):
         # Groups are not divided, so that a fold may get none of a class.
         if not (is_test & (catalog["label"] == label).to_numpy()).any():
             print(f"note: the test split has no {name} image, so that some scores cannot be measured", file=sys.stderr)
     return part
+
+
+def _check_classes(part: pd.Series, catalog: pd.DataFrame, data: DataConfig) -> None:
+    """Raise DefectlocError where the training images lack a class."""
+    # Without a labelled defect the memory bank works alone.
+    needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
+    for label, name in needed:
+        if not ((part == TRAIN) & (catalog["label"] == label)).any():
+            hint = ""
+            if data.split == "official":
+                hint = " (data.n_defective=N moves N defects of the test split there)"
+            elif data.n_defective is not None and catalog["group"].notna().all():
+                hint = f" (data.n_defective={data.n_defective} leaves out whole groups)"
+            raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
 
 
 def within(catalog: pd.DataFrame, data: DataConfig) -> pd.DataFrame:

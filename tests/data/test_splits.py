@@ -271,6 +271,14 @@ def test_whole_groups_of_pooled_folds_are_used_or_not():
     assert (part == "unused").sum() == 3 * 12
 
 
+@pytest.mark.parametrize("validation", [0, 0.15])
+def test_groups_that_leave_no_good_image_are_an_error(validation):
+    catalog = catalog_of(good=40, crack=40)
+    catalog["group"] = [f"part {i % 20}" for i in range(80)]
+    with pytest.raises(DefectlocError, match=r"no good image to train on .*=0 leaves out whole groups"):
+        split(catalog, n_defective=0, validation=validation)
+
+
 def test_groups_on_both_sides_of_the_source_s_own_split_are_said(capsys, monkeypatch):
     monkeypatch.setattr(notes, "_said", set())
     catalog = official().assign(group=[f"{i % 40}" for i in range(50)])
