@@ -150,7 +150,7 @@ def _moved(groups: pd.Series, labels: pd.Series, is_test: np.ndarray, data: Data
         raise DefectlocError(
             f"data.n_defective={wanted} would leave no defect to test on; there are {len(candidates)}."
         )
-    return np.flatnonzero(is_test & groups.isin(_drawn(groups.iloc[candidates], data, "move")).to_numpy())
+    return np.flatnonzero(is_test & groups.isin(_drawn(groups.iloc[candidates], data, "move", "moves")).to_numpy())
 
 
 def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -> np.ndarray:
@@ -161,15 +161,15 @@ def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -
     if (data.n_defective or 0) > n:
         raise DefectlocError(f"data.n_defective={data.n_defective}, but the training images of this fold have {n}.")
     of_defects = groups[is_defect]
-    kept = _drawn(of_defects, data, "stay") if data.n_defective else []
+    kept = _drawn(of_defects, data, "stay", "keeps") if data.n_defective else []
     return is_training & groups.isin(set(of_defects) - set(kept)).to_numpy()
 
 
-def _drawn(of_candidates: pd.Series, data: DataConfig, verb: str) -> list[Hashable]:
+def _drawn(of_candidates: pd.Series, data: DataConfig, they: str, it: str) -> list[Hashable]:
     """Draw groups with `data.n_defective` of these defects, each given by its group, in all.
 
     A group with more defects than are still wanted is passed over; where no other is left, there are fewer, which is
-    said with the `verb`.
+    said with what `they` do (stay) and what the key does with them (`it` keeps).
     """
     wanted = data.n_defective or 0
     sizes = of_candidates.value_counts()
@@ -181,13 +181,12 @@ def _drawn(of_candidates: pd.Series, data: DataConfig, verb: str) -> list[Hashab
             n += int(sizes[group])
     if n == 0:
         raise DefectlocError(
-            f"data.n_defective={wanted} {verb}s no defect, because whole groups {verb} and the smallest has "
-            f"{sizes.min()}."
+            f"data.n_defective={wanted} {it} no defect, because whole groups {they} and the smallest has {sizes.min()}."
         )
     if n < wanted:
         say_once(
             f"n_defective {data.name} {wanted}",
-            f"data.n_defective={wanted}: {n} defects {verb}, because whole groups do.",
+            f"data.n_defective={wanted}: {n} defects {they}, because whole groups do.",
         )
     return chosen
 
@@ -246,7 +245,11 @@ def _validation_of_groups(rest: pd.DataFrame, data: DataConfig) -> np.ndarray:
     n = min(max(1, round(share * n_folds)), n_folds - 1)
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=data.split_seed)
     parts = [part for _, part in folds.split(rest, labels, rest["group"])]
-    # What is left must still show each class.
-    while n > 1 and set(np.delete(labels, np.concatenate(parts[:n]))) != set(labels):
+
+    def leaves_all(rows: np.ndarray) -> bool:
+        return set(np.delete(labels, rows)) == set(labels)
+
+    # What is left must still show each class: of the few groups of one, the first part may have all.
+    while n > 1 and not leaves_all(np.concatenate(parts[:n])):
         n -= 1
-    return np.concatenate(parts[:n])
+    return np.concatenate(parts[:n]) if n > 1 else next(filter(leaves_all, parts), parts[0])

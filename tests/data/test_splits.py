@@ -269,6 +269,18 @@ def test_whole_groups_of_pooled_folds_are_used_or_not():
     assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
     # Good photographs of parts whose defects are not used would tell of them.
     assert (part == "unused").sum() == 3 * 12
+    with pytest.raises(DefectlocError, match=r"n_defective=1 keeps no defect, because whole groups stay.*has 2"):
+        split(catalog, n_defective=1, validation=0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_only_group_of_defects_is_for_learning_from(seed):
+    catalog = catalog_of(good=40, crack=40)
+    catalog["group"] = [f"{kind} {i // 4}" for i, kind in enumerate(catalog["defect_type"])]
+    part = split(catalog, n_defective=4, validation=0.5, split_seed=seed)
+    assert ((part == "train") & (catalog["label"] == 1)).sum() == 4
+    assert ((part == "validation") & (catalog["label"] == 0)).any()
 
 
 @pytest.mark.parametrize("validation", [0, 0.15])
