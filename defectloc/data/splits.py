@@ -162,7 +162,15 @@ def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -
         raise DefectlocError(f"data.n_defective={data.n_defective}, but the training images of this fold have {n}.")
     of_defects = groups[is_defect]
     kept = _drawn(of_defects, data, "stay", "keeps") if data.n_defective else []
-    return is_training & groups.isin(set(of_defects) - set(kept)).to_numpy()
+    surplus = is_training & groups.isin(set(of_defects) - set(kept)).to_numpy()
+    n_good = int((surplus & ~is_defect).sum())
+    if n_good:
+        print(
+            f"note: data.n_defective={data.n_defective} leaves out {n_good} of {int((is_training & ~is_defect).sum())} "
+            "good training images, which are in groups of defects that are not used",
+            file=sys.stderr,
+        )
+    return surplus
 
 
 def _drawn(of_candidates: pd.Series, data: DataConfig, they: str, it: str) -> list[Hashable]:

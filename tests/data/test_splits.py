@@ -260,7 +260,7 @@ def test_no_and_all_defects_of_a_pooled_fold_are_used():
         split(catalog, n_defective=21)
 
 
-def test_whole_groups_of_pooled_folds_are_used_or_not():
+def test_whole_groups_of_pooled_folds_are_used_or_not(capsys):
     catalog = catalog_of(good=40, crack=40)
     # Two defects and a good photograph of each part, and a good photograph of another.
     catalog["group"] = [f"part {i % 20}" if i >= 20 else f"own {i}" for i in range(80)]
@@ -269,6 +269,7 @@ def test_whole_groups_of_pooled_folds_are_used_or_not():
     assert (catalog.assign(part=part).groupby("group")["part"].nunique() == 1).all()
     # Good photographs of parts whose defects are not used would tell of them.
     assert (part == "unused").sum() == 3 * 12
+    assert "data.n_defective=9 leaves out 12 of 32 good training images" in capsys.readouterr().err
     with pytest.raises(DefectlocError, match=r"n_defective=1 keeps no defect, because whole groups stay.*has 2"):
         split(catalog, n_defective=1, validation=0)
 
