@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from defectloc.model.bank_labels import NORMAL, RELIABLE, bank_reliability, labels_by_bank
 from defectloc.model.kept_patches import READ, UNKNOWN, KeptPatches, read
 from defectloc.model.large_bags import LargeBags
 
@@ -16,13 +17,9 @@ from defectloc.model.large_bags import LargeBags
 FEWEST_SPLIT = 2
 # Own log-odds above which a patch of a defective image is labelled a defect, and below which it is labelled good.
 SURE_DEFECT, SURE_GOOD = 0.0, -2.0
-# Standard deviations of good patches' distances to the bank beyond which a patch of a defective image is at first
-# labelled a defect, and up to which it is labelled good.
-ANOMALOUS, NORMAL = 4.0, 2.0
-# What a patch that the head itself calls a defect must reach there to be labelled one.
+# Standard deviations of good patches' distances to a reliable bank which a patch that the head itself calls a defect
+# must be beyond to be labelled one.
 LEAST_ANOMALOUS = 1.5
-# Reliability of the bank from which on its distances label patches.
-RELIABLE = 0.5
 
 Weights = dict[str, torch.Tensor]
 
@@ -36,7 +33,8 @@ class Settings:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     steps: int = 300
-    # Parts of the steps; at the beginning of all but the first, patches of defective images are labelled anew.
+    # Parts of the steps; at the beginning of all but the first, patches of defective images are labelled anew; where
+    # nothing labels them at first, of all but the first two.
     rounds: int = 3
     # Good images of a step, and as many defective ones.
     images: int = 6
@@ -58,25 +56,6 @@ class Settings:
     noise_weight: float = 0.1
     # Bytes of patches that are kept.
     budget: int = 2**30
-
-
-def bank_reliability(distances: NDArray | list[NDArray], truth: NDArray[np.bool_]) -> float:
-    """Return how far a bank tells patches of defective images from good ones, 0 to 1.
-
-    `distances` `(N, h, w)` are distances in standard deviations, of good images to a bank that left them out. Of the
-    patches beyond `ANOMALOUS` in defective images let a share s not be there in good ones: max(0, 2 s - 1).
-    """
-    if truth.all() or not truth.any():
-        return 0.0
-    of_defective, of_good = (_beyond(distances, truth == label) for label in (True, False))
-    return max(0.0, 2 * (1 - of_good / of_defective) - 1) if of_defective > 0 else 0.0
-
-
-def _beyond(distances: NDArray | list[NDArray], images: NDArray[np.bool_]) -> float:
-    if isinstance(distances, list):
-        distances = np.concatenate([each.ravel() for each, is_one in zip(distances, images, strict=True) if is_one])
-        return float((distances > ANOMALOUS).mean())
-    return float((distances[images] > ANOMALOUS).mean())
 
 
 def n_witnesses(n_patches: int, settings: Settings, done: float) -> int:
@@ -131,7 +110,7 @@ def train(
         if defective is not None and number > (1 if is_unguided else 0):
             labels = _labels(weights, defective)
         elif defective is not None and defective.distances is not None:
-            labels = _labels_by_bank(defective.distances, len(members))
+            labels = labels_by_bank(defective.distances, len(members))
             label_weight = reliability
         if defective is not None and defective.known is not None:
             labels = _with_known(labels, defective.known, len(members))
@@ -170,12 +149,6 @@ def _highest(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
     """Give the highest log-odds `(n,)` that a member gives patches `(n, C)`."""
     with torch.no_grad():
         return _log_odds(weights, vectors.float().expand(len(weights["output_bias"]), -1, -1)).amax(0)
-
-
-def _labels_by_bank(distances: torch.Tensor, n_members: int) -> torch.Tensor:
-    """Label patches of defective images by their distances `(n, P)`, for all members alike (see `_labels`)."""
-    labels = (distances > ANOMALOUS).to(torch.int8) - ((distances > NORMAL) & (distances <= ANOMALOUS)).to(torch.int8)
-    return labels.expand(n_members, -1, -1)
 
 
 def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:

@@ -6,8 +6,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from defectloc.errors import DefectlocError
+from defectloc.model.bank_labels import bank_reliability
 from defectloc.model.patch_head import PatchHead, inner_folds
-from defectloc.model.patch_training import Settings, bank_reliability, n_witnesses
+from defectloc.model.patch_training import Settings, n_witnesses
 
 CHANNELS, SIDE = 6, 4
 SHORT = Settings(hidden=8, steps=150, drawn_good=8, drawn_labelled=8, learning_rate=1e-2)
