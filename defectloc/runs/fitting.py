@@ -14,6 +14,7 @@ from defectloc import __version__
 from defectloc.data import catalog as catalogs
 from defectloc.data import splits
 from defectloc.data.module import FoldData, loader
+from defectloc.data.validation_split import joins_folds
 from defectloc.errors import DefectlocError
 from defectloc.files import are_as_written, digest
 from defectloc.model import weights
@@ -34,7 +35,7 @@ def fingerprint(fold: Fold) -> str:
     """Hash all that affects the fit, and nothing else."""
     s, data = fold.settings, fold.settings.data
     split = [data.split, s.n_folds, data.split_seed, data.validation, data.group, data.n_defective]
-    if splits.joins_folds(fold.catalog, data):
+    if joins_folds(fold.catalog, data):
         # One fold was set aside before, whatever the share.
         split.append("joined")
     return directory.fingerprint(

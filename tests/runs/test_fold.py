@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from defectloc import checks, config
 from defectloc.arguments import quote_paths
-from defectloc.data import splits
+from defectloc.runs import fitting
 from defectloc.runs.fitting import fingerprint as fingerprint_of
 from defectloc.runs.preparing import prepare
 from tests.conftest import SMALL
@@ -71,7 +71,7 @@ def test_fingerprint_tells_that_folds_of_groups_are_joined(fingerprint, monkeypa
     """One fold was set aside before, and only a share that is no whole fold has become another."""
     grouped, joined = ("data.group=path",), ("data.group=path", "data.validation=0.4")
     now = [fingerprint(*typed) for typed in (grouped, joined, joined[1:])]
-    monkeypatch.setattr(splits, "joins_folds", lambda *_: False)
+    monkeypatch.setattr(fitting, "joins_folds", lambda *_: False)
     before = [fingerprint(*typed) for typed in (grouped, joined, joined[1:])]
     assert [one == other for one, other in zip(now, before, strict=True)] == [True, False, True]
 
