@@ -19,14 +19,14 @@ TRAIN, VALIDATION, TEST, UNUSED = "train", "validation", "test", "unused"
 def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> pd.Series:
     """Name each row's split in a fold: 'train', 'validation' or 'test'; the same on every machine for equal keys.
 
-    With `data.n_defective` the defects of a fold's training images beyond it are 'unused', and all of their groups.
-    Raises DefectlocError where a class has too few images or the source has no split of its own.
+    With `data.n_defective` the defects of a fold's training images beyond it are 'unused'. Raises DefectlocError where
+    a class has too few images or the source has no split of its own.
     """
     pooled = data.split == "kfold"
     is_test = _kfold(catalog, n_folds, fold, data.split_seed) if pooled else _own_split(catalog, data)
     part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
     if pooled and data.n_defective is not None:
-        part[_surplus(catalog, ~is_test, data)] = UNUSED
+        part.iloc[_surplus(catalog, ~is_test, data)] = UNUSED
     _check_classes(part, catalog, data)
     if data.validation > 0:
         rows = np.flatnonzero(part == TRAIN)
@@ -45,11 +45,7 @@ def _check_classes(part: pd.Series, catalog: pd.DataFrame, data: DataConfig) -> 
     needed = ((0, "good"),) if data.n_defective == 0 else ((0, "good"), (1, "defective"))
     for label, name in needed:
         if not ((part == TRAIN) & (catalog["label"] == label)).any():
-            hint = ""
-            if data.split == "official":
-                hint = " (data.n_defective=N moves N defects of the test split there)"
-            elif data.n_defective is not None and catalog["group"].notna().all():
-                hint = f" (data.n_defective={data.n_defective} leaves out whole groups)"
+            hint = " (data.n_defective=N moves N defects of the test split there)" if data.split == "official" else ""
             raise DefectlocError(f"data.split={data.split} leaves no {name} image to train on{hint}.")
 
 
@@ -143,57 +139,39 @@ def _note_straddling(catalog: pd.DataFrame, is_test: np.ndarray, data: DataConfi
 
 
 def _moved(groups: pd.Series, labels: pd.Series, is_test: np.ndarray, data: DataConfig) -> np.ndarray:
-    """Choose the rows that move from test to training: `data.n_defective` defects, and all of their groups."""
+    """Choose the rows that move from test to training: `data.n_defective` defects at random, and all of their groups.
+
+    A group with more defects than are still wanted is passed over; where no other is left, fewer move, which is said.
+    """
     wanted = data.n_defective or 0
     candidates = np.flatnonzero(is_test & (labels == 1).to_numpy())
     if wanted >= len(candidates):
         raise DefectlocError(
             f"data.n_defective={wanted} would leave no defect to test on; there are {len(candidates)}."
         )
-    return np.flatnonzero(is_test & groups.isin(_drawn(groups.iloc[candidates], data, "move", "moves")).to_numpy())
-
-
-def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -> np.ndarray:
-    """Mark the training rows that are not used, so that `data.n_defective` defects stay; groups stay or go whole."""
-    groups = catalog["group"] if catalog["group"].notna().all() else pd.Series(catalog.index, catalog.index)
-    is_defect = is_training & (catalog["label"] == 1).to_numpy()
-    n = int(is_defect.sum())
-    if (data.n_defective or 0) > n:
-        raise DefectlocError(f"data.n_defective={data.n_defective}, but the training images of this fold have {n}.")
-    of_defects = groups[is_defect]
-    kept = _drawn(of_defects, data, "stay", "keeps") if data.n_defective else []
-    surplus = is_training & groups.isin(set(of_defects) - set(kept)).to_numpy()
-    n_good = int((surplus & ~is_defect).sum())
-    if n_good:
-        print(
-            f"note: data.n_defective={data.n_defective} leaves out {n_good} of {int((is_training & ~is_defect).sum())} "
-            "good training images, which are in groups of defects that are not used",
-            file=sys.stderr,
-        )
-    return surplus
-
-
-def _drawn(of_candidates: pd.Series, data: DataConfig, they: str, it: str) -> list[Hashable]:
-    """Draw groups with `data.n_defective` of these defects, each given by its group, in all.
-
-    A group with more defects than are still wanted is passed over; where no other is left, there are fewer, which is
-    said with what `they` do (stay) and what the key does with them (`it` keeps).
-    """
-    wanted = data.n_defective or 0
+    of_candidates = groups.iloc[candidates]
     sizes = of_candidates.value_counts()
     chosen: list[Hashable] = []
     n = 0
-    for group in of_candidates.iloc[np.random.default_rng(data.split_seed).permutation(len(of_candidates))].unique():
+    for group in of_candidates.iloc[np.random.default_rng(data.split_seed).permutation(len(candidates))].unique():
         if n + sizes[group] <= wanted:
             chosen.append(group)
             n += int(sizes[group])
     if n == 0:
         raise DefectlocError(
-            f"data.n_defective={wanted} {it} no defect, because whole groups {they} and the smallest has {sizes.min()}."
+            f"data.n_defective={wanted} moves no defect, because whole groups move and the smallest has {sizes.min()}."
         )
     if n < wanted:
         say_once(
             f"n_defective {data.name} {wanted}",
-            f"data.n_defective={wanted}: {n} defects {they}, because whole groups do.",
+            f"data.n_defective={wanted}: {n} defects move, because whole groups do.",
         )
-    return chosen
+    return np.flatnonzero(is_test & groups.isin(chosen).to_numpy())
+
+
+def _surplus(catalog: pd.DataFrame, is_training: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Choose the defects among the training rows that are not used, so that `data.n_defective` of them stay."""
+    defects, kept = np.flatnonzero(is_training & (catalog["label"] == 1).to_numpy()), data.n_defective or 0
+    if kept > len(defects):
+        raise DefectlocError(f"data.n_defective={kept}, but the training images of this fold have {len(defects)}.")
+    return np.random.default_rng(data.split_seed).permutation(defects)[kept:]
