@@ -133,7 +133,7 @@ def test_memory_and_fusion_of_a_run(command, fused):
         assert found["grid"].tolist() == [maps.grid.stride, maps.grid.offset]
         for path, values, probability in zip(found["paths"], found["maps"], found["probabilities"], strict=True):
             wanted = maps.cells[path]
-            np.testing.assert_allclose(values, wanted, rtol=0.05, atol=0.05 * float(wanted.max()))
+            np.testing.assert_allclose(values, wanted, rtol=0.05, atol=0.05 * float(np.abs(wanted).max()))
             assert probability == pytest.approx(table.loc[path, "probability"], abs=0.05)
 
 
