@@ -79,20 +79,18 @@ def train(
 
     `distances` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
     they are not used. `known` `(N, h, w)` are labels by a person (see `PatchHead.fit`), which go before all others.
-    `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget`
-    holds fewer, good and defective images are drawn, at least half of the budget being for the good ones where there
-    are so many. Of `LargeBags` a share of the patches is kept: of the largest distances at first, reliable or not, and
-    from the second round on of the largest log-odds by any member, beside random ones. Every sum is over the members,
-    which share nothing but the drawing of random numbers.
+    `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget` holds fewer, good
+    and defective images are drawn, at least half of the budget being for the good ones where there are so many. Of
+    `LargeBags` a share of the patches is kept: of the largest distances at first, reliable or not, and from the second
+    round on of the largest log-odds by any member, beside random ones. Every sum is over the members, which share
+    nothing but the drawing of random numbers.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
     reliability = 0.0 if distances is None else bank_reliability(distances, truth)
-    ranked = distances
-    if reliability <= RELIABLE:
-        distances = None
-    place = (truth, members, seed, device, settings.budget, distances, known)
+    reliable = distances if reliability > RELIABLE else None
+    place = (truth, members, seed, device, settings.budget, reliable, known)
     if isinstance(patches, LargeBags):
-        good, defective = patches.read(*place, ranked)
+        good, defective = patches.read(*place, distances)
     else:
         good, defective = read(patches, *place)
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
@@ -106,14 +104,8 @@ def train(
             del good, defective
             good, defective = patches.read(*place, partial(_highest, weights), number)
         labels, label_weight = None, 1.0
-        # While witnesses are many the log-odds tell little of single patches.
-        if defective is not None and number > (1 if is_unguided else 0):
-            labels = _labels(weights, defective)
-        elif defective is not None and defective.distances is not None:
-            labels = labels_by_bank(defective.distances, len(members))
-            label_weight = reliability
-        if defective is not None and defective.known is not None:
-            labels = _with_known(labels, defective.known, len(members))
+        if defective is not None:
+            labels, label_weight = _labels_of_round(number, weights, defective, reliability, is_unguided)
         for step in range(steps):
             done = (number * steps + step) / (settings.rounds * steps)
             k = n_witnesses(values.shape[2], settings, done if is_unguided else 1.0)
@@ -149,6 +141,23 @@ def _highest(weights: Weights, vectors: torch.Tensor) -> torch.Tensor:
     """Give the highest log-odds `(n,)` that a member gives patches `(n, C)`."""
     with torch.no_grad():
         return _log_odds(weights, vectors.float().expand(len(weights["output_bias"]), -1, -1)).amax(0)
+
+
+def _labels_of_round(
+    number: int, weights: Weights, defective: KeptPatches, reliability: float, is_unguided: bool
+) -> tuple[torch.Tensor | None, float]:
+    """Give labels of patches of defective images `(M, n, P)` (see `_labels`), and the weight of their loss.
+
+    None where nothing labels them: while witnesses are many, a member's log-odds tell little of single patches.
+    """
+    n_members, labels, weight = len(weights["output_bias"]), None, 1.0
+    if number > (1 if is_unguided else 0):
+        labels = _labels(weights, defective)
+    elif defective.distances is not None:
+        labels, weight = labels_by_bank(defective.distances, n_members), reliability
+    if defective.known is not None:
+        labels = _with_known(labels, defective.known, n_members)
+    return labels, weight
 
 
 def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:
