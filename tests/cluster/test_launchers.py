@@ -83,6 +83,8 @@ def needs_slurm() -> None:
 
 
 # Sends SIGTERM to the first job that has an epoch on the disk, or is further, and notes how often it was started again.
+# A job that requeues itself at once makes scancel believe that its signal was lost. For a minute it would send it again
+# to the next start of the job, too, so it is ended as soon as the job no longer runs.
 DISTURB = """
 "$@" & sweep=$!
 until ls out/pill/fold0-*/.fit/last.ckpt out/pill/fold0-*/model.ckpt > /dev/null 2>&1; do
@@ -90,10 +92,11 @@ until ls out/pill/fold0-*/.fit/last.ckpt out/pill/fold0-*/model.ckpt > /dev/null
     sleep 0.05
 done
 job=$(squeue --noheader --array --states=R --format=%i | sort | head -n 1)
-scancel --signal=TERM "$job"
+scancel --signal=TERM "$job" & cancel=$!
+for i in $(seq 600); do scontrol show job "$job" | grep -Eq 'JobState=(COMPLETING|PENDING)' && break; sleep 0.1; done
+kill $cancel 2> /dev/null
 for i in $(seq 600); do scontrol show job "$job" | grep -q 'Restarts=1' && break; sleep 0.2; done
-scontrol show job "$job" | grep -o 'Restarts=[0-9]*' > restarts
-wait $sweep
+wait $sweep && scontrol show job "$job" | grep -o 'Restarts=[0-9]*' > restarts
 """
 
 
