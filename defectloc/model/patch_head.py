@@ -1,7 +1,6 @@
 """How much each patch looks like a defect, learned from labels of whole images by multiple-instance learning."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,14 @@ from numpy.typing import NDArray
 
 from defectloc.errors import DefectlocError
 from defectloc.files import atomic
+from defectloc.model.bags import Bags
 from defectloc.model.kept_patches import CLAMP
-from defectloc.model.large_bags import LargeBags
 from defectloc.model.patch_training import FEWEST_SPLIT, Settings, Weights, train
 
 # Patches at once, so that the hidden layer of a large photograph does not have to fit in memory.
 CHUNK = 2**14
 FOLDS = 3
 NAMES = ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
-
-# Gives standardised patches `(n, h, w, C)` of some images, by their numbers `(n,)`.
-Patches = Callable[[NDArray[np.intp]], torch.Tensor]
 
 
 def inner_folds(labels: NDArray[np.integer], seed: int, groups: NDArray | None = None) -> NDArray[np.intp]:
@@ -71,7 +67,7 @@ class PatchHead:
     @classmethod
     def fit(
         cls,
-        patches: Patches | LargeBags,
+        bags: Bags,
         labels: NDArray[np.integer],
         folds: NDArray[np.integer],
         seed: int,
@@ -82,8 +78,8 @@ class PatchHead:
     ) -> "PatchHead":
         """Learn from images with labels `(N,)` (0 good, 1 defective), in folds `(N,)` numbered from 0.
 
-        `patches` is asked for a few images at a time; `settings.budget` bytes of them are kept, at half precision, of
-        `LargeBags` a share of each photograph. Maps of several shapes are lists of `(h, w)`.
+        `settings.budget` bytes of the images' standardised patches are kept, at half precision (see `Bags`). Maps of
+        several shapes are lists of `(h, w)`.
         `distances` `(N, h, w)` are the images' distances to a memory bank that left them out, in standard deviations of
         good ones; they label patches at first where they are reliable (`bank_reliability`). `known` `(N, h, w)` are
         labels of patches that a person has given: 1 a defect, 0 none, -1 neither, -2 not known. With fewer than
@@ -95,7 +91,7 @@ class PatchHead:
             raise DefectlocError("the patch head needs good training images; there is none.")
         left_out = [-1, *np.unique(part).tolist()] if truth.sum() >= FEWEST_SPLIT else [-1]
         members = np.stack([part != fold for fold in left_out])
-        return cls(train(patches, truth, members, seed, device, settings or Settings(), distances, known))
+        return cls(train(bags, truth, members, seed, device, settings or Settings(), distances, known))
 
     def log_odds(self, patches: torch.Tensor) -> NDArray[np.float32]:
         """Give the log-odds `(N, h, w)` of standardised patches `(N, h, w, C)`: the mean of all members."""

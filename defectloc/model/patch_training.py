@@ -1,6 +1,5 @@
 """The fit of the patch head's members, all at once, on patches of a few images at a time."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from defectloc.model.bags import Bags
 from defectloc.model.bank_labels import NORMAL, RELIABLE, bank_reliability, labels_by_bank
-from defectloc.model.kept_patches import READ, UNKNOWN, KeptPatches, read
-from defectloc.model.large_bags import LargeBags
+from defectloc.model.kept_patches import LABELLED, UNKNOWN, KeptPatches
 
 # Of fewer defective images none can be left out.
 FEWEST_SPLIT = 2
@@ -66,7 +65,7 @@ def n_witnesses(n_patches: int, settings: Settings, done: float) -> int:
 
 
 def train(
-    patches: Callable[[NDArray[np.intp]], torch.Tensor] | LargeBags,
+    bags: Bags,
     truth: NDArray[np.bool_],
     members: NDArray[np.bool_],
     seed: int,
@@ -79,20 +78,16 @@ def train(
 
     `distances` `(N, h, w)` are the images' distances to the bank (see `bank_reliability`); where they are not reliable,
     they are not used. `known` `(N, h, w)` are labels by a person (see `PatchHead.fit`), which go before all others.
-    `patches` gives standardised patches `(n, h, w, C)` of images by number; where `settings.budget` holds fewer, good
-    and defective images are drawn, at least half of the budget being for the good ones where there are so many. Of
-    `LargeBags` a share of the patches is kept: of the largest distances at first, reliable or not, and from the second
-    round on of the largest log-odds by any member, beside random ones. Every sum is over the members, which share
-    nothing but the drawing of random numbers.
+    Where `settings.budget` does not hold all patches, a share of each photograph's is kept: of the largest distances at
+    first, reliable or not, and from the second round on of the largest log-odds by any member, beside random ones (see
+    `Bags.read`). Every sum is over the members, which share nothing but the drawing of random numbers.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
     reliability = 0.0 if distances is None else bank_reliability(distances, truth)
     reliable = distances if reliability > RELIABLE else None
     place = (truth, members, seed, device, settings.budget, reliable, known)
-    if isinstance(patches, LargeBags):
-        good, defective = patches.read(*place, distances)
-    else:
-        good, defective = read(patches, *place)
+    good, defective = bags.read(*place, distances)
+    is_whole = bool((bags.n_patches == good.patches.shape[1]).all())
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
@@ -100,9 +95,9 @@ def train(
     is_unguided = defective is not None and defective.distances is None and known is None
     steps = max(1, settings.steps // settings.rounds)
     for number in range(settings.rounds):
-        if number > 0 and isinstance(patches, LargeBags) and not patches.is_whole:
+        if number > 0 and not is_whole:
             del good, defective
-            good, defective = patches.read(*place, partial(_highest, weights), number)
+            good, defective = bags.read(*place, partial(_highest, weights), number)
         labels, label_weight = None, 1.0
         if defective is not None:
             labels, label_weight = _labels_of_round(number, weights, defective, reliability, is_unguided)
@@ -164,7 +159,7 @@ def _labels(weights: Weights, defective: KeptPatches) -> torch.Tensor:
     """Label patches of defective images by each member's own log-odds: `(M, n, P)`, 1 defect, 0 good, -1 neither."""
     n_members, found = len(weights["output_bias"]), []
     with torch.no_grad():
-        for some in defective.patches.split(READ):
+        for some in defective.patches.split(LABELLED):
             vectors = some.float().flatten(0, 1).expand(n_members, -1, -1)
             found.append(_log_odds(weights, vectors).unflatten(1, some.shape[:2]))
     log_odds = torch.cat(found, 1)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from defectloc.data import splits
@@ -17,11 +16,11 @@ from defectloc.files import read_json, write_json
 from defectloc.localization.combination import Combination
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.normalization import Scale
+from defectloc.model.bags import LEAST_PATCHES, MOST_PATCHES, STANDING_OUT, Bags, Pieces
 from defectloc.model.bands import bands
-from defectloc.model.large_bags import MOST_PATCHES, STANDING_OUT, LargeBags, Pieces
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import Arrays, MemoryBank
-from defectloc.model.patch_head import Patches, PatchHead, inner_folds
+from defectloc.model.patch_head import PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 from defectloc.progress import images_bar
 from defectloc.runs import bank_levels, products, tables
@@ -62,8 +61,9 @@ def fusion_maps(
     """
     settings = Settings(steps=fold.settings.patch_head.steps)
     made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
+    made_from["kept"] = [LEAST_PATCHES, MOST_PATCHES, STANDING_OUT]
     if fold.tiling is not None:
-        made_from |= {products.TILING: fold.tiling.to_json(), "kept": [MOST_PATCHES, STANDING_OUT]}
+        made_from[products.TILING] = fold.tiling.to_json()
     views = bank_levels.views_of(fold)
     if views != ["plain"]:
         made_from["views"] = views
@@ -150,13 +150,9 @@ def _fit(
     views = bank_levels.views_of(fold)
     readers = [read if view == "plain" else bank_levels.reader(fold, train, levels, view) for view in views]
 
-    def patches(numbers: NDArray[np.intp]) -> torch.Tensor:
-        """Give those of image i, in view v, by the number i + v x images."""
-        of_views = (readers[number // len(train)]([number % len(train)]) for number in numbers.tolist())
-        return torch.cat([bank.standardized(_arrays(batch, levels)) for batch in of_views])
-
     def opened(number: int) -> Pieces:
-        levels_of_one = arrays(np.array([number]))
+        """Open image i, in view v, by the number i + v x images."""
+        levels_of_one = _arrays(readers[number // len(train)](np.array([number % len(train)])), levels)
         return lambda: (
             bank.standardized(band)[0, rows].flatten(0, 1) for band, rows in bands(levels_of_one, bank.grids)
         )
@@ -167,12 +163,9 @@ def _fit(
     print(f"patch head: learning from {len(train)} images{in_views} in {settings.steps} steps", file=sys.stderr)
     shapes = bank_levels.shapes(fold, train, bank.grid, shape)
     known = supervision.known(list(train["path"]), shapes)
-    source: Patches | LargeBags = patches
-    if fold.tiling is not None:
-        source = LargeBags(opened, np.array([height * width for height, width in shapes]))
     n_views = len(views)
     head = PatchHead.fit(
-        source,
+        Bags(opened, np.tile([height * width for height, width in shapes], n_views)),
         np.tile(labels, n_views),
         np.tile(folds, n_views),
         fold.settings.seed,

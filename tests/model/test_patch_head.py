@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from defectloc.errors import DefectlocError
+from defectloc.model.bags import Bags
 from defectloc.model.bank_labels import bank_reliability
 from defectloc.model.patch_head import PatchHead, inner_folds
 from defectloc.model.patch_training import Settings, n_witnesses
@@ -24,10 +25,16 @@ def bags(n_good: int, n_bad: int, seed: int = 0, channel: int = 0) -> torch.Tens
     return values
 
 
+def opened(values: torch.Tensor) -> Bags:
+    """Give the patches `(N, h, w, C)` of images as the fit reads them."""
+    n_patches = values.shape[1] * values.shape[2]
+    return Bags(lambda number: lambda: iter([values[number].flatten(0, 1)]), np.full(len(values), n_patches))
+
+
 def fitted(seed: int = 0, settings: Settings = SHORT, distances: np.ndarray | None = None) -> PatchHead:
     values = bags(GOOD, BAD)
     folds = inner_folds(LABELS, 0)
-    return PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, seed, settings=settings, distances=distances)
+    return PatchHead.fit(opened(values), LABELS, folds, seed, settings=settings, distances=distances)
 
 
 def test_labels_of_images_find_the_patch():
@@ -49,7 +56,7 @@ def test_labels_by_a_person_tell_a_defect_from_what_comes_with_it():
     known[GOOD : GOOD + 4, 1, 2] = 1
     gaps = []
     for given in (None, known):
-        head = PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, 0, settings=SHORT, known=given)
+        head = PatchHead.fit(opened(values), LABELS, folds, 0, settings=SHORT, known=given)
         found = head.log_odds(values[GOOD + 4 :])
         assert found[:, 1, 2].mean() > 0
         gaps.append((found[:, 1, 2] - found[:, 3, 0]).mean())
@@ -77,12 +84,12 @@ def test_log_odds_are_the_mean_of_members_computed_one_by_one():
 def test_held_out_log_odds_are_by_the_member_that_did_not_see_the_image():
     values = bags(GOOD, BAD)
     folds = inner_folds(LABELS, 0)
-    head = PatchHead.fit(lambda numbers: values[numbers], LABELS, folds, 0, settings=SHORT)
+    head = PatchHead.fit(opened(values), LABELS, folds, 0, settings=SHORT)
     assert head.n_members == 4
     # The images of fold 1 change, so only the members that learn from them may change: not the one that leaves it out.
     changed = values.clone()
     changed[torch.from_numpy(folds == 1)] += 3
-    moved = PatchHead.fit(lambda numbers: changed[numbers], LABELS, folds, 0, settings=SHORT)
+    moved = PatchHead.fit(opened(changed), LABELS, folds, 0, settings=SHORT)
     same = [
         all(torch.equal(head.weights[name][m], moved.weights[name][m]) for name in head.weights)
         for m in range(head.n_members)
@@ -96,7 +103,7 @@ def test_held_out_log_odds_are_by_the_member_that_did_not_see_the_image():
 @pytest.mark.parametrize("n_bad", [0, 1])
 def test_with_too_few_defective_images_there_is_one_member(n_bad):
     values, labels = bags(6, n_bad), np.repeat([0, 1], [6, n_bad])
-    head = PatchHead.fit(lambda numbers: values[numbers], labels, inner_folds(labels, 0), 0, settings=SHORT)
+    head = PatchHead.fit(opened(values), labels, inner_folds(labels, 0), 0, settings=SHORT)
     assert head.n_members == 1
     assert np.isfinite(head.log_odds(values)).all()
     with pytest.raises(DefectlocError, match="too few defective images"):
@@ -107,14 +114,14 @@ def test_without_defects_noisy_patches_stand_out():
     values = 0.3 * bags(GOOD, 0)
     labels = np.zeros(GOOD, int)
     settings = replace(SHORT, noise=4.0, noise_weight=1.0)
-    head = PatchHead.fit(lambda numbers: values[numbers], labels, inner_folds(labels, 0), 0, settings=settings)
+    head = PatchHead.fit(opened(values), labels, inner_folds(labels, 0), 0, settings=settings)
     far = 0.3 * bags(GOOD, 0, seed=2) + 3
     assert head.log_odds(far).mean() > head.log_odds(values).mean() + 1
 
 
 def test_without_good_images_it_says_so():
     with pytest.raises(DefectlocError, match="needs good training images"):
-        PatchHead.fit(lambda numbers: bags(0, 4)[numbers], np.ones(4, int), np.zeros(4, int), 0)
+        PatchHead.fit(opened(bags(0, 4)), np.ones(4, int), np.zeros(4, int), 0)
 
 
 def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():
@@ -140,7 +147,7 @@ def test_weak_defects_among_many_patches_are_found_without_a_bank(seed):
     labels = np.repeat([0, 1], 20)
     for first in (0.0, settings.first_witnesses):
         head = PatchHead.fit(
-            lambda n: learned[n], labels, np.zeros(40, int), seed, settings=replace(settings, first_witnesses=first)
+            opened(learned), labels, np.zeros(40, int), seed, settings=replace(settings, first_witnesses=first)
         )
         highest = np.sort(head.log_odds(unseen).reshape(80, -1), 1)[:, -5:].mean(1)
         aurocs.append(roc_auc_score(np.repeat([0, 1], 40), highest))

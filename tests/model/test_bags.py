@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from defectloc.model import large_bags
+from defectloc.model import bags as module
+from defectloc.model.bags import Bags
 from defectloc.model.kept_patches import CLAMP
-from defectloc.model.large_bags import LargeBags
 from defectloc.model.patch_head import PatchHead, inner_folds
 from defectloc.model.patch_training import Settings
 
@@ -21,13 +21,13 @@ def bags(n_patches):
         vectors = torch.stack([at, torch.full_like(at, number), torch.ones_like(at)], 1)
         return lambda: vectors.split(7)
 
-    return LargeBags(opened, np.array(n_patches))
+    return Bags(opened, np.array(n_patches))
 
 
-def read(source, truth, **given):
+def read(source, truth, budget=2**30, **given):
     given = {"distances": None, "known": None, "score": None} | given
-    members = np.ones((1, len(truth)), bool)
-    return source.read(np.array(truth) == 1, members, 0, "cpu", 2**30, **given)
+    members = np.stack([np.ones(len(truth), bool), np.arange(len(truth)) % 2 == 0])
+    return source.read(np.array(truth) == 1, members, 0, "cpu", budget, **given)
 
 
 def kept_of(kept, row):
@@ -36,7 +36,8 @@ def kept_of(kept, row):
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch):
-    monkeypatch.setattr(large_bags, "MOST_PATCHES", 10)
+    monkeypatch.setattr(module, "MOST_PATCHES", 10)
+    monkeypatch.setattr(module, "LEAST_PATCHES", 5)
 
 
 def test_what_stands_out_is_kept_beside_random_patches():
@@ -68,21 +69,37 @@ def test_patches_marked_by_a_person_are_kept():
 def test_small_photographs_are_whole_and_repeated_beside_large_ones():
     good, _ = read(bags([4, 100]), [0, 1])
     assert kept_of(good, 0) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
-    assert not bags([4, 100]).is_whole
-    whole = bags([8, 8])
-    assert whole.is_whole
-    good, _ = read(whole, [0, 1])
+    good, _ = read(bags([8, 8]), [0, 1])
     assert kept_of(good, 0) == list(range(8))
 
 
+@pytest.mark.parametrize(("photographs", "n_kept"), [(10, 10), (20, 10), (24, 8), (40, 5), (100, 5)])
+def test_patches_are_left_out_before_photographs(photographs, n_kept):
+    """A budget of 200 patches; at most 10 and at least 5 of a photograph are kept."""
+    budget, truth = 200 * 2 * CHANNELS, np.arange(photographs) % 2
+    source = bags([100] * photographs)
+    assert source.n_kept(CHANNELS, budget) == n_kept
+    distances = [np.full((10, 10), float(number)) for number in range(photographs)]
+    good, defective = read(source, truth, budget, distances=distances)
+    numbers = {}
+    for label, kept in enumerate((good, defective)):
+        assert kept.patches.shape == (min(photographs, 40) // 2, n_kept, CHANNELS)
+        numbers[label] = kept.distances[:, 0].int().tolist()
+        assert len(set(numbers[label])) == len(numbers[label])
+        # Patches, distances and members belong together.
+        assert all(number % 2 == label for number in numbers[label])
+        assert kept.patches[:, 0, 1].tolist() == [min(number, CLAMP) for number in numbers[label]]
+        assert kept.allowed[1].tolist() == [number % 2 == 0 for number in numbers[label]]
+
+
 def test_a_head_finds_a_defect_of_few_patches_that_a_random_share_would_miss(monkeypatch):
-    monkeypatch.setattr(large_bags, "MOST_PATCHES", 32)
+    monkeypatch.setattr(module, "MOST_PATCHES", 32)
     rng = np.random.default_rng(0)
     photographs = torch.from_numpy(rng.standard_normal((24, 400, 4)).astype(np.float32))
     labels = np.repeat([0, 1], 12)
     photographs[12:, 200:203, 0] += 7.0
     distances = [photographs[number].norm(dim=1).reshape(20, 20).numpy() for number in range(24)]
-    source = LargeBags(lambda number: lambda: photographs[number].split(128), np.full(24, 400))
+    source = Bags(lambda number: lambda: photographs[number].split(128), np.full(24, 400))
     settings = Settings(learning_rate=5e-3, dropout=0.0)
     head = PatchHead.fit(source, labels, inner_folds(labels, 0), 0, settings=settings, distances=distances)
     odds = head.log_odds(photographs.reshape(24, 20, 20, 4).clamp(-CLAMP, CLAMP)).reshape(24, 400)

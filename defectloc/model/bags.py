@@ -1,4 +1,4 @@
-"""Photographs of more patches than a patch head can keep, or of several numbers of them: a share of each is kept."""
+"""The patches of training photographs, each a bag: all are kept, or a share of each where memory does not hold them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from defectloc.model.kept_patches import CLAMP, KeptPatches, drawn_images
 from defectloc.progress import images_bar
 
-# Patches that are kept of a photograph.
+# Patches that are kept of a photograph, at most, and at least before photographs are left out.
 MOST_PATCHES = 2048
+LEAST_PATCHES = 512
 # Of them, those that stand out: the rest are drawn at random, so that the background is known as well.
 STANDING_OUT = 0.5
 
@@ -21,21 +22,19 @@ Score = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class LargeBags:
+class Bags:
     """Training photographs by number: `open_` one for its patches, of which it has `n_patches` `(N,)`."""
 
     open_: Callable[[int], Pieces]
     n_patches: NDArray[np.integer]
 
-    @property
-    def n_kept(self) -> int:
-        """Count the patches that are kept of each photograph; where it has fewer, they are repeated."""
-        return int(min(MOST_PATCHES, self.n_patches.max()))
+    def n_kept(self, channels: int, budget: int) -> int:
+        """Count the patches kept of each photograph; where it has fewer, they are repeated.
 
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether all patches of all photographs are kept."""
-        return bool((self.n_patches == self.n_kept).all())
+        As many as a `budget` in bytes holds of all photographs, between `LEAST_PATCHES` and `MOST_PATCHES`.
+        """
+        room = budget // (2 * channels * len(self.n_patches))
+        return int(min(self.n_patches.max(), MOST_PATCHES, max(LEAST_PATCHES, room)))
 
     def read(
         self,
@@ -51,22 +50,25 @@ class LargeBags:
     ) -> tuple[KeptPatches, KeptPatches | None]:
         """Keep patches of good and of defective photographs (None without one), within a `budget` in bytes.
 
-        Those stand out that a person has marked as defects, and those of the largest `score`: `(h, w)` of each
-        photograph, or a function of patches `(p, C)` to `(p,)`; without either all are drawn. Other arguments as those
-        of `patch_training.train`. Deterministic in `seed` and `round_`.
+        Where it does not hold `LEAST_PATCHES` of each, photographs are drawn by `seed` (see `drawn_images`). Of N
+        photographs `truth` `(N,)` tells which are defective, `members` `(M, N)` which of M members may learn from each.
+        `distances` are in standard deviations, `known` labels by a person: 1 a defect, 0 none, -1 neither, `UNKNOWN`
+        otherwise, both `(h, w)` of each photograph. Those patches stand out that a person has marked as defects, and
+        those of the largest `score`: `(h, w)` of each photograph, or a function of patches `(p, C)` to `(p,)`; without
+        either all are drawn. Deterministic in `seed` and `round_`.
         """
         channels = next(iter(self.open_(0)())).shape[1]
-        kept = []
-        for numbers in drawn_images(truth, seed, budget // (2 * self.n_kept * channels)):
-            store = torch.empty((len(numbers), self.n_kept, channels), dtype=torch.float16, device=device)
-            places = np.empty((len(numbers), self.n_kept), np.intp)
+        n_kept, kept = self.n_kept(channels, budget), []
+        for numbers in drawn_images(truth, seed, budget // (2 * n_kept * channels)):
+            store = torch.empty((len(numbers), n_kept, channels), dtype=torch.float16, device=device)
+            places = np.empty((len(numbers), n_kept), np.intp)
             with images_bar("patch head, patches", len(numbers)) as advance:
                 for row, number in enumerate(numbers.tolist()):
                     pieces = self.open_(number)
                     scores = _scores(pieces, score, number)
                     marked = None if known is None else known[number].ravel() == 1
                     rng = np.random.default_rng([seed, number, round_])
-                    places[row] = self._places(int(self.n_patches[number]), scores, marked, rng)
+                    places[row] = _places(int(self.n_patches[number]), n_kept, scores, marked, rng)
                     _gather(pieces, places[row], store[row])
                     advance(1)
             kept_distances, given = (
@@ -81,20 +83,21 @@ class LargeBags:
             kept.append(KeptPatches(store, allowed, None if kept_distances is None else kept_distances.float(), given))
         return kept[0], kept[1] if len(kept[1].patches) else None
 
-    def _places(
-        self, n_patches: int, scores: NDArray | None, marked: NDArray | None, rng: np.random.Generator
-    ) -> NDArray[np.intp]:
-        """Choose which of a photograph's patches are kept, in the order of its map."""
-        if n_patches <= self.n_kept:
-            return np.sort(np.resize(np.arange(n_patches), self.n_kept))
-        if scores is None and marked is not None:
-            scores = np.zeros(n_patches)
-        first = np.empty(0, np.intp)
-        if scores is not None:
-            raised = scores if marked is None else np.where(marked, np.inf, scores)
-            first = np.argsort(-raised, kind="stable")[: round(STANDING_OUT * self.n_kept)]
-        others = np.setdiff1d(np.arange(n_patches), first)
-        return np.sort(np.concatenate([first, rng.choice(others, self.n_kept - len(first), replace=False)]))
+
+def _places(
+    n_patches: int, n_kept: int, scores: NDArray | None, marked: NDArray | None, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Choose which of a photograph's patches are kept, in the order of its map."""
+    if n_patches <= n_kept:
+        return np.sort(np.resize(np.arange(n_patches), n_kept))
+    if scores is None and marked is not None:
+        scores = np.zeros(n_patches)
+    first = np.empty(0, np.intp)
+    if scores is not None:
+        raised = scores if marked is None else np.where(marked, np.inf, scores)
+        first = np.argsort(-raised, kind="stable")[: round(STANDING_OUT * n_kept)]
+    others = np.setdiff1d(np.arange(n_patches), first)
+    return np.sort(np.concatenate([first, rng.choice(others, n_kept - len(first), replace=False)]))
 
 
 def _scores(pieces: Pieces, score: Score | Sequence[NDArray] | NDArray | None, number: int) -> NDArray | None:
