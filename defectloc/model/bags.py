@@ -59,10 +59,11 @@ class Bags:
         """
         channels = next(iter(self.open_(0)())).shape[1]
         n_kept, kept = self.n_kept(channels, budget), []
-        for numbers in drawn_images(truth, seed, budget // (2 * n_kept * channels)):
-            store = torch.empty((len(numbers), n_kept, channels), dtype=torch.float16, device=device)
-            places = np.empty((len(numbers), n_kept), np.intp)
-            with images_bar("patch head, patches", len(numbers)) as advance:
+        drawn = drawn_images(truth, seed, budget // (2 * n_kept * channels))
+        with images_bar("patch head, patches", sum(map(len, drawn))) as advance:
+            for numbers in drawn:
+                store = torch.empty((len(numbers), n_kept, channels), dtype=torch.float16, device=device)
+                places = np.empty((len(numbers), n_kept), np.intp)
                 for row, number in enumerate(numbers.tolist()):
                     pieces = self.open_(number)
                     scores = _scores(pieces, score, number)
@@ -71,16 +72,10 @@ class Bags:
                     places[row] = _places(int(self.n_patches[number]), n_kept, scores, marked, rng)
                     _gather(pieces, places[row], store[row])
                     advance(1)
-            kept_distances, given = (
-                None
-                if maps is None
-                else torch.from_numpy(
-                    np.stack([maps[number].ravel()[at] for number, at in zip(numbers, places, strict=True)])
-                ).to(device)
-                for maps in (distances, known)
-            )
-            allowed = torch.from_numpy(members[:, numbers]).to(device)
-            kept.append(KeptPatches(store, allowed, None if kept_distances is None else kept_distances.float(), given))
+                kept_distances, given = (_of_places(maps, numbers, places, device) for maps in (distances, known))
+                allowed = torch.from_numpy(members[:, numbers]).to(device)
+                far = None if kept_distances is None else kept_distances.float()
+                kept.append(KeptPatches(store, allowed, far, given))
         return kept[0], kept[1] if len(kept[1].patches) else None
 
 
@@ -98,6 +93,16 @@ def _places(
         first = np.argsort(-raised, kind="stable")[: round(STANDING_OUT * n_kept)]
     others = np.setdiff1d(np.arange(n_patches), first)
     return np.sort(np.concatenate([first, rng.choice(others, n_kept - len(first), replace=False)]))
+
+
+def _of_places(
+    maps: Sequence[NDArray] | NDArray | None, numbers: NDArray[np.intp], places: NDArray[np.intp], device: str
+) -> torch.Tensor | None:
+    """Give the values `(n, P)` of photographs' maps at the places that were kept."""
+    if maps is None:
+        return None
+    values = [maps[number].ravel()[at] for number, at in zip(numbers.tolist(), places, strict=True)]
+    return torch.from_numpy(np.stack(values)).to(device)
 
 
 def _scores(pieces: Pieces, score: Score | Sequence[NDArray] | NDArray | None, number: int) -> NDArray | None:
