@@ -15,6 +15,8 @@ MOST_PATCHES = 2048
 LEAST_PATCHES = 512
 # Of them, those that stand out: the rest are drawn at random, so that the background is known as well.
 STANDING_OUT = 0.5
+# Share of a photograph's patches up to which each round of the fit keeps others; of a larger one they hardly differ.
+REDRAWN = 0.9
 
 # Gives the standardised patches `(p, C)` of one photograph in pieces, in the order of its map, as often as asked.
 Pieces = Callable[[], Iterable[torch.Tensor]]
@@ -35,6 +37,10 @@ class Bags:
         """
         room = budget // (2 * channels * len(self.n_patches))
         return int(min(self.n_patches.max(), MOST_PATCHES, max(LEAST_PATCHES, room)))
+
+    def is_redrawn(self, n_kept: int) -> bool:
+        """Tell whether so few patches of a photograph are kept that each round of the fit keeps others."""
+        return n_kept < REDRAWN * self.n_patches.max()
 
     def read(
         self,

@@ -87,7 +87,7 @@ def train(
     reliable = distances if reliability > RELIABLE else None
     place = (truth, members, seed, device, settings.budget, reliable, known)
     good, defective = bags.read(*place, distances)
-    is_whole = bool((bags.n_patches == good.patches.shape[1]).all())
+    is_redrawn = bags.is_redrawn(good.patches.shape[1])
     weights = _start(good.patches.shape[-1], len(members), settings.hidden, seed, device)
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
@@ -95,7 +95,7 @@ def train(
     is_unguided = defective is not None and defective.distances is None and known is None
     steps = max(1, settings.steps // settings.rounds)
     for number in range(settings.rounds):
-        if number > 0 and not is_whole:
+        if number > 0 and is_redrawn:
             del good, defective
             good, defective = bags.read(*place, partial(_highest, weights), number)
         labels, label_weight = None, 1.0

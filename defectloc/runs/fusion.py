@@ -16,7 +16,7 @@ from defectloc.files import read_json, write_json
 from defectloc.localization.combination import Combination
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.normalization import Scale
-from defectloc.model.bags import LEAST_PATCHES, MOST_PATCHES, STANDING_OUT, Bags, Pieces
+from defectloc.model.bags import LEAST_PATCHES, MOST_PATCHES, REDRAWN, STANDING_OUT, Bags, Pieces
 from defectloc.model.bands import bands
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import Arrays, MemoryBank
@@ -61,7 +61,7 @@ def fusion_maps(
     """
     settings = Settings(steps=fold.settings.patch_head.steps)
     made_from = {"version": VERSION, "memory": bank_product.name, "head": asdict(settings), **supervision.made_from}
-    made_from["kept"] = [LEAST_PATCHES, MOST_PATCHES, STANDING_OUT]
+    made_from["kept"] = [LEAST_PATCHES, MOST_PATCHES, STANDING_OUT, REDRAWN]
     if fold.tiling is not None:
         made_from[products.TILING] = fold.tiling.to_json()
     views = bank_levels.views_of(fold)

@@ -92,6 +92,20 @@ def test_patches_are_left_out_before_photographs(photographs, n_kept):
         assert kept.allowed[1].tolist() == [number % 2 == 0 for number in numbers[label]]
 
 
+@pytest.mark.parametrize(("n_patches", "times"), [(10, 1), (11, 1), (12, 3)])
+def test_each_round_keeps_other_patches_where_many_are_left_out(n_patches, times):
+    source, opened = bags([n_patches] * 4), []
+
+    def open_(number):
+        opened.append(number)
+        return source.open_(number)
+
+    settings = Settings(hidden=4, steps=3, images=1, drawn_good=2, drawn_labelled=2)
+    PatchHead.fit(Bags(open_, source.n_patches), np.array([0, 0, 1, 1]), np.zeros(4, int), 0, settings=settings)
+    # Once more each time for the number of channels.
+    assert sorted(opened) == sorted([0, 0, 1, 2, 3] * times)
+
+
 def test_a_head_finds_a_defect_of_few_patches_that_a_random_share_would_miss(monkeypatch):
     monkeypatch.setattr(module, "MOST_PATCHES", 32)
     rng = np.random.default_rng(0)
