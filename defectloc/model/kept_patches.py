@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 CLAMP = 8.0
 # The label of a patch of which nothing is known.
 UNKNOWN = -2
-# Images at a time, where they are labelled.
-LABELLED = 8
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,12 @@ class PatchHead:
         """Learn from images with labels `(N,)` (0 good, 1 defective), in folds `(N,)` numbered from 0.
 
         `settings.budget` bytes of the images' standardised patches are kept, at half precision (see `Bags`). Maps of
-        several shapes are lists of `(h, w)`.
-        `distances` `(N, h, w)` are the images' distances to a memory bank that left them out, in standard deviations of
-        good ones; they label patches at first where they are reliable (`bank_reliability`). `known` `(N, h, w)` are
-        labels of patches that a person has given: 1 a defect, 0 none, -1 neither, -2 not known. With fewer than
-        `FEWEST_SPLIT` defective images there is one member; without any, it learns good patches against noisy ones.
-        Deterministic in `seed` for equal devices. Raises DefectlocError without a good image.
+        several shapes are lists of `(h, w)`. `distances` `(N, h, w)` are the images' distances to a memory bank that
+        left them out, in standard deviations of good ones; they label patches at first where they are reliable
+        (`bank_reliability`). `known` `(N, h, w)` are labels of patches that a person has given: 1 a defect, 0 none, -1
+        neither, -2 not known. With fewer than `FEWEST_SPLIT` defective images there is one member; without any, it
+        learns good patches against noisy ones. Deterministic in `seed` for equal devices. Raises DefectlocError without
+        a good image.
         """
         truth, part = np.asarray(labels) == 1, np.asarray(folds)
         if truth.all():

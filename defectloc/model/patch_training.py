@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defectloc.model.bags import Bags
 from defectloc.model.bank_labels import NORMAL, RELIABLE, bank_reliability, labels_by_bank
-from defectloc.model.kept_patches import LABELLED, UNKNOWN, KeptPatches
+from defectloc.model.kept_patches import UNKNOWN, KeptPatches
 
 # Of fewer defective images none can be left out.
 FEWEST_SPLIT = 2
@@ -19,6 +19,8 @@ SURE_DEFECT, SURE_GOOD = 0.0, -2.0
 # Standard deviations of good patches' distances to a reliable bank which a patch that the head itself calls a defect
 # must be beyond to be labelled one.
 LEAST_ANOMALOUS = 1.5
+# Images that are labelled at a time.
+LABELLED = 8
 
 Weights = dict[str, torch.Tensor]
 
