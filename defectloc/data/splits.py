@@ -25,7 +25,7 @@ def split(catalog: pd.DataFrame, data: DataConfig, n_folds: int, fold: int) -> p
     pooled = data.split == "kfold"
     is_test = _kfold(catalog, n_folds, fold, data.split_seed) if pooled else _own_split(catalog, data)
     part = pd.Series(np.where(is_test, TEST, TRAIN), index=catalog.index)
-    if pooled and data.n_defective is not None:
+    if pooled and data.n_defective is not None and not data.within_fold:
         part.iloc[_surplus(catalog, ~is_test, data)] = UNUSED
     _check_classes(part, catalog, data)
     if data.validation > 0:
@@ -52,7 +52,7 @@ def _check_classes(part: pd.Series, catalog: pd.DataFrame, data: DataConfig) -> 
 def within(catalog: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     """Leave out the test images of the fold `data.within_fold`, so that what the others choose has not seen them.
 
-    Raises DefectlocError where it is no fold.
+    With `data.n_defective` its unused defects are left out, too. Raises DefectlocError where it is no fold.
     """
     if not data.within_fold:
         return catalog
@@ -61,7 +61,10 @@ def within(catalog: pd.DataFrame, data: DataConfig) -> pd.DataFrame:
     if len(data.within_fold) != 2 or data.within_fold[1] < 2 or not 0 <= data.within_fold[0] < data.within_fold[1]:
         raise DefectlocError(f"data.within_fold={data.within_fold} must be [fold, n_folds], for example [0,5].")
     fold, n_folds = data.within_fold
-    return catalog[~_kfold(catalog, n_folds, fold, data.split_seed)].reset_index(drop=True)
+    is_kept = ~_kfold(catalog, n_folds, fold, data.split_seed)
+    if data.n_defective is not None:
+        is_kept[_surplus(catalog, is_kept, data)] = False
+    return catalog[is_kept].reset_index(drop=True)
 
 
 def _kfold(catalog: pd.DataFrame, n_folds: int, fold: int, seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from defectloc import checks, config
 from defectloc.data import sources
 from defectloc.data.digests import Digests
-from defectloc.data.splits import TEST, split
+from defectloc.data.splits import TEST, UNUSED, split
 from defectloc.errors import DefectlocError
 from defectloc.runs import training
 from defectloc.runs.sweeping import search
@@ -49,6 +49,18 @@ def test_inner_folds_hold_no_test_image_of_the_fold(tmp_path):
     assert seen == set(whole["path"]) - tested
     # The settings that it came from are as before.
     assert settings.training.learning_rate != 0.5
+
+
+def test_inner_folds_know_the_labelled_defects_of_the_fold_alone(tmp_path):
+    settings = composed("fold=1", "data.n_defective=6", f"data.root={tmp_path}")
+    _, whole = sources.load(settings.data, "pill", Digests(None))
+    part = split(whole, settings.data, settings.n_folds, settings.fold)
+    known = set(whole.loc[(part != TEST) & (part != UNUSED), "path"])
+    _, catalog = sources.load(search.inner_settings(settings, {}, 0, tmp_path).data, "pill", Digests(None))
+    assert set(catalog["path"]) == known
+    assert (catalog["label"] == 1).sum() == 6
+    part = split(catalog, search.inner_settings(settings, {}, 0, tmp_path).data, 2, 0)
+    assert not (part == UNUSED).any()
 
 
 @pytest.mark.parametrize("within", [[0], [5, 5], [-1, 5], [0, 1]])
