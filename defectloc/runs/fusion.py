@@ -17,7 +17,7 @@ from defectloc.localization.combination import Combination
 from defectloc.localization.maps import Stack, mapped, stack
 from defectloc.localization.normalization import Scale
 from defectloc.model.bags import LEAST_PATCHES, MOST_PATCHES, REDRAWN, STANDING_OUT, Bags, Pieces
-from defectloc.model.bands import bands
+from defectloc.model.bands import bands, is_large
 from defectloc.model.levels import Level
 from defectloc.model.memory_bank import Arrays, MemoryBank
 from defectloc.model.patch_head import PatchHead, inner_folds
@@ -153,6 +153,9 @@ def _fit(
     def opened(number: int) -> Pieces:
         """Open image i, in view v, by the number i + v x images."""
         levels_of_one = _arrays(readers[number // len(train)](np.array([number % len(train)])), levels)
+        if not is_large(levels_of_one, bank.grids):
+            whole = [bank.standardized(levels_of_one)[0].flatten(0, 1)]
+            return lambda: whole
         return lambda: (
             bank.standardized(band)[0, rows].flatten(0, 1) for band, rows in bands(levels_of_one, bank.grids)
         )
