@@ -160,6 +160,15 @@ class Run:
             )
         return next(iter(found.values()))
 
+    def bank_of(self, fusion: Product) -> Product:
+        """Find the memory bank that a fusion was made with; raises DefectlocError where it is not whole any more."""
+        found = [product for product in self.products("memory") if product.name == fusion.made_from["memory"]]
+        if not found:
+            raise DefectlocError(
+                f"the memory bank of {fusion.folder} is gone or damaged; repeat the 'defectloc train' that made it."
+            )
+        return found[0]
+
     def maps(self, kind: str, product: Product | None = None) -> Maps:
         """Read the maps of one kind, of `product` or of the one that `train` was last asked for."""
         product = product or self.product(kind)

@@ -49,9 +49,9 @@ class Localization:
             kinds.add("cam")
         elif decision.score == CLASS:
             run.require_class_network()
-        if "fusion" in kinds:
-            kinds.add("memory")
         self.products = {kind: given.get(kind) or run.product(kind) for kind in sorted(kinds)}
+        if "fusion" in kinds:
+            self.products["memory"] = run.bank_of(self.products["fusion"])
         digests = Digests(run.folder.parent.parent / ".digests")
         self.truth = truth_digest(run, self.root, ignore_mask, digests)
         self._ignore_mask = ignore_mask

@@ -1,6 +1,7 @@
 """Memory bank and labels together, from fit to prediction."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from defectloc.runs.directory import Run
 from defectloc.runs.fusion import _in_views, load_parts
 from defectloc.runs.products import stacked
 from defectloc.runs.tables import read_shortcut_table
-from tests.conftest import FUSION, last_localization
+from tests.conftest import FUSION, MEMORY, last_localization
 
 
 def test_maps_score_and_shortcut_check(fused):
@@ -107,6 +108,19 @@ def test_another_bank_makes_another_fusion_and_keeps_the_first(fused, command):
     assert command("train", *FUSION, "memory.dims=16").code == 0
     assert before.read_bytes() == content
     assert len(list(fused.glob("maps/fusion-*/maps.npz"))) == 2
+
+
+def test_a_fusion_is_localised_with_its_own_bank(fused, command):
+    run = Run.open(fused)
+    own, first = run.product("memory").name, last_localization(fused)
+    # Of other levels, so that it has other novelties as well.
+    assert command("train", *MEMORY, "memory.dims=4", "memory.levels=[conv1_2]").code == 0
+    assert run.product("memory").name != own
+    assert command("localize", f"run={fused}", "localization=fusion", "localization.threshold=0.05").code == 0
+    assert list(fused.glob("localization/fusion-*")) == [first]
+    shutil.rmtree(fused / "maps" / own)
+    outcome = command("localize", f"run={fused}", "localization=fusion", "localization.threshold=0.1")
+    assert "the memory bank of" in outcome.sentence
 
 
 def test_another_head_makes_another_fusion_with_the_same_bank(fused, command):

@@ -14,6 +14,7 @@ from defectloc.config import ExplainSettings
 from defectloc.data.images import read_image
 from defectloc.data.resize import resize
 from defectloc.errors import DefectlocError
+from defectloc.files import digest_of
 from defectloc.localization.maps import Grid
 from defectloc.model import device as devices
 from defectloc.model import weights
@@ -67,8 +68,9 @@ def model_of_run(run: Run, settings: ExplainSettings, device: str) -> ExplainedM
         except DefectlocError:
             # There is none, or it is not clear which one is meant: whoever asks for the method is told.
             continue
-        # The name holds the hash of all that the product was made from, the tiling included.
-        model.extra_maps[kind] = ExtraMap(product.name, _ProductMap(run, product, device), tiling_of(product))
+        # Its name tells the settings, the tiling included; its files tell the images.
+        made = digest_of([product.name, product.note["files"]])
+        model.extra_maps[kind] = ExtraMap(made, _ProductMap(run, product, device), tiling_of(product))
     return model
 
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from defectloc.config import LoggerName, SummarizeSettings
 from defectloc.errors import DefectlocError, SweepError
+from defectloc.files import read_json
 from defectloc.runs import summarizing
 from defectloc.runs.directory import LOCALIZATION, METRICS
 from defectloc.runs.sweeping.finished import Identities, is_finished, localization_of
@@ -45,6 +46,8 @@ class Sweep(Launcher):
         """Start what is not finished, again and again as long as a pool of processes breaks but gets on."""
         returns: list[JobReturn] = [JobReturn(list(o), status=JobStatus.COMPLETED) for o in job_overrides]
         waiting = self._unfinished(job_overrides, range(len(job_overrides)))
+        finished = [number for number in range(len(returns)) if number not in waiting]
+        waiting = sorted([*waiting, *self._superseded(job_overrides, finished)])
         if len(waiting) < len(returns):
             print(f"skipped: {len(returns) - len(waiting)} of {len(returns)} jobs are finished", file=sys.stderr)
         skipped = [job_overrides[number] for number in range(len(returns)) if number not in waiting]
@@ -86,6 +89,18 @@ class Sweep(Launcher):
         # The job says it, when it is started.
         except (DefectlocError, OmegaConfBaseException):
             return False
+
+    def _superseded(self, job_overrides: Sequence[Sequence[str]], numbers: Iterable[int]) -> list[int]:
+        """Find the last finished job of each run, where `train` was asked for something else of the run since.
+
+        Started again, it finds its results, and `predict` and others take them again.
+        """
+        last = {}
+        for number in numbers:
+            made = localization_of(self._composed(job_overrides[number])[1])
+            last[made.parent.parent] = (number, made.name)
+        asked = {run: (read_json(run / METRICS) or {}).get("localization") for run in last}
+        return [number for run, (number, name) in last.items() if asked[run] != name]
 
     def _composed(self, overrides: Sequence[str]) -> tuple[Any, Path]:
         """Give settings and folder of a job."""

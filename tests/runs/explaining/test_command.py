@@ -1,5 +1,7 @@
 """`python -m defectloc.explain` by the real command line."""
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +137,30 @@ def test_memory_and_fusion_of_a_run(command, fused):
             wanted = maps.cells[path]
             np.testing.assert_allclose(values, wanted, rtol=0.05, atol=0.05 * float(np.abs(wanted).max()))
             assert probability == pytest.approx(table.loc[path, "probability"], abs=0.05)
+
+
+def test_maps_in_a_shared_folder_are_those_of_each_fold(command, fused):
+    """Folds have products of equal names, and equal weights where there is no class network."""
+    fold = shutil.copytree(fused, fused.with_name("fold1-0123456789ab"))
+    product = Run.open(fold).product("fusion")
+    files = {path.name: path.read_bytes() for path in product.folder.iterdir() if path.name != "key.json"}
+    combination = json.loads(files["combination.json"])
+    combination["bank_weight"] += 1.0
+    files["combination.json"] = json.dumps(combination).encode()
+    note = product.note
+    with product.making() as made:
+        made |= {name: value for name, value in note.items() if name in ("training_counts", "seconds")}
+        for name, content_ in files.items():
+            (product.folder / name).write_bytes(content_)
+    maps = []
+    for run, output in ((fused, "shared"), (fold, "shared"), (fold, "own")):
+        outcome = command("explain", f"run={run}", "method=fusion", "n=1", f"output={output}", *FEW)
+        assert outcome.code == 0, outcome.err
+        (found,) = Path(output).rglob("explanations.npz")
+        with np.load(found, allow_pickle=False) as file:
+            maps.append(file["maps"])
+    assert np.array_equal(maps[1], maps[2])
+    assert not np.array_equal(maps[0], maps[1])
 
 
 def test_captions_are_the_verdicts_of_predict(command, fused, monkeypatch):
