@@ -134,31 +134,41 @@ def _suggested(trial: Any, settings: TuneSettings) -> Values:
 
 
 def _space(settings: TuneSettings) -> dict[str, list[Any]]:
-    return {name: list(getattr(settings.search, name)) for name in SEARCHED if getattr(settings.search, name)}
+    """Give what is searched: the bounds of the range and the values of the others, which all hold the present value."""
+    space: dict[str, list[Any]] = {}
+    for name, values in ((name, list(getattr(settings.search, name))) for name in SEARCHED):
+        present = _present(settings, name)
+        if values and name == RANGE:
+            space[name] = [min(values[0], present), max(values[1], present)]
+        elif values:
+            # [1, 3] and [1.0, 3.0] are equal.
+            space[name] = values if present in values else [*values, present]
+    return space
+
+
+def _present(settings: TuneSettings, name: str) -> Any:
+    section, _, leaf = SEARCHED[name].partition(".")
+    return getattr(getattr(settings, section), leaf)
 
 
 def _take_up(study: Any, settings: TuneSettings, optuna: Any) -> None:
     """Queue the present settings as the first trial, and those again whose process died."""
     if not study.trials:
-        study.enqueue_trial(_present(settings))
+        study.enqueue_trial(_first(settings))
     for trial in study.trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params)
 
 
-def _present(settings: TuneSettings) -> Values:
-    """Give the present values of what is searched, as far as the search holds them."""
-    present: Values = {}
+def _first(settings: TuneSettings) -> Values:
+    """Give the present values of what is searched, as Optuna takes them."""
+    first: Values = {}
     for name, values in _space(settings).items():
-        section, _, leaf = SEARCHED[name].partition(".")
-        value = getattr(getattr(settings, section), leaf)
-        if name == RANGE:
-            present[SEARCHED[name]] = min(max(value, values[0]), values[1])
-        elif value in values:
-            # As it is written among the values, of which [1, 3] and [1.0, 3.0] are equal.
-            present[SEARCHED[name]] = json.dumps(values[values.index(value)])
-    return present
+        present = _present(settings, name)
+        # As it is written among the values.
+        first[SEARCHED[name]] = present if name == RANGE else json.dumps(values[values.index(present)])
+    return first
 
 
 def _measured(study: Any) -> list[Any]:

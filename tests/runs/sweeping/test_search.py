@@ -142,7 +142,8 @@ def test_what_cannot_be_searched_is_refused(tmp_path, override):
 def test_what_was_typed_is_typed_again_for_the_fit(command, monkeypatch):
     outputs = "it's a [folder]"
     typed = ["subset=pill", "data=synthetic", f"outputs={outputs}", "training=fast", "training.epochs=3", "fold=2"]
-    typed += [*FIT[:5], "training.learning_rate=0.5", "search.trials=1", "search.class_weights=[[1,3]]", "n_folds=4"]
+    typed += [*FIT[:5], "training.learning_rate=0.5", "training.class_weights=[1,7]", "patch_head.steps=12"]
+    typed += ["search.trials=1", "search.class_weights=[[1,3]]", "n_folds=4"]
     monkeypatch.setattr(training, "run", Told())
     outcome = command("tune", *typed, "search.metric=balanced_accuracy")
     assert outcome.code == 0, outcome.err
@@ -154,9 +155,9 @@ def test_what_was_typed_is_typed_again_for_the_fit(command, monkeypatch):
     assert command("train", *again).code == 0
     (settings,) = fitted
     assert (settings.outputs, settings.fold, settings.n_folds, settings.training.epochs) == (outputs, 2, 4, 3)
-    assert settings.training.class_weights == [1, 3]
-    # The search's bounds hold the value that was typed.
-    assert settings.training.learning_rate < 0.5
+    # The first trial is what was typed, also beyond what is searched.
+    assert (settings.training.class_weights, settings.training.learning_rate) == ([1, 7], 0.5)
+    assert settings.patch_head.steps == 12
 
 
 @pytest.mark.slow
