@@ -35,14 +35,14 @@ class Settings:
     weight_decay: float = 1e-2
     steps: int = 300
     # Parts of the steps; at the beginning of all but the first, patches of defective images are labelled anew; where
-    # nothing labels them at first, of all but the first two.
+    # no bank labels them at first, of all but the first two.
     rounds: int = 3
     # Good images of a step, and as many defective ones.
     images: int = 6
     # Patches whose mean log-odds are a bag's, and the weight of the bags' loss.
     witnesses: int = 5
     bag_weight: float = 1.0
-    # Where nothing labels patches at first, a bag has this share of its patches as witnesses, and fewer with each step,
+    # Where no bank labels patches at first, a bag has this share of its patches as witnesses, and fewer with each step,
     # so that the network finds what differs on the whole before it trusts the few that happen to be highest.
     first_witnesses: float = 1 / 3
     # Part of the steps after which there are no more than `witnesses`.
@@ -94,7 +94,7 @@ def train(
     n_drawn = settings.images * (1 if defective is None else 2)
     values = torch.empty((len(members), n_drawn, *good.patches.shape[1:]), device=device)
     optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    is_unguided = defective is not None and defective.distances is None and known is None
+    is_unguided = defective is not None and defective.distances is None
     steps = max(1, settings.steps // settings.rounds)
     for number in range(settings.rounds):
         if number > 0 and is_redrawn:
@@ -145,7 +145,7 @@ def _labels_of_round(
 ) -> tuple[torch.Tensor | None, float]:
     """Give labels of patches of defective images `(M, n, P)` (see `_labels`), and the weight of their loss.
 
-    None where nothing labels them: while witnesses are many, a member's log-odds tell little of single patches.
+    None where nobody labels them: while witnesses are many, a member's log-odds tell little of single patches.
     """
     n_members, labels, weight = len(weights["output_bias"]), None, 1.0
     if number > (1 if is_unguided else 0):

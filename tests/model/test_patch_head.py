@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from defectloc.errors import DefectlocError
 from defectloc.model.bags import Bags
 from defectloc.model.bank_labels import bank_reliability
+from defectloc.model.kept_patches import UNKNOWN
 from defectloc.model.patch_head import PatchHead, inner_folds
 from defectloc.model.patch_training import Settings, n_witnesses
 
@@ -136,18 +137,28 @@ def test_a_reliable_bank_labels_patches_and_an_unreliable_one_changes_nothing():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_weak_defects_among_many_patches_are_found_without_a_bank(seed):
-    """From few witnesses alone the fit does not start: those that happen to be highest are no defects."""
+@pytest.mark.parametrize("is_one_patch_known", [False, True])
+def test_weak_defects_among_many_patches_are_found_without_a_bank(seed, is_one_patch_known):
+    """From few witnesses alone the fit does not start: those that happen to be highest are no defects.
+
+    A person who has labelled one patch, as good, does not change that.
+    """
     generator, aurocs = torch.Generator().manual_seed(0), []
     learned, unseen = (torch.randn(n, 12, 12, 24, generator=generator) for n in (40, 80))
     for values in (learned, unseen):
         for defective in values[len(values) // 2 :].flatten(1, 2):
             defective[torch.randperm(144, generator=generator)[:8], :3] += 2.5
     settings = replace(SHORT, hidden=16, drawn_good=16, drawn_labelled=16, learning_rate=3e-3)
-    labels = np.repeat([0, 1], 20)
+    labels, known = np.repeat([0, 1], 20), np.full((40, 12, 12), UNKNOWN, np.int8)
+    known[20, 0, 0] = 0
     for first in (0.0, settings.first_witnesses):
         head = PatchHead.fit(
-            opened(learned), labels, np.zeros(40, int), seed, settings=replace(settings, first_witnesses=first)
+            opened(learned),
+            labels,
+            np.zeros(40, int),
+            seed,
+            settings=replace(settings, first_witnesses=first),
+            known=known if is_one_patch_known else None,
         )
         highest = np.sort(head.log_odds(unseen).reshape(80, -1), 1)[:, -5:].mean(1)
         aurocs.append(roc_auc_score(np.repeat([0, 1], 40), highest))
