@@ -111,10 +111,18 @@ def _strata(catalog: pd.DataFrame, least: int, why: str) -> pd.Series:
 
 def _own_split(catalog: pd.DataFrame, data: DataConfig) -> np.ndarray:
     official = catalog["official_split"]
-    if not official.isin([TRAIN, TEST]).all():
+    if official.isna().all():
         raise DefectlocError(
             f"data.split={data.split} needs a source that names train and test; data={data.name} does not, "
             "so use data.split=kfold."
+        )
+    other = ~official.isin([TRAIN, TEST])
+    if other.any():
+        path, value = catalog.loc[other.idxmax(), ["path", "official_split"]]
+        shown = repr(value) if isinstance(value, str) else "empty"
+        raise DefectlocError(
+            f"data.split={data.split}: official_split of {path} is {shown}, but must be '{TRAIN}' or '{TEST}' "
+            f"(data.validation draws the validation split from '{TRAIN}')."
         )
     is_test = (official == TEST).to_numpy(copy=True)
     grouped = catalog["group"].notna().all()

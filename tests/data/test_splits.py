@@ -189,6 +189,14 @@ def test_split_of_the_source(kind):
         split(catalog.assign(official_split=None), split=kind)
 
 
+@pytest.mark.parametrize(("value", "word"), [("val", "'val'"), ("Train", "'Train'"), (None, "empty")])
+def test_another_value_of_the_source_s_own_split_is_named(value, word):
+    catalog = official()
+    catalog.loc[[7, 9], "official_split"] = value
+    with pytest.raises(DefectlocError, match=f"official_split of {catalog['path'][7]} is {word}, but must be 'train'"):
+        split(catalog, split="given")
+
+
 def test_defects_that_move_to_the_training_split():
     catalog = official()
     part = split(catalog, split="official", n_defective=8, validation=0)
