@@ -20,11 +20,12 @@ COLUMNS = ["path", "label", "defect_type", "mask_path", "official_split", "group
 GOOD = "good"
 
 
-def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.DataFrame:
+def build(rows: Iterable[dict], root: Path, what: str, digests: Digests, own: str | None = None) -> pd.DataFrame:
     """Make a catalog of rows with at least `path` (relative to `root`) and `label` (0 good, 1 defective).
 
-    Adds the SHA-256 of each file's bytes as `digest`. Raises DefectlocError where there are no images, an image or mask
-    is missing or stands twice, a label is neither 0 nor 1 or contradicts type or mask, or a class has no image.
+    A column `own` of the rows is kept as well, for `with_groups`. Adds the SHA-256 of each file's bytes as `digest`.
+    Raises DefectlocError where there are no images, an image or mask is missing or stands twice, a label is neither 0
+    nor 1 or contradicts type or mask, or a class has no image.
     """
     catalog = pd.DataFrame(list(rows))
     if catalog.empty:
@@ -61,7 +62,7 @@ def build(rows: Iterable[dict], root: Path, what: str, digests: Digests) -> pd.D
         one, other = shared.loc[shared["mask_path"] == mask, "path"].iloc[:2]
         raise DefectlocError(f"{what}: {mask} is the mask of both {one} and {other}; give each image its own mask.")
     catalog["digest"] = digests.of([root / path for path in catalog["path"]])
-    return catalog[COLUMNS]
+    return catalog[[*COLUMNS, own] if own in catalog and own not in COLUMNS else COLUMNS]
 
 
 def _refuse_contradictions_and_names(catalog: pd.DataFrame, what: str) -> None:
@@ -91,14 +92,17 @@ def _refuse_contradictions_and_names(catalog: pd.DataFrame, what: str) -> None:
 
 
 def with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
-    """Fill the column `group` from another column, or from what a regular expression finds in the path."""
+    """Fill the column `group` from another column, or from what a regular expression finds in the path.
+
+    Gives the columns of every catalog.
+    """
     if group in catalog.columns:
         values = catalog[group]
         if values.isna().any():
             raise DefectlocError(
                 f"data.group={group}: the column has no value for {catalog['path'][values.isna().idxmax()]}."
             )
-        return catalog.assign(group=values.astype(str))
+        return catalog.assign(group=values.astype(str))[COLUMNS]
     try:
         pattern = re.compile(group)
     except re.error as error:
@@ -107,7 +111,8 @@ def with_groups(catalog: pd.DataFrame, group: str) -> pd.DataFrame:
     # A group of the expression that may be left out gives None as well.
     found = catalog["path"].map(lambda path: match[number] if (match := pattern.search(path)) else None)
     if found.isna().any():
-        raise DefectlocError(f"data.group={group} finds nothing in {catalog['path'][found.isna().idxmax()]}.")
+        path = catalog["path"][found.isna().idxmax()]
+        raise DefectlocError(f"data.group={group} is no column, and as a regular expression finds nothing in {path}.")
     return catalog.assign(group=found)
 
 

@@ -13,6 +13,7 @@ from defectloc.data.digests import Digests
 from defectloc.data.images import find_images
 from defectloc.data.masks import MaskFiles
 from defectloc.data.synthetic import generation
+from defectloc.data.unread import note_unread
 from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
 
@@ -34,7 +35,7 @@ def load(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.Data
         raise DefectlocError(f"data={data.name} is not known; choose one of {', '.join(readers)}.")
     root, rows = readers[data.name](data, subset)
     what = f"data={data.name} subset={subset}"
-    catalog = catalogs.build(rows, root, what, digests)
+    catalog = catalogs.build(rows, root, what, digests, data.group)
     if data.group is not None:
         catalog = catalogs.with_groups(catalog, data.group)
     if data.limit is not None:
@@ -104,11 +105,15 @@ def _folder(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     masks_of = None if masks is None else MaskFiles(masks, root)
     bases: list[tuple[str | None, Path]]
     bases = [(split, root / split) for split in SPLITS if (root / split).is_dir()] if data.root else []
-    rows = []
+    rows, known = [], [] if masks is None else [masks]
     for split, base in bases or [(None, root)]:
         for label, typed, names in ((0, data.good, GOOD_NAMES), (1, data.defective, DEFECTIVE_NAMES)):
-            folder = _class_folder(base, typed, names, data)
-            rows += list(_class_rows(folder, label, split, root, masks_of))
+            known.append(_class_folder(base, typed, names, data))
+            rows += list(_class_rows(known[-1], label, split, root, masks_of))
+    if data.root:
+        # Names that were typed are a choice among those beside them, but not among train/, val/ and test/.
+        chosen = data.good and data.defective
+        note_unread([*([root] if bases or not chosen else []), *(base for _, base in bases if not chosen)], known)
     # A folder of masks inside a folder of images holds no images.
     rows = [row for row in rows if masks is None or not (root / row["path"]).is_relative_to(masks)]
     if masks is not None and not any(row.get("mask_path") for row in rows):
@@ -156,9 +161,11 @@ def _csv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     if data.table is None:
         raise DefectlocError("data=csv needs data.table=FILE.")
     path = Path(data.table).expanduser().absolute()
+    # Numbers of parts are names as well: 007 is not 7.
+    texts = _TEXTS if data.group in (None, "label") else _TEXTS | {str(data.group): str}
     try:
         # Without index_col=False a comma at the end of each line would shift all columns by one.
-        table = pd.read_csv(path, dtype=_TEXTS, index_col=False)
+        table = pd.read_csv(path, dtype=texts, index_col=False)
     except FileNotFoundError as error:
         raise DefectlocError(f"data.table={data.table} does not exist.") from error
     except (ValueError, OSError) as error:
@@ -166,6 +173,12 @@ def _csv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     for column in ("path", "label"):
         if column not in table:
             raise DefectlocError(f"data.table={data.table} has no column '{column}'; it has {', '.join(table)}.")
+    for column in ("mask", "masks"):
+        if column in table and "mask_path" not in table:
+            say_once(
+                f"column {column} of {path}",
+                f"data.table={data.table} has a column '{column}', which is not read; masks are named in 'mask_path'.",
+            )
     if table["path"].isna().any():
         raise DefectlocError(f"data.table={data.table} has no path in row {table['path'].isna().idxmax() + 1}.")
     root = path.parent if data.root is None else _existing_root(data)

@@ -178,6 +178,31 @@ def divided(root: Path) -> Path:
     return root
 
 
+def test_folders_of_images_that_are_not_read_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    write_image(divided(tmp_path) / "masks" / "test" / "0.png", 255)
+    write_image(tmp_path / "outputs" / "part" / "fold0-a" / "figure.png", 1)
+    (tmp_path / "empty").mkdir()
+    read("folder", root=tmp_path, masks=tmp_path / "masks")
+    assert capsys.readouterr().err == ""
+    write_image(tmp_path / "val" / "good" / "1.png", 1)
+    write_image(tmp_path / "test" / "scratch" / "1.png", 2)
+    assert len(read("folder", root=tmp_path, masks=tmp_path / "masks")[1]) == 4
+    said = capsys.readouterr().err
+    assert f"does not read the images in {tmp_path / 'val'}, {tmp_path / 'test' / 'scratch'};" in said
+    read("folder", root=tmp_path, masks=tmp_path / "masks", good="good", defective="bad")
+    assert f"does not read the images in {tmp_path / 'val'};" in capsys.readouterr().err
+
+
+def test_folders_beside_two_classes_are_named_unless_these_were_chosen(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_said", set())
+    write_image(two_folders(tmp_path, 2) / "unsorted" / "1.png", 1)
+    read("folder", root=tmp_path, good="good", defective="defective")
+    assert capsys.readouterr().err == ""
+    read("folder", root=tmp_path)
+    assert f"does not read the images in {tmp_path / 'unsorted'};" in capsys.readouterr().err
+
+
 def test_masks_of_a_folder_that_is_already_divided_lie_below_its_splits(tmp_path):
     divided(tmp_path)
     for split in ("train", "test"):
@@ -229,6 +254,31 @@ def test_csv(tmp_path):
     assert list(catalog["group"]) == ["7", "08"]
     with pytest.raises(DefectlocError, match="does not exist"):
         read("csv", table=tmp_path / "table.csv", root=tmp_path / "gone")
+
+
+def test_csv_may_group_by_a_column_of_its_own(tmp_path):
+    two_folders(tmp_path / "p", 2)
+    (tmp_path / "table.csv").write_text(
+        "path,label,part\np/defective/00.png,1,7\np/good/00.png,0,07\np/good/01.png,0,7\n"
+    )
+    catalog = read("csv", table=tmp_path / "table.csv", group="part")[1]
+    assert list(catalog.columns) == catalogs.COLUMNS
+    assert list(catalog["group"]) == ["7", "07", "7"]
+    assert list(read("csv", table=tmp_path / "table.csv", group="label")[1]["group"]) == ["1", "0", "0"]
+    (tmp_path / "table.csv").write_text("path,label,part\np/defective/00.png,1,7\np/good/00.png,0,\n")
+    with pytest.raises(DefectlocError, match=r"data\.group=part: the column has no value for p/good/00\.png"):
+        read("csv", table=tmp_path / "table.csv", group="part")
+
+
+@pytest.mark.parametrize("column", ["mask", "masks"])
+def test_csv_with_masks_in_another_column_is_said(tmp_path, capsys, monkeypatch, column):
+    monkeypatch.setattr(notes, "_said", set())
+    write_image(two_folders(tmp_path / "p", 1) / "m.png", 255)
+    for columns in (column, f"{column},mask_path"):
+        (tmp_path / "table.csv").write_text(f"path,label,{columns}\np/defective/00.png,1,p/m.png\np/good/00.png,0,\n")
+        read("csv", table=tmp_path / "table.csv")
+        said = f"has a column '{column}', which is not read; masks are named in 'mask_path'"
+        assert (said in capsys.readouterr().err) == (columns == column)
 
 
 def test_csv_with_groups_for_some_only_is_refused(tmp_path):
