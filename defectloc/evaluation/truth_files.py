@@ -17,6 +17,19 @@ from defectloc.errors import DefectlocError
 from defectloc.notes import say_once
 
 MASK_SUFFIX = "_mask"
+# Folders that name what lies in them, and no kind of defect.
+NEUTRAL = (
+    "annotations",
+    "anomaly_maps",
+    "gt",
+    "ground_truth",
+    "heat_maps",
+    "images",
+    "labels",
+    "maps",
+    "masks",
+    "test",
+)
 
 
 @dataclass(frozen=True)
@@ -48,13 +61,16 @@ class Truth:
 def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
     """Find the truth of each map by its path below the folder, or by its stem where stems are unique.
 
-    A map below a folder named `good` (or as `GOOD_NAMES`) needs none, and takes none from a folder of defects. Raises
-    DefectlocError for maps without a mask, masks without a map, and a file that is not of COCO.
+    A map below a folder named `good` (or as `GOOD_NAMES`) needs none, and takes none from a folder of defects. Nor is a
+    map of one kind of defect, as its folder says, that of another kind; that a mask was taken from a folder of another
+    name is said once. Raises DefectlocError for maps without a mask, masks without a map, and a file that is not of
+    COCO.
     """
     known = _coco(masks) if masks.is_file() else _mask_files(masks)
     by_stem: dict[str, list[str]] = {}
     for name in known:
         by_stem.setdefault(Path(name).name, []).append(name)
+    kinds = {_kind(Path(name)) for name in known}
     found, used = {}, set()
     stems = [Path(name).name for name in names]
     for name in names:
@@ -62,16 +78,18 @@ def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
         alike = by_stem.get(stem, [])
         if name in known:
             match = name
-        elif len(alike) == 1 and stems.count(stem) == 1 and _may_belong(Path(alike[0]), Path(name)):
+        elif len(alike) == 1 and stems.count(stem) == 1 and _may_belong(Path(alike[0]), Path(name), kinds):
             match = alike[0]
+            _note_other_kind(match, name, masks)
         if match is not None:
             found[name] = known[match]
             used.add(match)
         elif _is_good(Path(name)):
             found[name] = Truth()
         else:
+            other = f" in a folder of its kind, only {alike[0]}" if len(alike) == 1 and Path(name).name != name else ""
             raise DefectlocError(
-                f"the map {name} has no mask in {masks}; maps of good parts belong below a folder named 'good'."
+                f"the map {name} has no mask in {masks}{other}; maps of good parts belong below a folder named 'good'."
             )
     left = sorted(set(known) - used)
     if left:
@@ -79,9 +97,30 @@ def find_truth(names: Collection[str], masks: Path) -> dict[str, Truth]:
     return found
 
 
-def _may_belong(mask: Path, part: Path) -> bool:
-    """Tell whether a mask may be that of a map elsewhere: of a good part never one below a folder of defects."""
-    return not _is_good(part) or _is_good(mask) or mask.parent == Path()
+def _may_belong(mask: Path, part: Path, kinds: Collection[str | None]) -> bool:
+    """Tell whether a mask may be that of a map elsewhere, where the masks are of such kinds of defects.
+
+    Of a good part it is never one below a folder of defects; of a kind that has masks never one of another kind.
+    """
+    if _is_good(part):
+        return _is_good(mask) or mask.parent == Path()
+    kind = _kind(part)
+    return kind is None or _kind(mask) in (None, kind) or kind not in kinds
+
+
+def _kind(name: Path) -> str | None:
+    """Give the innermost folder of a name that may be a kind of defect."""
+    return next((part for part in reversed(name.parts[:-1]) if part.lower().replace("-", "_") not in NEUTRAL), None)
+
+
+def _note_other_kind(mask: str, name: str, masks: Path) -> None:
+    one, other = _kind(Path(name)), _kind(Path(mask))
+    if None not in (one, other) and one != other and not _is_good(Path(name)):
+        say_once(
+            f"masks of another folder {masks}",
+            f"{masks}: the map {name} takes the mask of {mask}, whose folder has another name, since no other has this "
+            "stem.",
+        )
 
 
 def _is_good(path: Path) -> bool:

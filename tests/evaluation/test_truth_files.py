@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defectloc import notes
 from defectloc.errors import DefectlocError
 from defectloc.evaluation.truth_files import find_truth
 
@@ -44,6 +45,31 @@ def test_masks_are_matched_by_path_or_by_a_stem_that_is_unique(tmp_path) -> None
         find_truth(["cut/000", "hole/001", "good/000"], tmp_path)
     with pytest.raises(DefectlocError, match="other/000 has no mask"):
         find_truth(["other/000"], tmp_path)
+
+
+def test_a_map_takes_no_mask_of_another_kind_of_defect(tmp_path) -> None:
+    for name in ("crack/000", "scratch/007"):
+        write_mask(tmp_path / f"{name}_mask.png", np.eye(4))
+    with pytest.raises(DefectlocError, match=r"map crack/007 has no mask in .* of its kind, only scratch/007; maps of"):
+        find_truth(["crack/000", "crack/007"], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["crack/007", "crack/ground_truth/007", "masks/007", "007"])
+@pytest.mark.parametrize("of_map", ["test/crack/007", "crack/heat_maps/007", "maps/007", "007"])
+def test_a_mask_of_a_unique_stem_lies_in_any_folder_of_its_kind(tmp_path, capsys, monkeypatch, name, of_map) -> None:
+    monkeypatch.setattr(notes, "_said", set())
+    write_mask(tmp_path / f"{name}_mask.png", np.eye(4))
+    write_mask(tmp_path / "hole" / "000.png", np.eye(4))
+    assert find_truth([of_map, "hole/000"], tmp_path)[of_map].mask == tmp_path / f"{name}_mask.png"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mask_from_a_folder_of_another_name_is_said(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(notes, "_said", set())
+    for number in (1, 2):
+        write_mask(tmp_path / "hole" / f"{number}.png", np.eye(4))
+    find_truth(["elsewhere/1", "elsewhere/2"], tmp_path)
+    assert capsys.readouterr().err.count("the map elsewhere/1 takes the mask of hole/1, whose folder") == 1
 
 
 def test_a_good_part_takes_no_mask_of_a_defect(tmp_path) -> None:
