@@ -22,6 +22,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 NAMES_AT_ONCE = 2**16
 # Sides of a network's input are multiples of it.
 MULTIPLE = 32
+# Of an output of `predict`: its record, and the folder beside it, whose pictures are no photographs.
+PREDICTED, OVERLAYS = "predict.json", "overlays"
 # Tags of TIFF.
 _WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262
 
@@ -39,9 +41,9 @@ def find_images(folder: Path) -> list[Path]:
 def walk(folder: Path, left_out: Path | None = None) -> Iterator[str]:
     """Give the names of the image files below a folder, relative to it, sorted by their parts on every machine alike.
 
-    Hidden files and folders are left out, and the folder `left_out`; links to folders are followed, each folder once
-    on the way down. However many files a folder has, few names are held at once. Raises DefectlocError for a folder
-    that cannot be read.
+    Hidden files and folders are left out, the overlays of `predict`, and the folder `left_out`; links to folders are
+    followed, each folder once on the way down. However many files a folder has, few names are held at once. Raises
+    DefectlocError for a folder that cannot be read.
     """
     yield from _walk(str(folder), "", frozenset(() if left_out is None else [os.path.realpath(left_out)]))
 
@@ -58,6 +60,8 @@ def _walk(folder: str, prefix: str, shut: frozenset[str]) -> Iterator[str]:
         piece = _entries_after(folder, after)
         for name, is_folder in piece:
             if is_folder:
+                if name == OVERLAYS and os.path.isfile(os.path.join(folder, PREDICTED)):
+                    continue
                 yield from _walk(os.path.join(folder, name), f"{prefix}{name}/", shut | {real})
             else:
                 yield prefix + name

@@ -33,6 +33,16 @@ def test_a_folder_in_pieces_of_any_size(folder, monkeypatch, at_once):
     assert list(walk(folder / "nowhere")) == []
 
 
+def test_overlays_of_predictions_are_no_photographs(folder):
+    (folder / "b" / "overlays").mkdir()
+    (folder / "b" / "overlays" / "4.png").write_text("x")
+    assert "b/overlays/4.png" in list(named_by(str(folder)))
+    (folder / "b" / "predict.json").write_text("{}")
+    assert list(named_by(str(folder))) == FOUND
+    assert list(named_by(str(folder / "b" / "**"))) == ["1.png", "c/2.PNG"]
+    assert list(named_by(str(folder / "b" / "overlays"))) == ["4.png"], "asked for by name"
+
+
 def test_a_folder_and_an_image(folder):
     names = named_by(str(folder))
     assert (list(names), names.base, names.is_folder) == (FOUND, folder, True)

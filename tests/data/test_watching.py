@@ -50,6 +50,15 @@ def test_a_file_that_grows_is_waited_for(folder, watcher, clock, done):
     assert list(watcher.settled()) == []
 
 
+def test_overlays_that_appear_are_not_waited_for(folder, watcher, clock):
+    for name in ("1.png", "out/predict.json", "out/overlays/1.png.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("a")
+    assert list(watcher.settled()) == []
+    clock.time += 1.5
+    assert list(watcher.settled()) == ["1.png"]
+
+
 def test_a_file_of_the_same_size_that_changes_is_waited_for(folder, watcher, clock):
     path = folder / "1.png"
     path.write_text("a")
