@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from defectloc.config import ResultFormat
+from defectloc.data.images import PREDICTED
 from defectloc.errors import DefectlocError
-from defectloc.files import read_json, refusal, write_json
-from defectloc.inference.coco import write_coco
+from defectloc.files import refusal, write_json
+from defectloc.inference.coco import IMAGES, RESULTS, write_coco
 from defectloc.inference.journal import Journal, records
+from defectloc.inference.leftovers import TABLES, Written, partial_path, refuse_another, remove_overlays
 from defectloc.inference.name_index import NameIndex
 from defectloc.inference.prediction import Prediction
 from defectloc.inference.rows import COLUMNS, box_rows, csv_text, json_object, row
 from defectloc.localization.boxes import COLUMNS as BOX_COLUMNS
+from defectloc.localization.decision import REVIEW
 
-IDENTITY = "predict.json"
 # A name of a file and its prediction.
 Named = tuple[str, Prediction]
 
@@ -36,17 +38,22 @@ class Results(ABC):
 
     main: str
     others: Sequence[str] = ()
+    # Made of the others once these are whole.
+    made: Sequence[str] = ()
 
     def __init__(self, output: Path, identity: dict[str, Any], resume: bool) -> None:
-        """`identity` is plain content that says what the result is of.
+        """`identity` is plain content that says what the result is of; `overlays` in it: each image has one.
 
-        Raises DefectlocError where what is resumed is of something else, or not as it was written.
+        What an earlier call has left there is removed: an unfinished result now, a finished one by `finish`. Raises
+        DefectlocError where what is resumed is of something else, or not as it was written.
         """
         self.output, self.done = output, NameIndex()
-        self.n_images = self.n_predicted = self.n_unlike = 0
+        self.n_images = self.n_predicted = self.n_review = self.n_unlike = 0
+        self._identity, self._before = identity, Written.read(output)
         try:
-            written = self._taken_up(identity) if resume else None
+            written = self._taken_up() if resume else None
             if written is None:
+                self._before.drop_unfinished(output)
                 self._partial(self.main).unlink(missing_ok=True)
             self._journals = {name: Journal(self._partial(name), (written or {}).get(name, 0)) for name in self._names}
         except OSError as error:
@@ -54,7 +61,12 @@ class Results(ABC):
         if written is None:
             self._begin()
             # Once the older result is out of the way, so that it cannot pass as one of this identity.
-            write_json(output / IDENTITY, identity)
+            self._record({*self._before.files, *self._files}, self._before.painted)
+
+    def _record(self, files: Iterable[str], painted: Iterable[str]) -> None:
+        """Write what the result is of, which files are not the user's own, and which finished tables have overlays."""
+        content = {"files": sorted(files), "painted": list(painted)}
+        write_json(self.output / PREDICTED, self._identity | content)
 
     def __enter__(self) -> "Results":
         """Give the result itself."""
@@ -76,29 +88,30 @@ class Results(ABC):
         """List the files in the order in which they are written."""
         return [*self.others, self.main]
 
-    def _partial(self, name: str) -> Path:
-        path = self.output / name
-        return path.with_name(f"{path.stem}.partial{path.suffix}")
+    @property
+    def _files(self) -> list[str]:
+        """List all files of a finished result."""
+        return [*self._names, *self.made]
 
-    def _taken_up(self, identity: dict[str, Any]) -> dict[str, int] | None:
+    def _partial(self, name: str) -> Path:
+        return partial_path(self.output / name)
+
+    def _taken_up(self) -> dict[str, int] | None:
         """Read what is there, as `_read` does, and make partial files of it; None where there is nothing.
 
         An unfinished result is newer than a finished one. What cannot be resumed stays as it is.
         """
         partial = self._partial(self.main)
         files = {self.main: partial if partial.exists() else self.path}
-        if not files[self.main].exists():
+        others = [self.output / name for name in self._before.files if name in TABLES and name != self.main]
+        is_other = not files[self.main].exists()
+        if is_other and not any(path.exists() or partial_path(path).exists() for path in others):
             return None
         for name in self.others:
             # A process may have been killed between renaming these and renaming the table of images.
             is_partial = partial.exists() and self._partial(name).exists()
             files[name] = self._partial(name) if is_partial else self.output / name
-        found = read_json(self.output / IDENTITY)
-        if found is None or any(found.get(key) != value for key, value in identity.items()):
-            raise DefectlocError(
-                f"output={self.output} holds predictions of other images, another run or another of its settings; "
-                "choose another output, or resume=false to replace them."
-            )
+        refuse_another(self.output, self._identity, is_other)
         try:
             written = self._read(files)
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
@@ -122,23 +135,32 @@ class Results(ABC):
         named = list(batch)
         self._write(named)
         for name, found in named:
-            self._count(name, found.predicted == 1, found.unlike_training is True)
+            self._count(name, found.predicted == 1, found.verdict, found.unlike_training is True)
 
-    def _count(self, name: str, predicted: bool, unlike: bool) -> None:
+    def _count(self, name: str, predicted: bool, verdict: str, unlike: bool) -> None:
         if not self.done.add(name):
             raise ValueError(f"{name} stands in it twice")
         self.n_images += 1
-        # An image unlike all others is neither a good part nor a defective one.
-        self.n_predicted += predicted and not unlike
+        # An image unlike all others is neither a good part nor a defective one, and one to review is not decided.
+        is_review = verdict == REVIEW
+        self.n_predicted += predicted and not unlike and not is_review
+        self.n_review += is_review and not unlike
         self.n_unlike += unlike
 
     def finish(self) -> None:
-        """Give the files, closed before, their names, the table of images last."""
+        """Give the files, closed before, their names, the table of images last, and remove an older result."""
+        paints, before = self._identity.get("overlays") is True, self._before
         try:
+            # While the older tables say which overlays are theirs.
+            older = [self.output / name for name in before.painted]
+            remove_overlays(self.output, older, lambda name: paints and name in self.done)
             for name in self._names:
                 self._partial(name).replace(self.output / name)
+            for name in set(before.files) - set(self._files):
+                (self.output / name).unlink(missing_ok=True)
         except OSError as error:
             raise refusal(error, self.output) from error
+        self._record(self._files, [self.main] if paints else [])
 
     @abstractmethod
     def _begin(self) -> None:
@@ -175,7 +197,8 @@ class CsvResults(Results):
                 raise ValueError(f"record {number} of {self.main} has other columns")
             if number:
                 found = dict(zip(COLUMNS, values, strict=True))
-                self._count(found["path"], found["predicted"] == "1", found["unlike_training"] == "1")
+                unlike = found["unlike_training"] == "1"
+                self._count(found["path"], found["predicted"] == "1", found["verdict"], unlike)
                 n_boxes += int(found["n_boxes"])
             end = at
         if end == 0:
@@ -202,13 +225,15 @@ class JsonResults(Results):
         end = 0
         for text, at in records(files[self.main], quoted=False):
             found = json.loads(text)
-            self._count(found["path"], found["predicted"] == 1, found["unlike_training"] == 1)
+            self._count(found["path"], found["predicted"] == 1, found["verdict"], found["unlike_training"] == 1)
             end = at
         return {self.main: end}
 
 
 class CocoResults(JsonResults):
     """The same, and made of it at the end a list of COCO results with the images that it is of."""
+
+    made = (RESULTS, IMAGES)
 
     def finish(self) -> None:
         """Write the COCO files from the lines, then give these their name."""

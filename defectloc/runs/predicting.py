@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from defectloc.config import PredictSettings
 from defectloc.data.image_names import ImageNames, named_by, require_some
+from defectloc.data.images import OVERLAYS
 from defectloc.data.watching import Watcher
 from defectloc.deployment.exported_model import ExportedModel
 from defectloc.deployment.files import is_exported
@@ -30,7 +31,6 @@ from defectloc.runs.directory import LOCK, Run
 from defectloc.runs.predictor import Predictor
 from defectloc.signals import stop_on_signal
 
-OVERLAYS = "overlays"
 # The most threads that paint overlays, and the pixels from which one paints alone.
 PAINTERS, LARGE = 4, 2**22
 
@@ -56,7 +56,12 @@ def run(settings: PredictSettings) -> Path:
         device = devices.choose(settings.device)
         devices.prepare(device, settings.threads)
         predictor = Predictor(finished, device)
-    identity = {"run": predictor.identity, "images": str(names.base.resolve()), "format": str(settings.format)}
+    identity = {
+        "run": predictor.identity,
+        "images": str(names.base.resolve()),
+        "format": str(settings.format),
+        "overlays": settings.overlays,
+    }
     with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
         results = FORMATS[settings.format](output, identity, settings.resume)
         with results, ThreadPoolExecutor(min(PAINTERS, settings.threads or devices.n_cores())) as painters:
@@ -164,14 +169,16 @@ class _Work:
 
     def report(self) -> None:
         """Print what was found; raises DefectlocError where images could not be read."""
-        results, limit = self.results, self.predictor.decision.threshold.probability
-        n_good = results.n_images - results.n_predicted - results.n_unlike
+        results, decision = self.results, self.predictor.decision
+        n_good = results.n_images - results.n_predicted - results.n_review - results.n_unlike
+        low, limit = decision.threshold.probability, decision.defective_above.probability
+        review = f"{results.n_review} to review (above {low:.3f}), " if results.n_review else ""
         unlike = f", {results.n_unlike} {UNLIKE}" if results.n_unlike else ""
         rate = f"{self.n_new / self.seconds:.1f}" if self.n_new and self.seconds else "0"
         new = "" if self.n_new == results.n_images else f"{self.n_new} of them new, "
         print(
             f"{results.n_images} images: {results.n_predicted} predicted defective (probability above {limit:.3f}), "
-            f"{n_good} good{unlike}; {new}{rate} images/s; {results.path}"
+            f"{review}{n_good} good{unlike}; {new}{rate} images/s; {results.path}"
         )
         if results.n_unlike:
             first = f", the first now: {self.first_unlike}" if self.first_unlike else ""

@@ -1,6 +1,7 @@
 """Result files that grow, are killed and resumed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,13 @@ import pytest
 from pycocotools.coco import COCO
 
 from defectloc.config import ResultFormat
+from defectloc.data.images import OVERLAYS, PREDICTED
 from defectloc.errors import DefectlocError
+from defectloc.inference.overlays import overlay_name
 from defectloc.inference.prediction import Prediction
 from defectloc.inference.results import FORMATS, CsvResults, JsonResults, Results
 from defectloc.localization.boxes import COLUMNS
+from tests.conftest import files_below
 
 IDENTITY = {"run": "abc", "images": "/photos"}
 NAMES = ["a.png", 'b "q", <script>alert(1)</script>\n.png', "語.png", "d" * 200 + ".png", "e.png"]
@@ -43,6 +47,97 @@ def written(kind: type[Results], folder, named=NAMED) -> Results:
         for start in range(0, len(named), 2):
             results.add(named[start : start + 2])
     return results
+
+
+def painted(kind: type[Results], folder, names, overlays: bool = True, finished: bool = True) -> None:
+    """Write a result anew, with a file in place of each overlay."""
+    folder.mkdir(exist_ok=True)
+    with kind(folder, IDENTITY | {"overlays": overlays}, resume=False) as results:
+        for name in names if overlays else []:
+            path = folder / OVERLAYS / overlay_name(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("new")
+        results.add([(name, prediction(1)) for name in names])
+    if finished:
+        results.finish()
+
+
+OWN = {
+    ResultFormat.csv: ["boxes.csv", "predictions.csv"],
+    ResultFormat.jsonl: ["predictions.jsonl"],
+    ResultFormat.coco: ["images.coco.json", "predictions.jsonl", "results.coco.json"],
+}
+
+
+@pytest.mark.parametrize("before", FORMATS)
+@pytest.mark.parametrize("after", FORMATS)
+def test_a_new_result_replaces_all_of_the_older_one(tmp_path, before, after):
+    painted(FORMATS[before], tmp_path, ["a.png", "b/1.png", "c, 'd'/2.png"])
+    painted(FORMATS[after], tmp_path, ["a.png", "e.png"], finished=False)
+    # Until the new one is whole.
+    assert {*OWN[before], "overlays/b/1.png.png"} <= set(files_below(tmp_path))
+    with FORMATS[after](tmp_path, IDENTITY | {"overlays": True}, resume=True) as results:
+        pass
+    results.finish()
+    assert files_below(tmp_path) == sorted([*OWN[after], PREDICTED, "overlays/a.png.png", "overlays/e.png.png"])
+    assert not (tmp_path / OVERLAYS / "b").exists()
+    painted(FORMATS[before], tmp_path, ["a.png"], overlays=False)
+    assert files_below(tmp_path) == sorted([*OWN[before], PREDICTED])
+
+
+def test_an_unfinished_result_goes_with_its_overlays(tmp_path):
+    painted(CsvResults, tmp_path, ["a.png"])
+    painted(JsonResults, tmp_path, ["b.png"], finished=False)
+    painted(CsvResults, tmp_path, ["c.png"], overlays=False, finished=False)
+    assert {"predictions.csv", "overlays/a.png.png"} <= set(files_below(tmp_path))
+    assert not {"predictions.partial.jsonl", "overlays/b.png.png"} & set(files_below(tmp_path))
+
+
+def test_files_of_the_user_stay(tmp_path):
+    mine = ["boxes.csv", "images.coco.json", "overlays/a.png", "overlays/a.png.png", "overlays/b/mine.png", "notes.txt"]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        painted(JsonResults, tmp_path, ["a.png", "b/1.png"], overlays=False)
+    painted(JsonResults, tmp_path, ["b/1.png"])
+    painted(JsonResults, tmp_path, ["c.png"], overlays=False)
+    assert [name for name in mine if (tmp_path / name).read_text() != "mine"] == []
+    assert files_below(tmp_path) == sorted([*mine, PREDICTED, "predictions.jsonl"])
+
+
+def test_a_record_that_names_other_files_removes_none(tmp_path):
+    out = tmp_path / "out"
+    painted(JsonResults, out, ["a.png"])
+    (tmp_path / "mine.csv").write_text("path\na.png\n")
+    record = json.loads((out / PREDICTED).read_text())
+    names = ["../mine.csv", ["predictions.csv"], 3]
+    (out / PREDICTED).write_text(json.dumps(record | {"files": names, "painted": names}))
+    painted(JsonResults, out, ["b.png"])
+    assert (tmp_path / "mine.csv").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_format_and_other_overlays_are_not_gone_on_with(tmp_path, finished):
+    painted(CsvResults, tmp_path, ["a.png"], finished=finished)
+    before = files_below(tmp_path)
+    with pytest.raises(DefectlocError, match="holds predictions in another format; choose"):
+        JsonResults(tmp_path, IDENTITY | {"overlays": True}, resume=True)
+    with pytest.raises(DefectlocError, match="holds predictions with overlays; choose"):
+        CsvResults(tmp_path, IDENTITY | {"overlays": False}, resume=True)
+    assert files_below(tmp_path) == before
+
+
+def test_images_to_review_are_counted_apart(tmp_path):
+    named = [(name, replace(found, verdict="review")) if name == "e.png" else (name, found) for name, found in NAMED]
+    for kind in (CsvResults, JsonResults):
+        results = written(kind, tmp_path, named)
+        results.finish()
+        with kind(tmp_path, IDENTITY, resume=True) as again:
+            pass
+        again.finish()
+        for each in (results, again):
+            assert (each.n_predicted, each.n_review, each.n_unlike) == (2, 1, 1)
 
 
 def test_csv(tmp_path):

@@ -1,8 +1,10 @@
 """New images by a finished run."""
 
 import json
+import re
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,24 @@ def test_overlays_among_the_images_are_not_predicted(run, command):
         outcome = command("predict", f"run={run.folder}", "images=photos", "output=photos/new", "threads=1")
         assert outcome.code == 0, outcome.err
     assert list(pd.read_csv("photos/new/predictions.csv")["path"]) == ["a.png"]
+
+
+def test_another_output_among_the_images_is_not_predicted(run, command):
+    write_image(Path("photos/a.png"), seed=1)
+    for output in ("photos/new", "photos/other"):
+        outcome = command("predict", f"run={run.folder}", "images=photos", f"output={output}", "threads=1")
+        assert outcome.code == 0, outcome.err
+    assert list(pd.read_csv("photos/other/predictions.csv")["path"]) == ["a.png"]
+
+
+def test_nothing_of_an_older_prediction_is_left(run, command):
+    for name in ("a.png", "crack/b.png"):
+        write_image(Path("photos") / name, seed=1)
+    common = ("predict", f"run={run.folder}", "output=new", "threads=1")
+    assert command(*common, "images=photos").code == 0
+    assert "overlays/crack/b.png.png" in files_below(Path("new"))
+    assert command(*common, "images=photos/crack", "format=jsonl", "overlays=false").code == 0
+    assert set(files_below(Path("new"))) - {".lock"} == {"predict.json", "predictions.jsonl"}
 
 
 @pytest.fixture
@@ -209,6 +229,24 @@ def test_resume_predicts_only_what_is_new(predict, photos, monkeypatch):
     assert list(table()["path"])[-1] == "00.png"
     monkeypatch.setattr(Predictor, "predict", lambda self, images, size: [])
     assert "0 of them new" in predict(f"images={photos}", "resume=true").out
+
+
+def test_images_to_review_are_counted_apart(predict, photos, monkeypatch):
+    outcome = predict(f"images={photos}")
+    assert "to review" not in outcome.out
+    real = Predictor.predict
+    verdicts = iter(["good", "review", "defective", "review", "good"])
+
+    def judged(self, images, batch_size):
+        found = real(self, images, batch_size)
+        named = [(each, next(verdicts)) for each in found]
+        return [replace(each, verdict=verdict, predicted=int(verdict != "good")) for each, verdict in named]
+
+    monkeypatch.setattr(Predictor, "predict", judged)
+    assert re.search(
+        r"5 images: 1 predicted defective \(probability above 0\.\d{3}\), 2 to review \(above 0\.\d{3}\), 2 good;",
+        predict(f"images={photos}").out,
+    )
 
 
 def test_resume_does_not_mix_runs_and_folders(predict, photos, finished):
