@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from defectloc.config import AnnotateSettings, AnnotationFormat
 from defectloc.data.labelme import RECORD
@@ -30,8 +31,8 @@ UNFINISHED, TABLE = ".unfinished", "images.csv"
 def run(settings: AnnotateSettings) -> Path:
     """Write boxes to correct; returns the folder.
 
-    Raises DefectlocError where it is not clear which fits are meant, and for an output that holds anything else, or
-    boxes that were corrected since.
+    Raises DefectlocError where it is not clear which fits are meant, and for an output that holds anything else, boxes
+    of other fits, or boxes that were corrected since.
     """
     _check_keys(settings)
     outputs = Path(settings.outputs).expanduser()
@@ -48,6 +49,8 @@ def run(settings: AnnotateSettings) -> Path:
         document_root=None if settings.document_root is None else Path(settings.document_root).expanduser(),
         copy=settings.copy,
     )
+    made_of = _made_of(settings, outputs, origin)
+    _refuse_others(output, made_of)
     numbers = ", ".join(str(fold.run.record["fold"]) for fold in folds)
     print(f"{settings.subset}: fit {fingerprint}, localization {localization}, folds {numbers}", file=sys.stderr)
     suggestions, untested = suggestions_of(folds, origin.root, settings.boxes_by)
@@ -59,7 +62,8 @@ def run(settings: AnnotateSettings) -> Path:
         )
     with lock(output / LOCK, f"the same output ({output})"):
         old = _old_files(output)
-        hints = _write(output, old, settings.format, suggestions, untested, origin)
+        _refuse_others(output, made_of)
+        hints = _write(output, old, settings.format, suggestions, untested, origin, made_of)
     for hint in hints:
         print(hint)
     n_boxes = sum(len(each.boxes) for each in suggestions)
@@ -100,6 +104,26 @@ def _old_files(output: Path) -> list[str]:
     return sorted({name.partition("/")[0] for name in (*files, RECORD)})
 
 
+def _made_of(settings: AnnotateSettings, outputs: Path, origin: Origin) -> dict[str, Any]:
+    """Tell of which fits boxes are, and by which keys these were chosen."""
+    asked = [str(outputs.absolute()), settings.fingerprint, settings.localization_name]
+    return {"subset": settings.subset, "setting": origin.setting, "asked": asked}
+
+
+def _refuse_others(output: Path, made_of: dict[str, Any]) -> None:
+    """Raise DefectlocError where an output holds boxes of another subset, or of other fits that were asked for.
+
+    The same command may replace its boxes once the folds were fitted or localised anew.
+    """
+    record = made_of | (read_json(output / RECORD) or {})
+    is_same = {key: record[key] == value for key, value in made_of.items()}
+    if not is_same["subset"] or not (is_same["setting"] or is_same["asked"]):
+        raise DefectlocError(
+            f"output={output} holds boxes of subset={record['subset']}, fit and localization {record['setting']}, "
+            f"not of subset={made_of['subset']}, {made_of['setting']}; choose another output."
+        )
+
+
 def _write(
     output: Path,
     old: list[str],
@@ -107,6 +131,7 @@ def _write(
     suggestions: Sequence[Suggestion],
     untested: Sequence[str],
     origin: Origin,
+    made_of: dict[str, Any],
 ) -> list[str]:
     """Make all files aside and move them into place, the record last; returns what the user should know."""
     aside = output / UNFINISHED
@@ -116,7 +141,7 @@ def _write(
         hints = WRITERS[kind](aside, suggestions, origin)
         write_csv(aside / TABLE, table_of(suggestions, untested))
         files = {name: digest(aside / name) for name in _files_below(aside)}
-        write_json(aside / RECORD, sealed({"format": str(kind), "setting": origin.setting, "files": files}))
+        write_json(aside / RECORD, sealed({"format": str(kind), **made_of, "files": files}))
         for name in sorted(old, key=lambda each: each != RECORD):
             place = output / name
             shutil.rmtree(place) if place.is_dir() else place.unlink()

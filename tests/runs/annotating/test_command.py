@@ -251,6 +251,47 @@ def test_another_setting_replaces_boxes_that_nobody_changed(folds, annotate):
     assert len(alarm["shapes"]) == 1
 
 
+def contents(output: Path) -> dict[str, bytes]:
+    return {name: (output / name).read_bytes() for name in files_below(output)}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_boxes_of_another_subset_are_not_replaced(folds, annotate, command, kind):
+    output = annotate(f"format={kind}", "output=boxes")
+    before = contents(output)
+    shutil.copytree("outputs", "elsewhere")
+    shutil.copytree("outputs/part", "outputs/other")
+    for path in Path("outputs/other").glob("fold*/run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"subset": "other"}))
+    sentence = command("annotate", "subset=other", f"format={kind}", "output=boxes").sentence
+    assert "output=boxes holds boxes of subset=part, fit and localization abc " in sentence
+    assert "not of subset=other, abc" in sentence
+    assert contents(output) == before
+    # The same fit is the same fit wherever it lies.
+    annotate("outputs=elsewhere", f"format={kind}", "output=boxes")
+
+
+def test_boxes_of_another_fit_that_is_asked_for_are_not_replaced(folds, tmp_path, annotate, command):
+    output = annotate()
+    before = contents(output)
+    write_folds(tmp_path, fingerprint="12e4")
+    assert "fit and localization abc" in command("annotate", "subset=part", "fingerprint=12e4").sentence
+    assert contents(output) == before
+    annotate("fingerprint=abc")
+
+
+def test_the_same_command_replaces_its_boxes_after_another_fit(folds, tmp_path, annotate):
+    output = annotate()
+    for fold in folds:
+        shutil.rmtree(fold.folder)
+    write_folds(tmp_path, fingerprint="12e4")
+    annotate()
+    assert "12e4" in json.loads((output / "annotate.json").read_text())["setting"]
+    for fold in write_folds(tmp_path, fingerprint="12e4"):
+        localize(fold, threshold=80.0, min_area=3)
+    annotate()
+
+
 def test_a_folder_of_something_else_is_left_alone(folds, command, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
