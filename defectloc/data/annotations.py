@@ -136,7 +136,14 @@ def _check(region: Region, size: tuple[int, int], name: str, path: Path) -> None
 
 def _coco(content: dict[str, Any], path: Path) -> Iterator[tuple[ImageName, Annotated]]:
     try:
-        images = {each["id"]: each for each in content["images"]}
+        images: dict[Any, dict[str, Any]] = {}
+        for each in content["images"]:
+            # As where two exports were appended, each of which counts from 1.
+            if (other := images.setdefault(each["id"], each)) is not each:
+                names = f"{other['file_name']} and {each['file_name']}"
+                raise DefectlocError(
+                    f"data.annotations={path}: two images have one id, {each['id']}: {names}; give each its own."
+                )
         regions: dict[Any, list[Region]] = {number: [] for number in images}
         for each in content.get("annotations", []):
             if each["image_id"] not in regions:

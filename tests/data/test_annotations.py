@@ -274,6 +274,15 @@ def test_what_does_not_fit_in_a_folder_is_refused_by_name(path, sentence: str) -
     assert sentence in str(caught.value)
 
 
+def test_two_images_of_one_id_are_refused() -> None:
+    """In two exports that were appended all would be drawn on the images of the second."""
+    content = json.loads(coco().read_text())
+    content["images"].append(content["images"][0] | {"file_name": "part/test/crack/000.png"})
+    sentence = "two images have one id, 7: part/test/crack/001.png and part/test/crack/000.png; give each its own"
+    with pytest.raises(DefectlocError, match=sentence):
+        read_annotations(written(content), IMAGES)
+
+
 def test_label_studio_exports_coco_with_its_addresses_and_without_some_sizes() -> None:
     path = coco("/data/local-files/?d=photos/part/test/crack/001.png")
     content = json.loads(path.read_text())
