@@ -167,9 +167,14 @@ def _coco_regions(annotation: dict[str, Any], path: Path) -> list[Region]:
         raise DefectlocError(f"data.annotations={path}: run-length masks are not read; export polygons or boxes.")
     polygons = [Region(np.array(each, dtype=np.float64).reshape(-1, 2), is_box=False) for each in outlines]
     # Our own boxes, and those of many tools, repeat their four corners as a polygon.
-    if not polygons or all(_is_rectangle(each.corners) for each in polygons):
-        return [box]
-    return polygons
+    if not all(_is_rectangle(each.corners) for each in polygons):
+        return polygons
+    # What lies between several of them is no defect, though `bbox` encloses all.
+    return [_box_of(each) for each in polygons] if len(polygons) > 1 else [box]
+
+
+def _box_of(rectangle: Region) -> Region:
+    return Region(np.stack([rectangle.corners.min(0), rectangle.corners.max(0)]), is_box=True)
 
 
 def _is_rectangle(corners: NDArray[np.float64]) -> bool:

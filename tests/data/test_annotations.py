@@ -48,6 +48,13 @@ def test_a_rectangle_as_polygon_is_a_box_and_another_polygon_is_not() -> None:
     assert outline.regions[0].corners.tolist() == [[10, 20], [40, 20], [25, 60]]
 
 
+def test_two_rectangles_of_one_annotation_are_two_boxes() -> None:
+    outlines = [[10, 20, 20, 20, 20, 30, 10, 30], [30, 50, 30, 60, 40, 60, 40, 50, 30, 50]]
+    (found,) = read_annotations(coco(segmentation=outlines), IMAGES).values()
+    assert [region.is_box for region in found.regions] == [True, True]
+    assert [region.corners.tolist() for region in found.regions] == [[[10, 20], [20, 30]], [[30, 50], [40, 60]]]
+
+
 @pytest.mark.parametrize(
     "name",
     [
