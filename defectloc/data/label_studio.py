@@ -12,9 +12,11 @@ from defectloc.data.annotated_names import ImageName
 from defectloc.data.labelme import Drawn
 from defectloc.errors import DefectlocError
 
-# Kinds of region that are read, and those that would otherwise be lost without a word.
+# Kinds of region that are read, and what is said of a region or an image, which repeats the place of its region.
 READ = ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
-NOT_READ = ("brushlabels", "ellipselabels", "keypointlabels", "brush", "ellipse", "keypoint")
+SAID = ("choices", "datetime", "labels", "number", "pairwise", "ranker", "rating", "taxonomy", "textarea")
+# By any of these a value has a place in the image: newer kinds of region shall not be lost without a word.
+PLACES = {"imageDataURL", "points", "rle", "vertices", "x"}
 # How files that it serves from a folder are addressed.
 LOCAL_FILES = "/data/local-files/?d="
 
@@ -50,17 +52,23 @@ def _tasks(content: list[dict[str, Any]], path: Path) -> Iterator[Drawn]:
 
 
 def _is_region(result: dict[str, Any], name: str, path: Path) -> bool:
-    if result.get("type") in NOT_READ:
-        raise DefectlocError(
-            f"data.annotations={path}: '{result['type']}' of {name} is not read; draw boxes or polygons."
-        )
-    return result.get("type") in READ
+    kind = result.get("type")
+    if kind in READ or kind in SAID:
+        return kind in READ
+    if "original_width" in result or not PLACES.isdisjoint(result.get("value", ())):
+        raise DefectlocError(f"data.annotations={path}: '{kind}' of {name} is not read; draw boxes or polygons.")
+    return False
 
 
 def _region(result: dict[str, Any], size: tuple[int, int], name: str, path: Path) -> tuple[NDArray[np.float64], bool]:
     value, scale = result["value"], np.array([size[1], size[0]]) / 100
     if value.get("rotation"):
         raise DefectlocError(f"data.annotations={path}: a box of the image {name} is rotated; draw it upright.")
+    if result.get("image_rotation"):
+        raise DefectlocError(
+            f"data.annotations={path}: the image {name} is turned by {result['image_rotation']} degrees in Label "
+            "Studio; turn it back there and draw on it as it is."
+        )
     if "points" in value:
         return np.array(value["points"], dtype=np.float64) * scale, False
     x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
