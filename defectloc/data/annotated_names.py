@@ -36,6 +36,7 @@ class ImageFinder:
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for image in images:
             self._by_name[PurePosixPath(image).name].append(image)
+        self._folders = {folder for image in images for folder in PurePosixPath(image).parent.parts}
         self._root = None if root is None else os.path.realpath(root)
         self._served = self._prefixes(root, [name.written for name in names if name.is_served])
 
@@ -43,7 +44,7 @@ class ImageFinder:
         """Give the path of an image; raises DefectlocError for one that is not there, or may be two.
 
         What a name leads to comes first, then the very path, then the path with the longest common end, since tools
-        prefix paths of their own.
+        leave out folders or prefix their own; a path that leads through other folders of the data set is no such one.
         """
         for found in (self._by_file(name), self._by_folder_served(name), self._renamed.get(name.written)):
             if found is not None:
@@ -60,6 +61,11 @@ class ImageFinder:
         if len(best) != 1:
             what = "is not in the data set" if not best else f"may be {best[0]} or {best[1]}"
             raise DefectlocError(f"data.annotations={self._path}: the image {name.written} {what}.")
+        if not exact and not whole and not self._folders.isdisjoint(parts[: -max(common)]):
+            raise DefectlocError(
+                f"data.annotations={self._path}: the image {name.written} is not in the data set; {best[0]} lies in "
+                "another folder."
+            )
         return best[0]
 
     def _by_file(self, name: ImageName) -> str | None:

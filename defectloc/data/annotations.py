@@ -79,7 +79,8 @@ def cell_shares(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.f
 def read_annotations(path: Path, images: list[str], root: Path | None = None) -> dict[str, Annotated]:
     """Read what a COCO or Label Studio file, or a folder of labelme or YOLO, says of a data set's `images`, by path.
 
-    A file's name for an image is its path, below `root` where it is absolute, or the end of one path only. Images
+    `images` are all of the data set, also those that a run leaves out: a name of one may end as another's path. A
+    file's name for an image is its path, below `root` where it is absolute, or the end of one path only. Images
     without any region are left out. Raises DefectlocError, naming the first, for an image that is not there, a region
     beyond its image, and a file of another tool.
     """

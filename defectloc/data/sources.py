@@ -26,21 +26,32 @@ SPLITS = ("train", "test")
 
 
 def load(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.DataFrame]:
-    """Read the catalog of a source; paths in it are relative to the root that is returned with it.
+    """Read the catalog of the images that a run uses; paths in it are relative to the root that is returned with it.
 
     Images of equal bytes belong to one group. Raises DefectlocError where the data is not there or not as it should be.
     """
+    root, whole = load_whole(data, subset, digests)
+    return root, used(whole, data, subset)
+
+
+def load_whole(data: DataConfig, subset: str, digests: Digests) -> tuple[Path, pd.DataFrame]:
+    """Read the catalog of a source, of all its images, and the root of its paths; raises DefectlocError as `load`."""
     readers = {"mvtec": _mvtec, "folder": _folder, "csv": _csv, "elpv": _elpv, "synthetic": _synthetic}
     if data.name not in readers:
         raise DefectlocError(f"data={data.name} is not known; choose one of {', '.join(readers)}.")
     root, rows = readers[data.name](data, subset)
-    what = f"data={data.name} subset={subset}"
-    catalog = catalogs.build(rows, root, what, digests, data.group)
-    if data.group is not None:
-        catalog = catalogs.with_groups(catalog, data.group)
-    if data.limit is not None:
-        catalog = catalogs.sample(catalog, data.limit, data.split_seed)
-    return root, splits.within(catalogs.join_copies(catalog, what), data)
+    catalog = catalogs.build(rows, root, _what(data, subset), digests, data.group)
+    return root, catalog if data.group is None else catalogs.with_groups(catalog, data.group)
+
+
+def used(whole: pd.DataFrame, data: DataConfig, subset: str) -> pd.DataFrame:
+    """Give the rows of a whole catalog that `data.limit` and `data.within_fold` leave; copies belong to one group."""
+    catalog = whole if data.limit is None else catalogs.sample(whole, data.limit, data.split_seed)
+    return splits.within(catalogs.join_copies(catalog, _what(data, subset)), data)
+
+
+def _what(data: DataConfig, subset: str) -> str:
+    return f"data={data.name} subset={subset}"
 
 
 def _existing_root(data: DataConfig) -> Path:

@@ -37,6 +37,8 @@ class Fold:
     settings: TrainSettings
     root: Path
     catalog: pd.DataFrame
+    # Also of the images that `data.limit` and `data.within_fold` leave out of the catalog.
+    all_paths: list[str]
     digests: Digests
     classifier: Classifier
     weights_digest: str

@@ -19,7 +19,8 @@ from defectloc.runs.fold import Fold
 def prepare(settings: TrainSettings) -> Fold:
     """Read the data, split it and load the weights; the cheap checks come first."""
     digests = Digests(Path(settings.outputs).expanduser() / ".digests")
-    root, catalog = sources.load(settings.data, settings.subset, digests)
+    root, whole = sources.load_whole(settings.data, settings.subset, digests)
+    catalog = sources.used(whole, settings.data, settings.subset)
     catalog = catalog.assign(split=splits.split(catalog, settings.data, settings.n_folds, settings.fold))
     device = devices.choose(settings.device)
     devices.prepare(device, settings.threads)
@@ -28,7 +29,7 @@ def prepare(settings: TrainSettings) -> Fold:
     precision = str(settings.training.precision)
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" else "float32"
-    fold = Fold(settings, root, catalog, digests, classifier, digest, device, precision)
+    fold = Fold(settings, root, catalog, list(whole["path"]), digests, classifier, digest, device, precision)
     if IMAGE in fold.bank_levels:
         raise DefectlocError("memory.levels takes levels of the frozen part; 'image' is none.")
     classifier.require(fold.bank_levels)

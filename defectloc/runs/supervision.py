@@ -98,12 +98,14 @@ def _made_from(fold: Fold, annotated: dict[str, Annotated]) -> dict[str, Any]:
 
 
 def _annotations(fold: Fold) -> dict[str, Annotated]:
-    """Read the annotations of the data set and check that they fit its images, whatever their split."""
+    """Read the annotations of the catalog's images and check that they fit these, whatever their split."""
     if fold.settings.data.annotations is None:
         return {}
     path = Path(fold.settings.data.annotations).expanduser()
     catalog = fold.catalog.set_index("path")
-    found = read_annotations(path, list(catalog.index), fold.root)
+    # By the names of all images: those of one that is left out may end as the path of another.
+    found = read_annotations(path, fold.all_paths, fold.root)
+    found = {name: each for name, each in found.items() if name in catalog.index}
     for name, each in found.items():
         if not catalog.at[name, "label"]:
             raise DefectlocError(f"data.annotations={path} marks a defect in {name}, which is a good image.")

@@ -217,6 +217,27 @@ def test_a_path_that_begins_the_name_goes_before_one_that_goes_on() -> None:
     assert list(read_annotations(path, images)) == ["part/crack/000.png"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["bad/b/05.png", "/photos/bad/b/05.png", "b/05.png", "bad\\b\\05.png", "/data/local-files/?d=x/bad/b/05.png"],
+)
+def test_a_name_that_leads_through_other_folders_of_the_data_set_is_refused(name: str) -> None:
+    path = coco(name)
+    assert list(read_annotations(path, ["bad/a/05.png", "bad/b/05.png"])) == ["bad/b/05.png"]
+    with pytest.raises(DefectlocError, match=r"05\.png is not in the data set; bad/a/05\.png lies in another folder"):
+        read_annotations(path, ["bad/a/05.png", "bad/b/06.png"])
+
+
+@pytest.mark.parametrize(
+    "name", ["05.png", "a/05.png", "images/05.png", "/data/upload/1/05.png", "https://host.invalid/photos/a/05.png"]
+)
+def test_a_name_without_folders_or_with_those_of_a_tool_is_found_by_its_end(name: str) -> None:
+    images = ["bad/a/05.png", "bad/b/06.png"]
+    assert list(read_annotations(coco(name), images)) == ["bad/a/05.png"]
+    path = label_studio(name, "polygonlabels", {"points": [[0, 0], [9, 0], [9, 9]]})
+    assert list(read_annotations(path, images)) == ["bad/a/05.png"]
+
+
 def test_predictions_alone_are_told_from_an_export() -> None:
     path = written([{"data": {"image": "crack/001.png"}, "predictions": [{"result": []}]}])
     with pytest.raises(DefectlocError, match="holds predictions alone; correct them in Label Studio"):

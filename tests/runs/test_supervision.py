@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 
+from defectloc import checks, config
+from defectloc.data import sources
+from defectloc.data.digests import Digests
 from defectloc.runs.directory import Run
+from defectloc.runs.fold import Fold
+from defectloc.runs.preparing import prepare
+from defectloc.runs.supervision import supervision_of
 from tests.conftest import FUSION
 
 
@@ -106,6 +113,28 @@ def test_annotations_of_another_size_are_refused(fused, command):
     content["images"][0]["width"] += 10
     Path("boxes.json").write_text(json.dumps(content))
     assert "px; it is" in command("train", *FUSION, "data.annotations=boxes.json").sentence
+
+
+def prepared(*arguments: str) -> Fold:
+    config.register()
+    with initialize_config_dir(str(config.directory()), version_base="1.3"):
+        return prepare(checks.typed(compose("train", [*FUSION, *arguments])))
+
+
+@pytest.mark.parametrize("given", ["data.limit=40", "data.within_fold=[0,5]"])
+def test_annotations_of_images_that_are_left_out_go_to_no_other(narrow, given):
+    """Images of several folders have the same names."""
+    _, whole = sources.load(prepared().settings.data, "pill", Digests(None))
+    used = prepared(given).catalog
+    defective = set(whole.loc[whole["label"] == 1, "path"])
+    for drawn in (defective, defective - set(used["path"])):
+        images = [{"id": path, "file_name": path, "width": 64, "height": 64} for path in sorted(drawn)]
+        boxes = [{"image_id": path, "bbox": [1, 1, 5, 5]} for path in sorted(drawn)]
+        Path("boxes.json").write_text(json.dumps({"images": images, "annotations": boxes}))
+        fold = prepared(given, "data.annotations=boxes.json")
+        found, training = supervision_of(fold), set(fold.rows("train").query("label == 1")["path"])
+        assert set(found.annotated) == training & drawn
+        assert bool(found.made_from) == bool(training & drawn)
 
 
 def test_a_missing_file_is_told_at_once(command):
