@@ -17,10 +17,13 @@ from defectloc.localization.maps import Stack, stack
 from defectloc.model.kept_patches import UNKNOWN
 from defectloc.runs.fold import Fold
 
+# Raised when the code changes which patches a mask marks.
+VERSION = 2
+
 
 @dataclass(frozen=True)
 class Supervision:
-    """Masks and annotations of defective training images, by path.
+    """Masks and annotations of defective training images, by path; `sizes` (height, width) of the photographs.
 
     `made_from` identifies what the whole data set gives, so that it is the same for all folds; empty where nothing
     was asked for.
@@ -28,12 +31,14 @@ class Supervision:
 
     masks: dict[str, Path]
     annotated: dict[str, Annotated]
+    sizes: dict[str, tuple[int, int]]
     made_from: dict[str, Any]
 
     def known(self, paths: list[str], shapes: list[tuple[int, int]]) -> Stack | None:
         """Mark the patches `(N, h, w)` of images on grids of their shapes: 1 a defect, 0 none, -1 beside, -2 unknown.
 
-        As int8, a list where there are several shapes. None where nothing is known of any.
+        As int8, a list where there are several shapes. None where nothing is known of any. Raises DefectlocError for a
+        mask that does not fit its photograph: one that was added after the fit was not checked before it.
         """
         if not self.masks and not self.annotated:
             return None
@@ -44,7 +49,7 @@ class Supervision:
         if path in self.annotated:
             marked[:] = self.annotated[path].cells(shape)
         elif path in self.masks:
-            marked[:] = marked_cells(cell_shares(read_defect_mask(self.masks[path]), shape))
+            marked[:] = marked_cells(cell_shares(read_defect_mask(self.masks[path], self.sizes[path]), shape))
         return marked
 
 
@@ -70,7 +75,7 @@ def supervision_of(fold: Fold) -> Supervision:
         )
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(with_mask))[:wanted])
     masks = dict(with_mask[number] for number in drawn)
-    return Supervision(masks, annotated, _made_from(fold, everywhere))
+    return Supervision(masks, annotated, fold.sizes, _made_from(fold, everywhere))
 
 
 def _made_from(fold: Fold, annotated: dict[str, Annotated]) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def _made_from(fold: Fold, annotated: dict[str, Annotated]) -> dict[str, Any]:
         "supervision": {
             "masks": number if masks else 0,
             "annotations": digest_of(regions)[:8] if regions else None,
-            "truth": digest_of(masks)[:8] if masks else None,
+            "truth": digest_of([VERSION, masks])[:8] if masks else None,
         }
     }
 

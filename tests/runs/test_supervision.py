@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from defectloc import checks, config
 from defectloc.data import sources
@@ -16,7 +17,7 @@ from defectloc.runs.directory import Run
 from defectloc.runs.fold import Fold
 from defectloc.runs.preparing import prepare
 from defectloc.runs.supervision import supervision_of
-from tests.conftest import FUSION
+from tests.conftest import FUSION, REST
 
 
 def maps_of(folder: Path) -> np.ndarray:
@@ -40,6 +41,28 @@ def test_more_masks_than_there_are_is_told_before_the_fit(command):
 @pytest.mark.parametrize("value", ["-1", "some", "1.5", "true"])
 def test_what_is_no_number_of_masks_is_refused(command, value):
     assert "supervision.masks" in command("train", *FUSION, f"supervision.masks={value}").sentence
+
+
+@pytest.mark.parametrize("given", [("supervision.masks=all",), ("localization.map=memory", "decision.score=memory")])
+def test_turned_masks_that_are_added_after_the_fit_are_refused(command, given):
+    """Those of training images where they label patches, those of test images where they are scored."""
+    for label, folder in enumerate(("good", "defective")):
+        Path("photos", folder).mkdir(parents=True)
+        for number in range(10):
+            pixels = np.random.default_rng(10 * label + number).integers(0, 256, (64, 96, 3), np.uint8)
+            Image.fromarray(pixels).save(f"photos/{folder}/{number}.png")
+    fit = ["data=folder", "data.root=photos", "subset=mine", "n_folds=2", "data.image_size=[32,64]", "training=none"]
+    fit += [*REST, "patch_head.steps=4", "localization.threshold=0.05"]
+    outcome = command("train", *fit)
+    assert outcome.code == 0, outcome.err
+    catalog = pd.read_csv(next(Path("outputs").glob("mine/fold0-*/catalog.csv")))
+    labels = "train" if "supervision.masks=all" in given else "test"
+    Path("photos/masks").mkdir()
+    for path in catalog.loc[(catalog["split"] == labels) & (catalog["label"] == 1), "path"]:
+        Image.fromarray(np.full((96, 64), 255, np.uint8)).save(Path("photos/masks") / Path(path).name)
+    sentence = command("train", *fit, "data.masks=photos/masks", *given).sentence
+    assert "is 96 x 64, its photograph 64 x 96" in sentence
+    assert len(list(Path("outputs").glob("mine/fold0-*"))) == 1
 
 
 def annotation(fused: Path, split: str, label: int) -> dict:
