@@ -10,6 +10,7 @@ from defectloc.config import DataConfig, Source
 from defectloc.data import catalog as catalogs
 from defectloc.data import splits
 from defectloc.data.digests import Digests
+from defectloc.data.elpv import read_cells
 from defectloc.data.images import find_images
 from defectloc.data.masks import MaskFiles
 from defectloc.data.synthetic import generation
@@ -218,7 +219,7 @@ def _elpv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
     table = root / "labels.csv"
     if not table.is_file():
         raise DefectlocError(f"{table} does not exist; data.root must be the folder of ELPV that holds labels.csv.")
-    cells = _elpv_cells(table)
+    cells = read_cells(table)
     kinds = sorted({kind for _, _, kind in cells})
     if subset not in kinds:
         raise DefectlocError(f"subset={subset} is not in ELPV; there are {', '.join(kinds)}.")
@@ -227,25 +228,6 @@ def _elpv(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
         if kind == subset and abs(2 * probability - 1) >= data.min_confidence - 1e-9:
             rows.append({"path": _below(name, root, str(table)), "label": int(probability > 0.5)})
     return root, rows
-
-
-def _elpv_cells(table: Path) -> list[tuple[str, float, str]]:
-    """Read path, probability of a defect and kind of each cell."""
-    try:
-        lines = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DefectlocError(f"{table} cannot be read ({error}).") from error
-    cells = []
-    for number, line in enumerate(lines, 1):
-        try:
-            name, text, kind = line
-            probability = float(text)
-        except ValueError as error:
-            raise DefectlocError(f"{table}: row {number} is not a path, a probability and a kind of cell.") from error
-        if not 0 <= probability <= 1:
-            raise DefectlocError(f"{table}: the probability {text} of {name} must lie in [0, 1].")
-        cells.append((name, probability, kind))
-    return cells
 
 
 def _synthetic(data: DataConfig, subset: str) -> tuple[Path, list[dict]]:
