@@ -33,6 +33,7 @@ class Sweep(Launcher):
         self._launcher, self._context, self._config, self._typed = launcher, context, config, typed
         self._identities = Identities()
         self._failures: list[tuple[str, Exception]] = []
+        self._jobs: dict[tuple[str, ...], tuple[Any, Path]] = {}
 
     def setup(self, **_: Any) -> None:
         """Hydra's hook."""
@@ -103,7 +104,13 @@ class Sweep(Launcher):
         return [number for run, (number, name) in last.items() if asked[run] != name]
 
     def _composed(self, overrides: Sequence[str]) -> tuple[Any, Path]:
-        """Give settings and folder of a job."""
+        """Give settings and folder of a job, composed once, since that takes its time."""
+        key = tuple(overrides)
+        if key not in self._jobs:
+            self._jobs[key] = self._compose(overrides)
+        return self._jobs[key]
+
+    def _compose(self, overrides: Sequence[str]) -> tuple[Any, Path]:
         composed = copy.deepcopy(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
         folder = Path(str(composed.hydra.sweep.dir)) / str(composed.hydra.sweep.subdir)
         with flag_override(composed, ["readonly", "struct"], [False, False]):
