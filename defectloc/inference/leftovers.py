@@ -17,9 +17,10 @@ from defectloc.inference.coco import IMAGES, RESULTS
 from defectloc.inference.journal import records
 from defectloc.inference.overlays import overlay_name
 
-TABLES = ("predictions.csv", "predictions.jsonl")
+CSV_TABLE, JSON_TABLE, BOXES = "predictions.csv", "predictions.jsonl", "boxes.csv"
+TABLES = (CSV_TABLE, JSON_TABLE)
 # A record that was changed by hand must not lead to other files.
-KNOWN = (*TABLES, "boxes.csv", RESULTS, IMAGES)
+KNOWN = (*TABLES, BOXES, RESULTS, IMAGES)
 
 
 def partial_path(path: Path) -> Path:

@@ -17,9 +17,10 @@ from defectloc.config import ResultFormat
 from defectloc.data.images import PREDICTED
 from defectloc.errors import DefectlocError
 from defectloc.files import refusal, write_json
+from defectloc.inference import leftovers
 from defectloc.inference.coco import IMAGES, RESULTS, write_coco
 from defectloc.inference.journal import Journal, records
-from defectloc.inference.leftovers import TABLES, Written, partial_path, refuse_another, remove_overlays
+from defectloc.inference.leftovers import BOXES, CSV_TABLE, JSON_TABLE, TABLES, Written, partial_path
 from defectloc.inference.name_index import NameIndex
 from defectloc.inference.prediction import Prediction
 from defectloc.inference.rows import COLUMNS, box_rows, csv_text, json_object, row
@@ -111,7 +112,7 @@ class Results(ABC):
             # A process may have been killed between renaming these and renaming the table of images.
             is_partial = partial.exists() and self._partial(name).exists()
             files[name] = self._partial(name) if is_partial else self.output / name
-        refuse_another(self.output, self._identity, is_other)
+        leftovers.refuse_another(self.output, self._identity, is_other)
         try:
             written = self._read(files)
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
@@ -153,7 +154,7 @@ class Results(ABC):
         try:
             # While the older tables say which overlays are theirs.
             older = [self.output / name for name in before.painted]
-            remove_overlays(self.output, older, lambda name: paints and name in self.done)
+            leftovers.remove_overlays(self.output, older, lambda name: paints and name in self.done)
             for name in self._names:
                 self._partial(name).replace(self.output / name)
             for name in set(before.files) - set(self._files):
@@ -178,15 +179,15 @@ class Results(ABC):
 class CsvResults(Results):
     """`predictions.csv`, a row per image, and `boxes.csv`, a row per box."""
 
-    main, others = "predictions.csv", ("boxes.csv",)
+    main, others = CSV_TABLE, (BOXES,)
 
     def _begin(self) -> None:
-        self._journals["boxes.csv"].write(csv_text([["path", *BOX_COLUMNS]]))
+        self._journals[BOXES].write(csv_text([["path", *BOX_COLUMNS]]))
         self._journals[self.main].write(csv_text([COLUMNS]))
 
     def _write(self, named: list[Named]) -> None:
         boxes = [[name, *box.values()] for name, found in named for box in box_rows(found)]
-        self._journals["boxes.csv"].write(csv_text(boxes))
+        self._journals[BOXES].write(csv_text(boxes))
         self._journals[self.main].write(csv_text([row(name, found).values() for name, found in named]))
 
     def _read(self, files: dict[str, Path]) -> dict[str, int] | None:
@@ -203,16 +204,16 @@ class CsvResults(Results):
             end = at
         if end == 0:
             return None
-        ends = [at for _, (_, at) in zip(range(n_boxes + 1), records(files["boxes.csv"], True), strict=False)]
+        ends = [at for _, (_, at) in zip(range(n_boxes + 1), records(files[BOXES], True), strict=False)]
         if len(ends) <= n_boxes:
-            raise ValueError("boxes.csv lacks some boxes")
-        return {self.main: end, "boxes.csv": ends[-1]}
+            raise ValueError(f"{BOXES} lacks some boxes")
+        return {self.main: end, BOXES: ends[-1]}
 
 
 class JsonResults(Results):
     """`predictions.jsonl`: a JSON object per line and image, its boxes inside."""
 
-    main = "predictions.jsonl"
+    main = JSON_TABLE
 
     def _begin(self) -> None:
         pass

@@ -13,7 +13,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import CHECKSUM, are_as_written, digest, digest_of, read_json
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
-from defectloc.runs.products import Maps, Product, products_of, read_maps
+from defectloc.runs.products import Maps, Product, bank_folder, products_of, read_maps
 from defectloc.runs.tables import (
     CATALOG,
     PREDICTIONS,
@@ -162,7 +162,7 @@ class Run:
 
     def bank_of(self, fusion: Product) -> Product:
         """Find the memory bank that a fusion was made with; raises DefectlocError where it is not whole any more."""
-        found = [product for product in self.products("memory") if product.name == fusion.made_from["memory"]]
+        found = [product for product in self.products("memory") if product.folder == bank_folder(fusion)]
         if not found:
             raise DefectlocError(
                 f"the memory bank of {fusion.folder} is gone or damaged; repeat the 'defectloc train' that made it."

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +109,7 @@ def load_parts(product: Product, device: str) -> tuple[MemoryBank, list[Level], 
 
     Raises DefectlocError where a part is damaged.
     """
-    bank, levels = load_bank(bank_folder(product), device)
+    bank, levels = load_bank(products.bank_folder(product), device)
     if product.kind == "memory":
         return bank, levels, None
     combination = read_json(product.folder / COMBINATION)
@@ -118,11 +117,6 @@ def load_parts(product: Product, device: str) -> tuple[MemoryBank, list[Level], 
         raise DefectlocError(f"{product.folder / COMBINATION} cannot be read; start the same 'defectloc train' again.")
     head = PatchHead.load(product.folder / HEAD, str(bank.device))
     return bank, levels, Fusion(bank, head, Combination.from_json(combination))
-
-
-def bank_folder(product: Product) -> Path:
-    """Give the folder of a product's memory bank; that which a fusion was made with lies beside it."""
-    return product.folder if product.kind == "memory" else product.folder.with_name(product.made_from["memory"])
 
 
 def _fit(

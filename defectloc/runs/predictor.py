@@ -33,9 +33,9 @@ from defectloc.model.trunk import Trunk, is_plain
 from defectloc.model.winograd import with_winograd
 from defectloc.runs.bank import load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
-from defectloc.runs.fusion import Fusion, bank_folder, load_parts
+from defectloc.runs.fusion import Fusion, load_parts
 from defectloc.runs.maps import is_guided, kept_ignore_mask
-from defectloc.runs.products import tiling_of
+from defectloc.runs.products import bank_folder, tiling_of
 
 # Of the values of a run's maps, that which gets full colour.
 FULL_COLOUR = 0.995

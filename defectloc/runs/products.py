@@ -116,6 +116,11 @@ def tiling_of(product: Product) -> Tiling | None:
     return Tiling.from_json(product.made_from[TILING]) if TILING in product.made_from else None
 
 
+def bank_folder(product: Product) -> Path:
+    """Give the folder of a product's memory bank; that which a fusion was made with lies beside it."""
+    return product.folder if product.kind == "memory" else product.folder.with_name(product.made_from["memory"])
+
+
 def write_maps(path: Path, paths: list[str], maps: Stack, grid: tuple[float, float]) -> None:
     """Write maps at grid resolution, as `packed` has them, with the paths they belong to, without pickle.
 
