@@ -1,6 +1,7 @@
 """The frozen part of a classifier on a device, as a function of images."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from defectloc.model import efficientnet_lite
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level
+from defectloc.model.winograd import with_winograd
 
 
 class Trunk:
@@ -23,6 +25,12 @@ class Trunk:
         is_lite = classifier.backbone in efficientnet_lite.BLOCKS
         self._stages = efficientnet_lite.for_inference(classifier.trunk) if is_lite else None
 
+    @cached_property
+    def network(self) -> Classifier:
+        """The classifier as it computes; made when it is first needed, since the transformed kernels are large."""
+        # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
+        return with_winograd(self._classifier) if is_plain(self._device, self._precision) else self._classifier
+
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         """Give the levels `(N, C, h, w)`, float32, of images `(3, H, W)` in 0..255."""
         # One by one on a processor: the layers' outputs of a batch are so large that each is fresh memory from the
@@ -35,7 +43,7 @@ class Trunk:
     def _levels(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         batch = torch.stack(list(images)).to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._precision):
-            found = self._classifier.levels(batch, levels, self._stages)
+            found = self.network.levels(batch, levels, self._stages)
         return {level: values.float().contiguous().cpu().numpy() for level, values in found.items()}
 
     def by_name(self, images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from defectloc.model.trunk import Trunk
 
 Features = dict[Level, np.ndarray]
 # Raised when the code changes what is stored of an image: decoding, resizing, the trunk.
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 
 @dataclass

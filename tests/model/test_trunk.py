@@ -8,6 +8,7 @@ from defectloc.errors import DefectlocError
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import IMAGE, Level
 from defectloc.model.trunk import Trunk
+from defectloc.model.winograd import WinogradConv2d
 
 LEVELS = [Level("layer1", 2), Level("layer2")]
 
@@ -29,7 +30,15 @@ def test_levels_are_those_of_the_classifier(classifier):
     assert list(found) == LEVELS
     for level, values in found.items():
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values, expected[level].numpy(), rtol=1e-4, atol=1e-5)
+        wanted = expected[level].numpy()
+        np.testing.assert_allclose(values, wanted, rtol=0, atol=5e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("precision", "n"), [("float32", 10), ("bfloat16", 0)])
+def test_wide_convolutions_are_winograds_in_single_precision(classifier, precision, n):
+    trunk = Trunk(classifier, "cpu", precision)
+    assert sum(isinstance(module, WinogradConv2d) for module in trunk.network.modules()) == n
+    assert not any(isinstance(module, WinogradConv2d) for module in classifier.modules())
 
 
 def test_construction_puts_the_model_into_evaluation_mode(classifier):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from defectloc.model import winograd
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level
 from defectloc.model.winograd import WinogradConv2d, is_suited, with_winograd
@@ -23,6 +24,15 @@ def test_gives_what_the_convolution_gives(size, bias):
         found, expected = WinogradConv2d(convolution)(images), convolution(images)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("strip", [1, 20_000, 100_000])
+def test_in_strips_it_is_the_same(strip, monkeypatch):
+    convolution, images = nn.Conv2d(8, 4, 3, padding=1), torch.randn(2, 8, 23, 10)
+    monkeypatch.setattr(winograd, "STRIP", 2**30)
+    whole = WinogradConv2d(convolution)(images)
+    monkeypatch.setattr(winograd, "STRIP", strip)
+    torch.testing.assert_close(WinogradConv2d(convolution)(images), whole)
 
 
 def test_in_double_precision_it_is_the_same_sum():
