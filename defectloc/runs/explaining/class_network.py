@@ -1,6 +1,7 @@
 """The class network of a run as it is explained: with the run's maps, its good training images and its verdicts."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,10 +95,15 @@ class _ProductMap:
     def _parts(self) -> tuple[MemoryBank, list[Level], Fusion | None]:
         return load_parts(self._product, self._device)
 
+    @functools.cached_property
+    def _trunk_of(self) -> Callable[[nn.Module], Trunk]:
+        """Make the trunk of a network once; two, since a comparison asks for a randomised copy in turn."""
+        return functools.lru_cache(maxsize=2)(lambda network: Trunk(network, self._device, self._precision))
+
     def __call__(self, network: nn.Module, image: np.ndarray) -> tuple[np.ndarray, Grid]:
         """Give the map `(h, w)` of a photograph `(H, W, 3)` by a network like the run's."""
         bank, levels, fusion = self._parts
-        trunk = Trunk(network, self._device, self._precision)  # type: ignore[arg-type]
+        trunk = self._trunk_of(network)
         if self._tiling is None:
             found = trunk([resize(image, self._image_size)], levels)
         else:
