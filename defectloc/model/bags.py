@@ -96,7 +96,9 @@ def _places(
     first = np.empty(0, np.intp)
     if scores is not None:
         raised = scores if marked is None else np.where(marked, np.inf, scores)
-        first = np.argsort(-raised, kind="stable")[: round(STANDING_OUT * n_kept)]
+        # In random order where they are equal, as all marked ones are: else those of a map's upper rows come first.
+        order = np.argsort(-raised, kind="stable") if marked is None else np.lexsort((rng.random(n_patches), -raised))
+        first = order[: round(STANDING_OUT * n_kept)]
     others = np.setdiff1d(np.arange(n_patches), first)
     return np.sort(np.concatenate([first, rng.choice(others, n_kept - len(first), replace=False)]))
 

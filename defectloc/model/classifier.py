@@ -21,6 +21,9 @@ BANK_LEVELS = {
     "efficientnet_lite1": ("blocks2", "blocks3"),
     "efficientnet_lite2": ("blocks2", "blocks3"),
 }
+# Of the height of an image, the share that a level's cells seem to cover, or its inverse, from which on their stride is
+# wrong: layers without padding leave a border out.
+MOST_UNCOVERED = 1.9
 
 
 class Classifier(nn.Module):
@@ -91,17 +94,30 @@ class Classifier(nn.Module):
             )
 
     def check_size(self, size: int | list[int], levels: Sequence[Level]) -> None:
-        """Raise DefectlocError where a network of timm cannot take images of this side, or (height, width)."""
+        """Raise DefectlocError where a network of timm cannot take images of this side, or (height, width).
+
+        Also where it is not known where the cells of one of the levels lie.
+        """
         if not backbones.is_of_timm(self.backbone):
             return
         height, width = (size, size) if isinstance(size, int) else size
         try:
             with torch.inference_mode():
-                self.levels(torch.zeros(1, 3, height, width), levels or [self.level])
+                found = self.levels(torch.zeros(1, 3, height, width), levels or [self.level])
         # It refuses them by assertions, or its layers do not fit.
         except (AssertionError, RuntimeError, ValueError) as error:
             what = str(error).strip().partition("\n")[0]
             raise DefectlocError(f"data.image_size={size} does not suit {self.backbone}: {what}") from error
+        for level, values in found.items():
+            if not isinstance(values, torch.Tensor) or values.ndim != 4:
+                raise DefectlocError(f"{self.backbone} gives no map as its level '{level}'; choose another network.")
+            # Layers are counted one after another: of parallel ones that timm names no level, the count is wrong.
+            covered = self.grid_of(level)[0] * values.shape[2] / height
+            if not 1 / MOST_UNCOVERED < covered < MOST_UNCOVERED:
+                known = ", ".join(timm_networks.cells_of(OrderedDict(self.trunk.named_children())))
+                raise DefectlocError(
+                    f"{self.backbone} does not tell where the cells of '{level}' lie; memory.levels may be {known}."
+                )
 
     def grid_of(self, level: Level) -> StrideOffset:
         """Give (stride, offset) of a level's cells in pixels of the input; raises DefectlocError as `require` does."""

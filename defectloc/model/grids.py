@@ -38,17 +38,18 @@ def shares(n_cells: int, n_wanted: int, grid: StrideOffset, onto: StrideOffset) 
 def cells_after(modules: Iterable[nn.Module]) -> StrideOffset:
     """Give the grid of the last map of layers, from the image on, that are passed one after another.
 
-    A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input.
+    A layer of kernel k, stride s and padding p puts its cell i at (k - 1) / 2 - p + s * i of its own input. A layer
+    that pads as TensorFlow does has the middle of its window up to half a stride further to the lower right, but what
+    it has learnt looks at the middle of the cell's own share of the input (measured: docs/backbones.md).
     """
     stride, offset = 1.0, 0.0
     for module in modules:
         if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             continue
         kernel, step, padding = (_first(v) for v in (module.kernel_size, module.stride, module.padding))
-        if isinstance(module, SamePaddedConv2d) or type(module).__name__ == "Conv2dSame":
-            # timm's class of that name pads alike: by the image's own sides, which the strides divide.
-            padding = max(kernel - step, 0) // 2
-        offset += ((kernel - 1) / 2 - padding) * stride
+        # timm's class of that name pads alike: by the image's own sides, which the strides divide.
+        is_same_padded = isinstance(module, SamePaddedConv2d) or type(module).__name__ == "Conv2dSame"
+        offset += ((step - 1) / 2 if is_same_padded else (kernel - 1) / 2 - padding) * stride
         stride *= step
     return stride, offset
 

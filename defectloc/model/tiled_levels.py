@@ -28,7 +28,7 @@ Features = dict[Level, np.ndarray]
 def tiling_of(
     settings: TrainSettings, sizes: Iterable[Size], classifier: Classifier, levels: Sequence[Level], trunk: Trunk
 ) -> Tiling | None:
-    """Give the tiling that `data.tiles` asks for, `auto` by the median of the photographs' `sizes`; None for none.
+    """Give the tiling that `data.tiles` asks for, `auto` by the medians of the photographs' sides; None for none.
 
     Says what was chosen and what it costs. Raises DefectlocError where the levels' cells do not fit the input.
     """
@@ -41,9 +41,10 @@ def tiling_of(
         )
         return None
     side, _ = sides_of(data.image_size)
-    heights, widths = np.median(np.array(list(sizes)), axis=0).round().astype(int).tolist()
-    tile = chosen_tile((heights, widths), side) if data.tiles == "auto" else int(data.tiles)
-    about = f"data.tiles={data.tiles}: photographs of {widths} x {heights} px (median)"
+    # Of the shorter and of the longer sides: photographs may lie and stand.
+    shorter, longer = np.median(np.sort(list(sizes), axis=1), axis=0).round().astype(int).tolist()
+    tile = chosen_tile((shorter, longer), side) if data.tiles == "auto" else int(data.tiles)
+    about = f"data.tiles={data.tiles}: photographs of {longer} x {shorter} px (median sides)"
     if tile is None:
         print(f"{about} are seen whole", file=sys.stderr)
         return None
@@ -52,8 +53,8 @@ def tiling_of(
     if side % multiple:
         raise DefectlocError(f"data.image_size={side} must be a multiple of {multiple}, the stride of memory.levels.")
     tiling = Tiling(tile, side, float(data.tile_overlap), multiple)
-    n_tiles = len(tiling.corners((heights, widths)))
-    height, width = tiling.input_size((heights, widths))
+    n_tiles = len(tiling.corners((shorter, longer)))
+    height, width = tiling.input_size((shorter, longer))
     about += f" are seen at {width} x {height} px in {n_tiles} tiles, each of {tile} px at {side} px"
     black = torch.zeros(3, side, side)
     values = trunk([black], levels)

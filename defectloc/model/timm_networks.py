@@ -35,13 +35,13 @@ class Features(nn.Module):
         """The cells of each level by its name, from the first to the last, and its channels."""
         super().__init__()
         self.network, self.cells, self.channels = network, dict(cells), list(channels)
+        self._has_channels_last = _is_format(network, "NHWC")
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Give all levels `(N, C, h, w)` of normalised images `(N, 3, H, W)`."""
         found = {}
-        for name, channels, values in zip(self.cells, self.channels, self.network(images), strict=True):
-            # Some networks put the channels last.
-            found[name] = values if values.shape[1] == channels else values.permute(0, 3, 1, 2)
+        for name, values in zip(self.cells, self.network(images), strict=True):
+            found[name] = values.permute(0, 3, 1, 2) if self._has_channels_last else values
         return found
 
 
@@ -73,10 +73,15 @@ def _is_chain(network: nn.Module, levels: list[str]) -> bool:
     names = [name for name, _ in network.named_children()]
     return (
         type(network).__name__ == "FeatureListNet"
-        and getattr(network, "output_fmt", "NCHW") == "NCHW"
+        and _is_format(network, "NCHW")
         and set(levels) <= set(names)
         and names[-1] == levels[-1]
     )
+
+
+def _is_format(network: nn.Module, order: str) -> bool:
+    """Tell whether timm's levels have their axes in this order; where it does not say, the channels come first."""
+    return bool(getattr(network, "output_fmt", "NCHW") == order)
 
 
 def _cells(network: nn.Module, module: str, reduction: int) -> StrideOffset:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 
 from defectloc.model import efficientnet_lite
 from defectloc.model.classifier import Classifier
@@ -22,14 +23,15 @@ class Trunk:
         # On a GPU of another layout this is a copy of the weights; on a CPU it saves a quarter of the time.
         classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._classifier = classifier.eval()
-        is_lite = classifier.backbone in efficientnet_lite.BLOCKS
-        self._stages = efficientnet_lite.for_inference(classifier.trunk) if is_lite else None
 
     @cached_property
-    def network(self) -> Classifier:
-        """The classifier as it computes; made when it is first needed, since the transformed kernels are large."""
+    def stages(self) -> nn.Module:
+        """The trunk as it computes; made when it is first needed, since the transformed kernels are large."""
+        trunk = self._classifier.trunk
+        if self._classifier.backbone in efficientnet_lite.BLOCKS:
+            return efficientnet_lite.for_inference(trunk)
         # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
-        return with_winograd(self._classifier) if is_plain(self._device, self._precision) else self._classifier
+        return with_winograd(trunk) if is_plain(self._device, self._precision) else trunk
 
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         """Give the levels `(N, C, h, w)`, float32, of images `(3, H, W)` in 0..255."""
@@ -43,7 +45,7 @@ class Trunk:
     def _levels(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         batch = torch.stack(list(images)).to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self._device, self._precision):
-            found = self.network.levels(batch, levels, self._stages)
+            found = self._classifier.levels(batch, levels, self.stages)
         return {level: values.float().contiguous().cpu().numpy() for level, values in found.items()}
 
     def by_name(self, images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:

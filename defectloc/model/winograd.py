@@ -72,7 +72,7 @@ class WinogradConv2d(nn.Module):
         padded = F.pad(values.permute(0, 2, 3, 1), (0, 0, *border))
         whole = values.new_empty(n, rows, TILE, columns, TILE, self.out_channels)
         bytes_of_row = n * columns * TAKEN**2 * (n_channels + self.out_channels) * values.element_size()
-        step = max(1, STRIP // bytes_of_row)
+        step = max(1, STRIP // max(1, bytes_of_row))
         for row in range(0, rows, step):
             strip = whole[:, row : row + step]
             strip.copy_(self._strip(padded[:, TILE * row : TILE * (row + step) + TAKEN - TILE]))

@@ -26,7 +26,7 @@ from defectloc.runs.fold import FEATURES_VERSION, Fold
 from defectloc.runs.products import Product
 
 # Raised when the code changes what a class activation map holds.
-VERSION = 1
+VERSION = 2
 UNFINISHED = ".fit"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 

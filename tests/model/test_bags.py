@@ -66,6 +66,26 @@ def test_patches_marked_by_a_person_are_kept():
     assert (defective.known == 1).sum() == 3
 
 
+def test_marked_patches_are_drawn_from_all_defects_where_there_are_too_many():
+    known = [np.full((5, 8), -2, np.int8), np.full((40, 40), -2, np.int8)]
+    known[1][[2, 3, 37, 38]] = 1
+    places = []
+    for seed in range(20):
+        members = np.ones((1, 2), bool)
+        _, defective = bags([40, 1600]).read(
+            np.array([False, True]), members, seed, "cpu", 2**30, None, known, [np.zeros((5, 8)), np.zeros((40, 40))]
+        )
+        places += [place for place in kept_of(defective, 0) if known[1].ravel()[place] == 1]
+    assert len(places) >= 100
+    assert 0.35 < np.mean(np.array(places) < 800) < 0.65
+
+
+def test_unmarked_patches_are_drawn_at_random_where_nothing_scores_them():
+    known = [np.full((5, 8), -2, np.int8), np.full((40, 40), -2, np.int8)]
+    _, defective = read(bags([40, 1600]), [0, 1], known=known)
+    assert np.mean(np.array(kept_of(defective, 0)) < 200) < 0.5
+
+
 def test_small_photographs_are_whole_and_repeated_beside_large_ones():
     good, _ = read(bags([4, 100]), [0, 1])
     assert kept_of(good, 0) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]

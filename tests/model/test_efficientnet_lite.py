@@ -14,6 +14,7 @@ from defectloc.config import ModelConfig
 from defectloc.errors import DefectlocError
 from defectloc.model import efficientnet_lite, lite_weights, weights
 from defectloc.model.classifier import Classifier
+from defectloc.model.levels import Level
 from defectloc.model.same_padding import SamePaddedConv2d
 from defectloc.model.trunk import Trunk
 
@@ -66,7 +67,7 @@ def test_the_copy_for_inference_computes_the_same_and_leaves_the_original():
     with torch.inference_mode():
         expected = classifier.levels(pixels[None], classifier.bank_levels)
     trunk = Trunk(classifier, "cpu", "float32")
-    assert not [module for module in trunk._stages.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not [module for module in trunk.stages.modules() if isinstance(module, nn.BatchNorm2d)]
     found = trunk([pixels], classifier.bank_levels)
     for level, values in found.items():
         wanted = expected[level].numpy()
@@ -114,6 +115,35 @@ def test_the_wheels_weights_are_found_and_known(backbone):
     assert digest == weights.weights_digest(
         {key: value for key, value in weights.state_of(classifier).items() if not key.startswith("head.")}
     )
+
+
+@pytest.mark.parametrize("backbone", efficientnet_lite.BLOCKS)
+def test_cells_lie_where_the_trained_networks_look(backbone):
+    """Repaint a square: the centroid of what changes in a level is the square's middle, within a fifth of a cell."""
+    if lite_weights.from_wheel(backbone) is None:
+        pytest.skip("needs the extra 'offline'")
+    classifier, _, _ = weights.build(ModelConfig(backbone, "imagenet", "auto", "blocks5"), seed=0)
+    classifier.eval()
+    rng, levels = np.random.default_rng(0), [Level("blocks2"), Level("blocks3")]
+    coarse = torch.from_numpy(rng.uniform(60, 200, (1, 3, 12, 12)).astype(np.float32))
+    image = F.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 255)
+    gaps: dict[Level, list[np.ndarray]] = {level: [] for level in levels}
+    with torch.inference_mode():
+        before = classifier.levels(image, levels)
+        for _ in range(32):
+            y, x = rng.integers(70, 146, 2)
+            painted = image.clone()
+            painted[:, :, y : y + 8, x : x + 8] = torch.from_numpy(rng.uniform(0, 255, (3, 8, 8)).astype(np.float32))
+            after = classifier.levels(painted, levels)
+            for level in levels:
+                change = (after[level] - before[level]).square().sum((0, 1)).numpy()
+                stride, offset = classifier.grid_of(level)
+                places = offset + stride * np.arange(len(change))
+                found = [change.sum(axis) @ places / change.sum() for axis in (1, 0)]
+                gaps[level].append(np.array(found) - [y + 3.5, x + 3.5])
+    for level in levels:
+        stride, _ = classifier.grid_of(level)
+        assert np.abs(np.mean(gaps[level], 0)).max() < 0.2 * stride
 
 
 def test_a_file_by_the_names_of_either_package_is_understood(tmp_path):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from defectloc.config import ModelConfig
+from defectloc.config import ModelConfig, TrainSettings
 from defectloc.data.resize import resize
 from defectloc.data.tiles import Tiling
 from defectloc.model import weights
 from defectloc.model.levels import Level
-from defectloc.model.tiled_levels import levels_of
+from defectloc.model.tiled_levels import levels_of, tiling_of
 from defectloc.model.trunk import Trunk
 
 LEVELS = [Level("conv3_3", pool=2), Level("conv4_3")]
@@ -45,3 +45,15 @@ def test_the_levels_of_one_photograph_only_are_given_at_once(narrow):
     found = levels_of(image, Tiling(64, 64, 0.25, 8), trunk, LEVELS, 3)
     assert all(values.shape[0] == 1 for values in found.values())
     assert torch.from_numpy(found[LEVELS[1]]).shape[2:] == (8, 25)
+
+
+@pytest.mark.parametrize("more", [[(200, 600)], [(600, 200)]])
+def test_auto_goes_by_the_medians_of_the_shorter_and_of_the_longer_sides(narrow, capsys, more):
+    """As many photographs lie as stand: their median height and width are those of no photograph."""
+    settings = TrainSettings()
+    settings.data.tiles, settings.data.image_size = "auto", 64
+    classifier, _, _ = weights.build(ModelConfig(weights="none"), 0)
+    sizes = [*[(200, 600), (600, 200)] * 5, *more]
+    tiling = tiling_of(settings, sizes, classifier, LEVELS, Trunk(classifier, "cpu", "float32"))
+    assert tiling is not None
+    assert "photographs of 600 x 200 px (median sides)" in capsys.readouterr().err

@@ -19,7 +19,7 @@ GRIDS = {
     "wide_resnet50_2": {"layer2": (8, 0), "layer3": (16, 0)},
     "densenet121": {"features_denseblock2": (8, 2), "features_denseblock3": (16, 6)},
     "test_convnext": {"stages_1": (8, 3.5), "stages_2": (16, 7.5)},
-    "tf_efficientnet_lite0": {"blocks_2": (8, 7), "blocks_4": (16, 15)},
+    "tf_efficientnet_lite0": {"blocks_2": (8, 3.5), "blocks_4": (16, 7.5)},
     "efficientnet_b0": {"blocks_2": (8, 0), "blocks_4": (16, 0)},
     "swin_tiny_patch4_window7_224": {"layers_1": (8, 3.5), "layers_2": (16, 7.5)},
     "vit_tiny_patch16_224": {"blocks_11": (16, 7.5)},
@@ -102,6 +102,41 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     )
     for other in (restored, start):
         assert all(torch.equal(a, b) for a, b in zip(classifier.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("name", "side"), [("swin_tiny_patch4_window7_224", 384), ("mambaout_femto", 192)])
+def test_rows_are_rows_where_there_are_as_many_as_channels(name, side):
+    """Channels last, and a first level of as many rows as channels: 96 of 4 px, or 48 of 4 px."""
+    torch.manual_seed(0)
+    classifier = Classifier(f"timm:{name}", "head", "timm").eval()
+    level = Level(next(iter(classifier.trunk.get_submodule("network").cells)))
+    striped = torch.zeros(1, 3, side, side)
+    striped[:, :, : side // 4] = 255
+    with torch.inference_mode():
+        values = classifier.levels(striped, [level])[level][0]
+    assert values.shape[0] == values.shape[1]
+    assert values.std(1).mean() > 100 * values[:, 8:-8, 8:-8].std(2).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "message"),
+    [
+        ("ghostnet_100", "blocks_4", "does not tell where the cells of 'blocks_4' lie; memory.levels may be conv_stem"),
+        ("repvgg_a0", "stages_3", "does not tell where the cells of 'stages_3' lie"),
+        ("selecsls42", None, "gives no map as its level 'features_"),
+    ],
+)
+def test_levels_of_unknown_places_are_refused(name, level, message):
+    classifier = Classifier(f"timm:{name}", "head", "timm").eval()
+    with pytest.raises(DefectlocError, match=message):
+        classifier.check_size(128, [Level(level)] if level else classifier.bank_levels)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "convnext_tiny", "vit_small_patch14_dinov2", "resnet18"])
+@pytest.mark.parametrize("side", [112, 224])
+def test_levels_for_the_bank_are_accepted(name, side):
+    classifier = Classifier(f"timm:{name}", "head", "timm").eval()
+    classifier.check_size(side, classifier.bank_levels)
 
 
 def test_no_activation_in_place():
