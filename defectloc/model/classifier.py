@@ -96,7 +96,8 @@ class Classifier(nn.Module):
     def check_size(self, size: int | list[int], levels: Sequence[Level]) -> None:
         """Raise DefectlocError where a network of timm cannot take images of this side, or (height, width).
 
-        Also where it is not known where the cells of one of the levels lie.
+        Also where it is not known where the cells of one of the levels lie. Without levels it is the trunk's own output
+        that must come, wherever its cells lie.
         """
         if not backbones.is_of_timm(self.backbone):
             return
@@ -113,7 +114,7 @@ class Classifier(nn.Module):
                 raise DefectlocError(f"{self.backbone} gives no map as its level '{level}'; choose another network.")
             # Layers are counted one after another: of parallel ones that timm names no level, the count is wrong.
             covered = self.grid_of(level)[0] * values.shape[2] / height
-            if not 1 / MOST_UNCOVERED < covered < MOST_UNCOVERED:
+            if level in levels and not 1 / MOST_UNCOVERED < covered < MOST_UNCOVERED:
                 known = ", ".join(timm_networks.cells_of(OrderedDict(self.trunk.named_children())))
                 raise DefectlocError(
                     f"{self.backbone} does not tell where the cells of '{level}' lie; memory.levels may be {known}."

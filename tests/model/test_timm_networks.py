@@ -132,6 +132,13 @@ def test_levels_of_unknown_places_are_refused(name, level, message):
         classifier.check_size(128, [Level(level)] if level else classifier.bank_levels)
 
 
+def test_the_input_of_the_tail_may_lie_anywhere():
+    classifier = Classifier("timm:gernet_s", "final_conv", "timm").eval()
+    classifier.check_size(64, [])
+    with pytest.raises(DefectlocError, match="does not tell"):
+        classifier.check_size(64, [classifier.level])
+
+
 @pytest.mark.parametrize("name", ["inception_v3", "convnext_tiny", "vit_small_patch14_dinov2", "resnet18"])
 @pytest.mark.parametrize("side", [112, 224])
 def test_levels_for_the_bank_are_accepted(name, side):
