@@ -24,7 +24,8 @@ OVERRIDES = [*DATA, *FIT, "data.image_size=64", "training.epochs=1", "localizati
 def stored(folder: Path) -> dict[str, int]:
     """How often each image is stored, by digest."""
     counts: dict[str, int] = {}
-    for note in folder.glob("out/.features/*/*.json"):
+    # Not those that are being written, whose names begin with a dot.
+    for note in folder.glob("out/.features/*/[!.]*.json"):
         for digest in json.loads(note.read_text(encoding="utf-8")).get("digests", []):
             counts[digest] = counts.get(digest, 0) + 1
     return counts
