@@ -87,7 +87,7 @@ def needs_slurm() -> None:
 # to the next start of the job, too, so it is ended as soon as the job no longer runs.
 DISTURB = """
 "$@" & sweep=$!
-until ls out/pill/fold0-*/.fit/last.ckpt out/pill/fold0-*/model.ckpt > /dev/null 2>&1; do
+until ls out/pill/fold0-*/.fit/last.ckpt > /dev/null 2>&1 || ls out/pill/fold0-*/model.ckpt > /dev/null 2>&1; do
     kill -0 $sweep || exit 1
     sleep 0.05
 done
