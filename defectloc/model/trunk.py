@@ -10,7 +10,7 @@ from torch import nn
 from defectloc.model import efficientnet_lite
 from defectloc.model.classifier import Classifier
 from defectloc.model.levels import Level
-from defectloc.model.winograd import with_winograd
+from defectloc.model.winograd import Model, with_winograd
 
 
 class Trunk:
@@ -30,8 +30,7 @@ class Trunk:
         trunk = self._classifier.trunk
         if self._classifier.backbone in efficientnet_lite.BLOCKS:
             return efficientnet_lite.for_inference(trunk)
-        # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
-        return with_winograd(trunk) if is_plain(self._device, self._precision) else trunk
+        return for_inference(trunk, self._device, self._precision)
 
     def __call__(self, images: Sequence[torch.Tensor], levels: Sequence[Level]) -> dict[Level, np.ndarray]:
         """Give the levels `(N, C, h, w)`, float32, of images `(3, H, W)` in 0..255."""
@@ -51,6 +50,12 @@ class Trunk:
     def by_name(self, images: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Do the same for levels by their names, as the feature store keeps them."""
         return {str(level): values for level, values in self(images, [Level.parse(name) for name in names]).items()}
+
+
+def for_inference(model: Model, device: str, precision: str) -> Model:
+    """Give a model with Winograd's convolutions where they pay: a copy that shares its weights, or the model itself."""
+    # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
+    return with_winograd(model) if is_plain(device, precision) else model
 
 
 def is_plain(device: str, precision: str) -> bool:

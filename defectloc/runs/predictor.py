@@ -29,8 +29,7 @@ from defectloc.model.memory_bank import MemoryBank
 from defectloc.model.novelty import Novelty
 from defectloc.model.predict import class_maps_of_features
 from defectloc.model.tiled_levels import levels_of
-from defectloc.model.trunk import Trunk, is_plain
-from defectloc.model.winograd import with_winograd
+from defectloc.model.trunk import Trunk, for_inference
 from defectloc.runs.bank import load_novelty
 from defectloc.runs.directory import CHECKPOINT, Run
 from defectloc.runs.fusion import Fusion, load_parts
@@ -57,8 +56,7 @@ class Predictor(PhotographModel):
         self._has_class_network = run.has_class_network
         self._classifier = weights.restore(run.folder / CHECKPOINT).to(device)
         precision = run.record["precision"]
-        # On a GPU cuDNN chooses, and in bfloat16 the transforms would amplify the rounding.
-        self._network = with_winograd(self._classifier) if is_plain(device, precision) else self._classifier
+        self._network = for_inference(self._classifier, device, precision)
         self._trunk = Trunk(self._network, device, precision)
         self._bank: MemoryBank | None = None
         self._novelty: Novelty | None = None

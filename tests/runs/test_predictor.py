@@ -6,7 +6,6 @@ import pytest
 
 from defectloc.model import winograd
 from defectloc.model.winograd import WinogradConv2d
-from defectloc.runs import predictor
 from defectloc.runs.directory import Run
 from defectloc.runs.predictor import Predictor
 from tests.conftest import MEMORY
@@ -21,8 +20,10 @@ def test_winograds_convolutions_change_no_verdict_and_no_box(fused, synthetic, m
     quick = Predictor(run)
     assert any(isinstance(each, WinogradConv2d) for each in quick._network.modules()) == (precision == "float32")
     assert not any(isinstance(each, WinogradConv2d) for each in quick.parts().classifier.modules())
-    monkeypatch.setattr(predictor, "with_winograd", lambda network: network)
+    # Of the trunk as well.
+    monkeypatch.setattr(winograd, "is_suited", lambda module: False)
     plain = Predictor(run)
+    assert not any(isinstance(each, WinogradConv2d) for each in plain._trunk.stages.modules())
     photographs = sorted(synthetic.glob("pill/test/*/*.png"))
     for found, expected in zip(quick.predict(photographs), plain.predict(photographs), strict=True):
         assert found.verdict == expected.verdict
