@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from defectloc.model.classifier import Classifier, class_activation_map
-from defectloc.model.memory_bank import CHUNK
+from defectloc.model.nearest import CHUNK
 from defectloc.model.sampling import PatchSampler
 
 # Good cells to replace others with.

@@ -38,6 +38,15 @@ def prepare(device: str, threads: int | None) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def shared_by(most: int) -> int:
+    """Share the threads that `prepare` set among at most `most` workers that compute at once; gives their number."""
+    n_threads = torch.get_num_threads()
+    n_workers = min(most, n_threads)
+    # Python threads that are started later take it over.
+    torch.set_num_threads(n_threads // n_workers)
+    return n_workers
+
+
 def n_cores() -> int:
     """Count the cores that this process may use."""
     # Not every system tells which cores a process may use.

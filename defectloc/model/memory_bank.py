@@ -19,10 +19,9 @@ from defectloc.errors import DefectlocError
 from defectloc.files import atomic
 from defectloc.model.bands import bands, is_large
 from defectloc.model.grids import StrideOffset, interpolate
+from defectloc.model.nearest import Nearest
 from defectloc.model.sampling import PatchSampler
 
-# Distances of this many patches to this many of the bank at once, so that their table fits into a core's cache.
-CHUNK, PIECE = 256, 1024
 # Below it a channel is the same on all good parts, and scaling would only amplify rounding. A floor relative to the
 # other channels did better on some validation splits and worse on the real photographs (docs/localization.md).
 SMALLEST_SD = 1e-6
@@ -131,7 +130,7 @@ class MemoryBank:
         """Mean and sd `(C,)`, projection `(C, D)`, vectors `(M, D)` of images `(M,)`; the grid of each level."""
         self.mean, self.sd, self.projection, self.vectors, self.grids = mean, sd, projection, vectors, tuple(grids)
         self.origins = origins
-        self._pieces = [(piece.square().sum(1), piece.T.contiguous()) for piece in vectors.split(PIECE)]
+        self._nearest = Nearest(vectors)
 
     @classmethod
     def fit(
@@ -210,13 +209,7 @@ class MemoryBank:
 
     def _distances(self, levels: Arrays) -> np.ndarray:
         vectors = self.projected(levels, self.projection)
-        shape, projected = vectors.shape[:3], vectors.flatten(0, 2)
-        nearest = torch.full((len(projected),), torch.inf, device=projected.device)
-        for squares, columns in self._pieces:
-            for chunk, so_far in zip(projected.split(CHUNK), nearest.split(CHUNK), strict=True):
-                # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
-                torch.minimum(so_far, torch.addmm(squares, chunk, columns, alpha=-2).amin(1), out=so_far)
-        return (nearest + projected.square().sum(1)).clamp_min(0).sqrt().reshape(shape).cpu().numpy()
+        return self._nearest(vectors.flatten(0, 2)).reshape(vectors.shape[:3]).cpu().numpy()
 
     def save(self, path: Path) -> None:
         """Write the bank without pickle."""

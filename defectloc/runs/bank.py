@@ -23,7 +23,7 @@ BANK, NOVELTY = "bank.npz", "novelty.npz"
 # With fewer good images a bank hardly covers how good parts vary.
 FEW_GOOD = 5
 # Raised when the code changes what a bank holds or measures.
-VERSION = 8
+VERSION = 9
 
 
 def product_of(fold: Fold, folder: Path) -> Product:

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +31,9 @@ from defectloc.runs.directory import LOCK, Run
 from defectloc.runs.predictor import Predictor
 from defectloc.signals import stop_on_signal
 
+# The most threads that predict on a processor, each its own photographs, and the pixels of the network's input from
+# which one predicts alone: a large input keeps all cores busy, and takes its memory once.
+WORKERS, LARGE_INPUT = 4, 2**18
 # The most threads that paint overlays, and the pixels from which one paints alone.
 PAINTERS, LARGE = 4, 2**22
 
@@ -50,12 +53,16 @@ def run(settings: PredictSettings) -> Path:
     if not settings.watch:
         require_some(names, settings.images)
     predictor: PhotographModel
+    n_workers = 1
     if finished is None:
         predictor = ExportedModel(folder, str(settings.device), settings.threads)
     else:
         device = devices.choose(settings.device)
         devices.prepare(device, settings.threads)
         predictor = Predictor(finished, device)
+        # In a watched folder a single photograph is to be ready soon.
+        if device == "cpu" and not settings.watch and predictor.is_small(LARGE_INPUT):
+            n_workers = devices.shared_by(WORKERS)
     identity = {
         "run": predictor.identity,
         "images": str(names.base.resolve()),
@@ -64,8 +71,10 @@ def run(settings: PredictSettings) -> Path:
     }
     with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
         results = FORMATS[settings.format](output, identity, settings.resume)
-        with results, ThreadPoolExecutor(min(PAINTERS, settings.threads or devices.n_cores())) as painters:
-            work = _Work(settings, names, predictor, results, output / OVERLAYS, painters, stop)
+        n_painters = min(PAINTERS, settings.threads or devices.n_cores())
+        with results, ThreadPoolExecutor(n_painters) as painters, ThreadPoolExecutor(n_workers) as workers:
+            predict = partial(_predict_in_parts, predictor, workers, n_workers)
+            work = _Work(settings, names, predictor, predict, results, output / OVERLAYS, painters, stop)
             work.run()
         if work.is_stopped and not settings.watch:
             print(f"stopped after {results.n_images} images; resume=true goes on with the others", file=sys.stderr)
@@ -82,6 +91,7 @@ class _Work:
     settings: PredictSettings
     names: ImageNames
     predictor: PhotographModel
+    predict: Callable[[list[NDArray[np.uint8]]], list[Prediction]]
     results: Results
     overlays: Path
     painters: ThreadPoolExecutor
@@ -131,7 +141,7 @@ class _Work:
         whole = [each for each in batch if self._is_whole(each)]
         read_images = [each for each in whole if each.image is not None]
         images = [each.image for each in read_images if each.image is not None]
-        found = self.predictor.predict(images, self.settings.batch_size)
+        found = self.predict(images)
         named: list[Named] = [(each.name, one) for each, one in zip(read_images, found, strict=True)]
         if self.settings.overlays:
             # At once, since one picture keeps one core busy; large ones in turn, since each takes 60 bytes a pixel.
@@ -195,3 +205,15 @@ class _Work:
                 f"{self.n_unreadable} of {n} images could not be read and were skipped, the first: "
                 f"{self.first_unreadable}"
             )
+
+
+def _predict_in_parts(
+    predictor: PhotographModel, workers: ThreadPoolExecutor, n_workers: int, images: list[NDArray[np.uint8]]
+) -> list[Prediction]:
+    """Predict a batch, as many of its images at once as there are workers."""
+    size = max(1, -(-len(images) // n_workers))
+
+    def predicted(start: int) -> list[Prediction]:
+        return predictor.predict(images[start : start + size], size)
+
+    return [one for part in workers.map(predicted, range(0, len(images), size)) for one in part]

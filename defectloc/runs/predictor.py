@@ -77,6 +77,11 @@ class Predictor(PhotographModel):
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
         self.scale = (0.0, max(float(np.quantile(values, FULL_COLOUR)), 1e-6))
 
+    def is_small(self, n_pixels: int) -> bool:
+        """Tell whether photographs are seen whole, in at most so many pixels."""
+        height, width = self.image_size
+        return self._bank_tiling is None and height * width <= n_pixels
+
     def parts(self) -> Parts:
         """Give all that the model is made of, for an export."""
         return Parts(

@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from defectloc.model.novelty import Novelty
@@ -152,6 +154,32 @@ def test_images_per_second_are_printed(predict, photos):
     outcome = predict(f"images={photos}")
     assert "5 images: " in outcome.out
     assert " images/s; new/predictions.csv" in outcome.out
+
+
+@pytest.mark.parametrize("threads", [2, 3, 11])
+def test_photographs_at_once_come_out_as_one_by_one(fused, command, photos, monkeypatch, threads):
+    """In the same order, and each by its share of the threads."""
+    seen: dict[int, set[int]] = {}
+
+    class Watched(Predictor):
+        def predict(self, images, batch_size=8):
+            seen.setdefault(threading.get_ident(), set()).add(torch.get_num_threads())
+            return super().predict(images, batch_size)
+
+    monkeypatch.setattr("defectloc.runs.predicting.Predictor", Watched)
+    found = []
+    for n in (1, threads):
+        seen.clear()
+        outcome = command(
+            "predict", f"run={fused}", "images=photos", f"output=new{n}", f"threads={n}", "overlays=false"
+        )
+        assert outcome.code == 0, outcome.err
+        found.append(pd.read_csv(f"new{n}/predictions.csv"))
+        workers = min(n, 4)
+        assert set.union(*seen.values()) == {n // workers}
+        assert 1 <= len(seen) <= workers
+    assert list(found[0]["path"]) == list(found[1]["path"])
+    np.testing.assert_allclose(found[0]["score"], found[1]["score"], rtol=1e-3, atol=1e-3)
 
 
 def test_a_list_keeps_its_order_and_names_each_once(predict, photos):

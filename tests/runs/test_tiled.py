@@ -47,6 +47,8 @@ def test_a_loaded_run_predicts_as_it_was_scored_and_boxes_follow_the_photograph(
     )
     assert (u0 + u1 - x0 - x1) / 2 == pytest.approx(7, abs=4)
     assert (v0 + v1 - y0 - y1) / 2 == pytest.approx(0, abs=4)
+    # Of tiles one photograph has all cores, so that the levels of one lie in memory.
+    assert not model.is_small(2**30)
     # Smaller than a tile, and of any aspect.
     for height, width in ((20, 30), (9, 150)):
         assert model.predict(photograph(rng, height, width)).anomaly_map.shape == (height, width)
