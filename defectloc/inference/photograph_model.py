@@ -26,6 +26,8 @@ from defectloc.localization.maps import Grid, Stack, upsample
 Photograph: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 
 BATCH_SIZE = 8
+# Factor beyond the training photographs' aspect ratios from which another one changes what a network sees.
+MOST_STRETCHED = 1.1
 
 
 class PhotographModel(ABC):
@@ -43,12 +45,21 @@ class PhotographModel(ABC):
     identity: str
     # How the map's network sees a photograph; None: whole, at `image_size`.
     tiling: Tiling | None = None
+    # Least and largest width by height of the photographs that the model was made of; None: unknown, or of no matter.
+    aspects: tuple[float, float] | None = None
 
     def __init__(self, ignore_mask: Path | None) -> None:
         """Heat maps leave out the pixels of the ignore mask."""
         self.ignore_mask = ignore_mask
         # Photographs of one camera have one size.
         self._ignored = lru_cache(maxsize=4)(self._read_ignored)
+
+    def distorts(self, image: NDArray[np.uint8]) -> bool:
+        """Tell whether the resize to the network's input stretches an image as it did no training photograph."""
+        if self.aspects is None:
+            return False
+        (low, high), ratio = self.aspects, image.shape[1] / image.shape[0]
+        return ratio * MOST_STRETCHED < low or ratio > MOST_STRETCHED * high
 
     # A text is a sequence of texts as well; the first signature takes it.
     @overload

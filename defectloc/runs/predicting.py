@@ -100,6 +100,8 @@ class _Work:
     n_unreadable: int = 0
     first_unreadable: str = ""
     first_unlike: str = ""
+    n_distorted: int = 0
+    first_distorted: str = ""
     is_stopped: bool = False
     seconds: float = 0.0
     _at_work: set[str] = field(default_factory=set)
@@ -149,9 +151,12 @@ class _Work:
             list((map if in_turn else self.painters.map)(self._write_overlay, images, *zip(*named, strict=True)))
         self.results.add(named)
         self.n_new += len(named)
-        for name, prediction in named:
+        for (name, prediction), image in zip(named, images, strict=True):
             if prediction.unlike_training and not self.first_unlike:
                 self.first_unlike = name
+            if self.predictor.distorts(image):
+                self.n_distorted += 1
+                self.first_distorted = self.first_distorted or name
         for each in whole:
             if each.image is None:
                 self._refuse(each)
@@ -195,6 +200,13 @@ class _Work:
             print(
                 f"note: {results.n_unlike} images are unlike the training photographs (unlike_training = 1{first}): "
                 "another part, another camera or light, or a covered lens? They have no probability and no boxes.",
+                file=sys.stderr,
+            )
+        if self.n_distorted:
+            print(
+                f"note: {self.n_distorted} of the {self.n_new} images have another aspect ratio than the training "
+                f"photographs, the first: {self.first_distorted}. The network sees them distorted; crop them alike, or "
+                "train with data.tiles.",
                 file=sys.stderr,
             )
         if self._watcher is not None:

@@ -71,6 +71,10 @@ class Predictor(PhotographModel):
             self._novelty = load_novelty(bank_folder(product))
         maps = run.maps(self.kind)
         self.tiling = tiling_of(maps.product)
+        if self._has_class_network or self._bank_tiling is None:
+            photographs = run.catalog()
+            ratios = photographs["width"] / photographs["height"]
+            self.aspects = (float(ratios.min()), float(ratios.max()))
         self._guided = is_guided(config.upsampling, self.tiling)
         self._batch_size = int(run.record["settings"]["features"]["batch_size"])
         self.grid: Grid = maps.grid

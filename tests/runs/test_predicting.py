@@ -333,6 +333,18 @@ def test_unlike_the_training_photographs(fused, command, photos, monkeypatch):
     assert "2 images are unlike the training photographs (unlike_training = 1, the first now: 1.png)" in outcome.err
 
 
+def test_another_aspect_than_that_of_the_training_photographs_is_said(predict, photos):
+    """The training photographs are squares."""
+    write_image(photos / "square.png", seed=8, size=50)
+    assert "aspect" not in predict(f"images={photos}").err
+    for name, (width, height) in {"a": (44, 40), "wide": (45, 40), "tall": (40, 45)}.items():
+        Image.new("RGB", (width, height)).save(photos / f"{name}.png")
+    outcome = predict(f"images={photos}")
+    assert (
+        "2 of the 9 images have another aspect ratio than the training photographs, the first: tall.png" in outcome.err
+    )
+
+
 def test_a_run_without_a_bank_does_not_know_what_is_unlike(predict, photos):
     predict(f"images={photos}")
     assert set(table()["unlike_training"]) == {""}
