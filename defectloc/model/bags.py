@@ -17,6 +17,9 @@ LEAST_PATCHES = 512
 STANDING_OUT = 0.5
 # Share of a photograph's patches up to which each round of the fit keeps others; of a larger one they hardly differ.
 REDRAWN = 0.9
+# Bytes of a photograph's patches up to which they are held between being scored and being copied: to compute those of a
+# large photograph takes as long as to score them.
+MOST_HELD = 2**30
 
 # Gives the standardised patches `(p, C)` of one photograph in pieces, in the order of its map, as often as asked.
 Pieces = Callable[[], Iterable[torch.Tensor]]
@@ -72,7 +75,11 @@ class Bags:
                 places = np.empty((len(numbers), n_kept), np.intp)
                 for row, number in enumerate(numbers.tolist()):
                     pieces = self.open_(number)
-                    scores = _scores(pieces, score, number)
+                    scores: NDArray | None = None
+                    if callable(score):
+                        scores, pieces = _scored(pieces, score)
+                    elif score is not None:
+                        scores = score[number].ravel()
                     marked = None if known is None else known[number].ravel() == 1
                     rng = np.random.default_rng([seed, number, round_])
                     places[row] = _places(int(self.n_patches[number]), n_kept, scores, marked, rng)
@@ -113,12 +120,17 @@ def _of_places(
     return torch.from_numpy(np.stack(values)).to(device)
 
 
-def _scores(pieces: Pieces, score: Score | Sequence[NDArray] | NDArray | None, number: int) -> NDArray | None:
-    if score is None:
-        return None
-    if callable(score):
-        return torch.cat([score(piece.clamp(-CLAMP, CLAMP)) for piece in pieces()]).cpu().numpy()
-    return score[number].ravel()
+def _scored(pieces: Pieces, score: Score) -> tuple[NDArray, Pieces]:
+    """Score all patches of a photograph, and give them again, held at half precision where there are few."""
+    scores: list[torch.Tensor] = []
+    held: list[torch.Tensor] = []
+    n_bytes = 0
+    for piece in pieces():
+        clamped = piece.clamp(-CLAMP, CLAMP)
+        scores.append(score(clamped))
+        n_bytes += 2 * clamped.numel()
+        held = [*held, clamped.half()] if n_bytes <= MOST_HELD else []
+    return torch.cat(scores).cpu().numpy(), (lambda: held) if n_bytes <= MOST_HELD else pieces
 
 
 def _gather(pieces: Pieces, places: NDArray[np.intp], into: torch.Tensor) -> None:

@@ -58,6 +58,28 @@ def test_a_score_of_patches_ranks_them():
     assert set(range(5)) < set(kept_of(defective, 0))
 
 
+@pytest.mark.parametrize(("most", "passes"), [(2 * CHANNELS * 100, 1), (2 * CHANNELS * 99, 2)])
+def test_patches_are_held_between_score_and_copy_where_there_are_few(monkeypatch, most, passes):
+    monkeypatch.setattr(module, "MOST_HELD", most)
+    source, n_passes = bags([100, 100]), {0: 0, 1: 0}
+
+    def opened(number):
+        pieces = source.open_(number)
+
+        def counted():
+            n_passes[number] += 1
+            return pieces()
+
+        return counted
+
+    truth, scores = [0, 1], [np.arange(100.0).reshape(10, 10)] * 2
+    found = read(Bags(opened, source.n_patches), truth, score=lambda vectors: 1000 * vectors[:, 0])
+    # The first photograph is opened once more, to count channels.
+    assert n_passes == {0: passes + 1, 1: passes}
+    expected = read(source, truth, score=scores)
+    assert all(torch.equal(one.patches, other.patches) for one, other in zip(found, expected, strict=True))
+
+
 def test_patches_marked_by_a_person_are_kept():
     known = [np.full((5, 8), -2, np.int8), np.full((10, 10), -2, np.int8)]
     known[1][9, 7:] = 1
