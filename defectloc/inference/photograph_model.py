@@ -1,8 +1,10 @@
 """What every loaded model does with photographs, wherever its scores and maps are computed."""
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias, overload
@@ -26,6 +28,8 @@ from defectloc.localization.maps import Grid, Stack, upsample
 Photograph: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 
 BATCH_SIZE = 8
+# Native pixels from which maps are made one at a time, since each takes up to 60 bytes a pixel.
+LARGE = 2**22
 # Factor beyond the training photographs' aspect ratios from which another one changes what a network sees.
 MOST_STRETCHED = 1.1
 
@@ -45,7 +49,7 @@ class PhotographModel(ABC):
     identity: str
     # How the map's network sees a photograph; None: whole, at `image_size`.
     tiling: Tiling | None = None
-    # Least and largest width by height of the photographs that the model was made of; None: unknown, or of no matter.
+    # Least and largest width by height of the training photographs; None: unknown, or of no matter.
     aspects: tuple[float, float] | None = None
 
     def __init__(self, ignore_mask: Path | None) -> None:
@@ -53,9 +57,10 @@ class PhotographModel(ABC):
         self.ignore_mask = ignore_mask
         # Photographs of one camera have one size.
         self._ignored = lru_cache(maxsize=4)(self._read_ignored)
+        self._alone = threading.Lock()
 
     def distorts(self, image: NDArray[np.uint8]) -> bool:
-        """Tell whether the resize to the network's input stretches an image as it did no training photograph."""
+        """Tell whether an image is narrower or wider than all training photographs, so that its resize distorts it."""
         if self.aspects is None:
             return False
         (low, high), ratio = self.aspects, image.shape[1] / image.shape[0]
@@ -97,7 +102,8 @@ class PhotographModel(ABC):
             boxes = pd.DataFrame(columns=COLUMNS)
             native = partial(self._native, cells, size, guide)
             if row.predicted and not is_unlike:
-                boxes = self.localizer.boxes(native())
+                with self._alone if size[0] * size[1] > LARGE else nullcontext():
+                    boxes = self.localizer.boxes(native())
             yield Prediction(
                 probability=np.nan if is_unlike else float(row.probability),
                 verdict=UNLIKE if is_unlike else str(row.verdict),

@@ -1,6 +1,8 @@
 """Which device a command runs on, and in which mode."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -38,13 +40,20 @@ def prepare(device: str, threads: int | None) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def shared_by(most: int) -> int:
-    """Share the threads that `prepare` set among at most `most` workers that compute at once; gives their number."""
+@contextmanager
+def shared_by(most: int) -> Iterator[int]:
+    """Share the threads that `prepare` set among at most `most` workers that compute at once; gives their number.
+
+    Python threads that are started meanwhile take their share over.
+    """
     n_threads = torch.get_num_threads()
-    n_workers = min(most, n_threads)
-    # Python threads that are started later take it over.
+    # At most one thread is left idle.
+    n_workers = max(n for n in range(1, most + 1) if n <= n_threads and n_threads % n <= 1)
     torch.set_num_threads(n_threads // n_workers)
-    return n_workers
+    try:
+        yield n_workers
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def n_cores() -> int:

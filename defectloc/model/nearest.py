@@ -1,53 +1,73 @@
 """Exact distances to the nearest of many vectors, on a processor without a look at all of them where they cluster."""
 
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 
 import torch
 
 # Distances of this many queries to this many vectors at once, so that their table fits into a core's cache.
 CHUNK, PIECE = 256, 1024
-# So many vectors a cluster on average; with fewer than `FEWEST` vectors there are none.
-SIZE, FEWEST = 512, 2048
-# Steps of k-means. More make the clusters no smaller that matters.
-STEPS = 5
+# So many vectors a cluster on average, and no more clusters than that; with fewer than `FEWEST` vectors there are none.
+SIZE, MOST_CLUSTERS, FEWEST = 512, 256, 2048
+# Steps of k-means, on so many of the vectors. More make the clusters no smaller that matters.
+STEPS, SAMPLE = 5, 2**14
+# Queries at once.
+PART = 2**14
 # Where the bounds leave a larger share of all pairs, looking at all of them is faster. So many of the vectors
 # themselves, as queries for others, tell whether to try at all.
 MOST_LEFT, TRIED = 0.5, 256
 # Centres closer than this share of the mean gap tell nothing about the side on which a vector lies: rounding would.
 LEAST_GAP = 1e-2
 
+# Vectors in pieces: their squared lengths `(m,)` and they themselves as columns `(D, m)`.
+Pieces = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
 
 class Nearest:
     """Gives queries' Euclidean distances to the nearest of vectors `(M, D)`; all that it knows is made from these."""
 
     def __init__(self, vectors: torch.Tensor) -> None:
-        """Take the vectors, of any device."""
-        self._vectors = vectors
-        self._pieces = [(piece.square().sum(1), piece.T.contiguous()) for piece in vectors.split(PIECE)]
+        """Take the vectors, of any device; some of them are looked for among the others, to choose a way."""
+        self._pieces = _pieces(vectors)
+        self._clusters: _Clusters | None = None
+        if vectors.device.type == "cpu" and len(vectors) >= FEWEST:
+            clusters = _Clusters(vectors)
+            at = torch.arange(0, len(vectors), -(-len(vectors) // TRIED))
+            if clusters.share_left(vectors[at], _to_others(vectors, at)) <= MOST_LEFT:
+                self._clusters = clusters
 
     def __call__(self, queries: torch.Tensor) -> torch.Tensor:
         """Give the distances `(N,)` of queries `(N, D)`, 0 or more."""
+        # In parts, since the bounds of a query are as many as there are clusters.
+        return torch.cat([self._of_part(part) for part in queries.split(PART)])
+
+    def _of_part(self, queries: torch.Tensor) -> torch.Tensor:
         found = self._clusters.distances(queries) if self._clusters is not None and len(queries) else None
-        return self._of_all(queries) if found is None else found
+        return _distances(queries, self._pieces) if found is None else found
 
-    @cached_property
-    def _clusters(self) -> "_Clusters | None":
-        """Give the vectors in clusters where these save time; made when first needed, so that loading stays fast."""
-        if self._vectors.device.type != "cpu" or len(self._vectors) < FEWEST:
-            return None
-        clusters = _Clusters(self._vectors)
-        tried = self._vectors[:: -(-len(self._vectors) // TRIED)]
-        # The nearest of each is itself.
-        nearest = torch.cdist(tried, self._vectors).kthvalue(2, dim=1).values
-        return None if clusters.share_left(tried, nearest) > MOST_LEFT else clusters
 
-    def _of_all(self, queries: torch.Tensor) -> torch.Tensor:
-        nearest = torch.full((len(queries),), torch.inf, device=queries.device)
-        for squares, columns in self._pieces:
-            for chunk, so_far in zip(queries.split(CHUNK), nearest.split(CHUNK), strict=True):
-                # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
-                torch.minimum(so_far, torch.addmm(squares, chunk, columns, alpha=-2).amin(1), out=so_far)
-        return (nearest + queries.square().sum(1)).clamp_min(0).sqrt()
+def _pieces(vectors: torch.Tensor) -> Pieces:
+    return [(piece.square().sum(1), piece.T.contiguous()) for piece in vectors.split(PIECE)]
+
+
+def _distances(queries: torch.Tensor, pieces: Pieces) -> torch.Tensor:
+    """Give the distances `(N,)` to the nearest vector of all pieces."""
+    nearest = torch.full((len(queries),), torch.inf, device=queries.device)
+    for squares, columns in pieces:
+        for chunk, so_far in zip(queries.split(CHUNK), nearest.split(CHUNK), strict=True):
+            # |a - b|^2 by one matrix product; the part that all of a row share is added at the end.
+            torch.minimum(so_far, torch.addmm(squares, chunk, columns, alpha=-2).amin(1), out=so_far)
+    return (nearest + queries.square().sum(1)).clamp_min(0).sqrt()
+
+
+def _to_others(vectors: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Give the distances of some of the vectors, by their numbers, to the nearest of all others."""
+    nearest = torch.full((len(at),), torch.inf)
+    for start in range(0, len(vectors), PIECE):
+        gaps = torch.cdist(vectors[at], vectors[start : start + PIECE])
+        here = ((at >= start) & (at < start + PIECE)).nonzero()[:, 0]
+        gaps[here, at[here] - start] = torch.inf
+        nearest = torch.minimum(nearest, gaps.amin(1))
+    return nearest
 
 
 class _Clusters:
@@ -60,23 +80,26 @@ class _Clusters:
     """
 
     def __init__(self, vectors: torch.Tensor) -> None:
-        n, generator = len(vectors) // SIZE, torch.Generator().manual_seed(0)
-        centres = vectors[torch.randperm(len(vectors), generator=generator)[:n]]
+        n = min(MOST_CLUSTERS, len(vectors) // SIZE)
+        sample = vectors[torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
+        centres = sample[:n]
         for _ in range(STEPS):
-            own = _nearest_centre(vectors, centres)
+            own = _nearest_centre(sample, centres)
             counts = torch.bincount(own, minlength=n)[:, None]
-            sums = torch.zeros_like(centres).index_add_(0, own, vectors)
+            sums = torch.zeros_like(centres).index_add_(0, own, sample)
             centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
         own = _nearest_centre(vectors, centres)
         counts = torch.bincount(own, minlength=n)
-        # Relative to the centre, since small numbers lose fewer digits in the difference of squares.
-        relative = (vectors - centres[own])[own.argsort(stable=True)].split(counts.tolist())
+        parts = own.argsort(stable=True).split(counts.tolist())
         # Of equal vectors several may be centres, and all but one of these have no cluster.
         used = counts > 0
         self._centres, self._sizes = centres[used], counts[used]
         self._squares = self._centres.square().sum(1)
-        self._parts = [(each.square().sum(1), each.T.contiguous()) for each in relative if len(each)]
-        self._radii = torch.stack([squares.max() for squares, _ in self._parts]).sqrt()
+        # Relative to the centre, since small numbers lose fewer digits in the difference of squares.
+        self._parts = [
+            _pieces(vectors[part] - centre) for part, centre in zip(parts, centres, strict=True) if len(part)
+        ]
+        self._radii = torch.stack([torch.cat([squares for squares, _ in part]).max() for part in self._parts]).sqrt()
         gaps = torch.cdist(self._centres, self._centres, compute_mode="donot_use_mm_for_euclid_dist")
         self._twice_gaps = 2 * torch.where(gaps > LEAST_GAP * gaps.mean(), gaps, torch.inf)
 
@@ -84,25 +107,23 @@ class _Clusters:
         """Give the distances `(N,)` of queries `(N, D)`, or None where the bounds leave too many pairs."""
         own, bounds = self._bounds(queries)
         nearest = torch.full((len(queries),), torch.inf)
-        counts = torch.bincount(own, minlength=len(self._centres)).tolist()
-        for number, some in enumerate(own.argsort().split(counts)):
-            if len(some):
-                nearest[some] = self._within(number, queries[some])
-        left = bounds < nearest
-        if self._share(left) > MOST_LEFT:
+        for number, some in _grouped(own, len(self._centres)):
+            nearest[some] = self._within(number, queries[some])
+        if self._share_left(own, bounds, nearest) > MOST_LEFT:
             return None
-        for number, here in enumerate(left):
-            some = here.nonzero()[:, 0]
+        for number, bound in enumerate(bounds):
+            some = (bound < nearest).nonzero()[:, 0]
             if len(some):
                 nearest[some] = torch.minimum(nearest[some], self._within(number, queries[some]))
         return nearest
 
     def share_left(self, queries: torch.Tensor, nearest: torch.Tensor) -> float:
-        """Give the share of all pairs that the bounds leave, beside each query's own cluster, by distances `(N,)`."""
-        return self._share(self._bounds(queries)[1] < nearest)
+        """Give the share of all pairs that is looked at, by the queries' distances `(N,)`."""
+        return self._share_left(*self._bounds(queries), nearest)
 
-    def _share(self, left: torch.Tensor) -> float:
-        return float((left.sum(1) * self._sizes).sum()) / (left.shape[1] * int(self._sizes.sum()))
+    def _share_left(self, own: torch.Tensor, bounds: torch.Tensor, nearest: torch.Tensor) -> float:
+        n_pairs = self._sizes[own].sum() + ((bounds < nearest).sum(1) * self._sizes).sum()
+        return float(n_pairs) / (len(own) * int(self._sizes.sum()))
 
     def _bounds(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the queries' own clusters `(N,)` and how near each other cluster may come `(K, N)`."""
@@ -117,11 +138,16 @@ class _Clusters:
 
     def _within(self, number: int, queries: torch.Tensor) -> torch.Tensor:
         """Give distances `(n,)` to the nearest vector of one cluster."""
-        squares, columns = self._parts[number]
-        relative = queries - self._centres[number]
-        nearest = torch.addmm(squares, relative, columns, alpha=-2).amin(1)
-        return (nearest + relative.square().sum(1)).clamp_min(0).sqrt()
+        return _distances(queries - self._centres[number], self._parts[number])
+
+
+def _grouped(numbers: torch.Tensor, n: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """Give the places of each of the numbers 0 to n - 1 that occurs."""
+    places = numbers.argsort(stable=True).split(torch.bincount(numbers, minlength=n).tolist())
+    return ((number, some) for number, some in enumerate(places) if len(some))
 
 
 def _nearest_centre(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    return torch.addmm(centres.square().sum(1), vectors, centres.T, alpha=-2).argmin(1)
+    squares, columns = centres.square().sum(1), centres.T.contiguous()
+    chunks = [torch.addmm(squares, chunk, columns, alpha=-2).argmin(1) for chunk in vectors.split(PART)]
+    return torch.cat(chunks)

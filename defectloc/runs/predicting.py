@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from defectloc.deployment.files import is_exported
 from defectloc.errors import DefectlocError
 from defectloc.files import lock
 from defectloc.inference.overlays import write_overlay
-from defectloc.inference.photograph_model import PhotographModel
+from defectloc.inference.photograph_model import LARGE, PhotographModel
 from defectloc.inference.prediction import UNLIKE, Prediction
 from defectloc.inference.reading import Read, batches, read, read_ahead, watched
 from defectloc.inference.results import FORMATS, Named, Results
@@ -34,8 +35,8 @@ from defectloc.signals import stop_on_signal
 # The most threads that predict on a processor, each its own photographs, and the pixels of the network's input from
 # which one predicts alone: a large input keeps all cores busy, and takes its memory once.
 WORKERS, LARGE_INPUT = 4, 2**18
-# The most threads that paint overlays, and the pixels from which one paints alone.
-PAINTERS, LARGE = 4, 2**22
+# The most threads that paint overlays.
+PAINTERS = 4
 
 
 def run(settings: PredictSettings) -> Path:
@@ -53,7 +54,7 @@ def run(settings: PredictSettings) -> Path:
     if not settings.watch:
         require_some(names, settings.images)
     predictor: PhotographModel
-    n_workers = 1
+    sharing: AbstractContextManager[int] = nullcontext(1)
     if finished is None:
         predictor = ExportedModel(folder, str(settings.device), settings.threads)
     else:
@@ -62,7 +63,7 @@ def run(settings: PredictSettings) -> Path:
         predictor = Predictor(finished, device)
         # In a watched folder a single photograph is to be ready soon.
         if device == "cpu" and not settings.watch and predictor.is_small(LARGE_INPUT):
-            n_workers = devices.shared_by(WORKERS)
+            sharing = devices.shared_by(min(WORKERS, settings.batch_size))
     identity = {
         "run": predictor.identity,
         "images": str(names.base.resolve()),
@@ -72,7 +73,12 @@ def run(settings: PredictSettings) -> Path:
     with lock(output / LOCK, f"the same output ({output})"), stop_on_signal() as stop:
         results = FORMATS[settings.format](output, identity, settings.resume)
         n_painters = min(PAINTERS, settings.threads or devices.n_cores())
-        with results, ThreadPoolExecutor(n_painters) as painters, ThreadPoolExecutor(n_workers) as workers:
+        with (
+            results,
+            ThreadPoolExecutor(n_painters) as painters,
+            sharing as n_workers,
+            ThreadPoolExecutor(n_workers) as workers,
+        ):
             predict = partial(_predict_in_parts, predictor, workers, n_workers)
             work = _Work(settings, names, predictor, predict, results, output / OVERLAYS, painters, stop)
             work.run()
@@ -205,8 +211,7 @@ class _Work:
         if self.n_distorted:
             print(
                 f"note: {self.n_distorted} of the {self.n_new} images have another aspect ratio than the training "
-                f"photographs, the first: {self.first_distorted}. The network sees them distorted; crop them alike, or "
-                "train with data.tiles.",
+                f"photographs, the first: {self.first_distorted}. The network sees them distorted; crop them alike.",
                 file=sys.stderr,
             )
         if self._watcher is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from defectloc.data import splits
 from defectloc.data.masks import read_mask
 from defectloc.data.resize import resize
 from defectloc.data.tiles import Tiling
@@ -72,7 +73,7 @@ class Predictor(PhotographModel):
         maps = run.maps(self.kind)
         self.tiling = tiling_of(maps.product)
         if self._has_class_network or self._bank_tiling is None:
-            photographs = run.catalog()
+            photographs = run.catalog().query(f"split == '{splits.TRAIN}'")
             ratios = photographs["width"] / photographs["height"]
             self.aspects = (float(ratios.min()), float(ratios.max()))
         self._guided = is_guided(config.upsampling, self.tiling)

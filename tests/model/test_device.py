@@ -97,3 +97,27 @@ def test_steps_on_a_gpu_are_deterministic_and_do_not_wait(backbone, precision):
                 optimizer.zero_grad()
         states.append({name: value.cpu() for name, value in classifier.state_dict().items()})
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "most", "n_workers", "share"),
+    [
+        (1, 4, 1, 1),
+        (2, 4, 2, 1),
+        (3, 4, 3, 1),
+        (4, 4, 4, 1),
+        (5, 4, 4, 1),
+        (6, 4, 3, 2),
+        (7, 4, 3, 2),
+        (8, 4, 4, 2),
+        (11, 4, 2, 5),
+        (16, 4, 4, 4),
+        (8, 1, 1, 8),
+        (8, 2, 2, 4),
+    ],
+)
+def test_workers_leave_at_most_one_thread_idle(n_threads, most, n_workers, share):
+    torch.set_num_threads(n_threads)
+    with device.shared_by(most) as found:
+        assert (found, torch.get_num_threads()) == (n_workers, share)
+    assert torch.get_num_threads() == n_threads

@@ -75,6 +75,20 @@ def test_vectors_that_are_equal():
     assert_exact(torch.randn(50, 8, generator=generator()), vectors)
 
 
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_where_most_vectors_and_queries_are_equal(share):
+    vectors = clustered(4 * FEWEST)
+    vectors[: round(share * len(vectors))] = 0
+    queries = torch.cat([vectors[:1500], clustered(500) + 0.3])
+    assert_exact(queries, vectors)
+
+
+def test_more_queries_than_are_looked_at_at_once(monkeypatch):
+    monkeypatch.setattr("defectloc.model.nearest.PART", 70)
+    vectors = clustered(2 * FEWEST)
+    assert assert_exact(vectors[:500] + 0.1, vectors)._clusters is not None
+
+
 def test_vectors_themselves_are_at_distance_0():
     vectors = clustered(FEWEST)
     assert_exact(vectors[:100], vectors)

@@ -175,9 +175,10 @@ def test_photographs_at_once_come_out_as_one_by_one(fused, command, photos, monk
         )
         assert outcome.code == 0, outcome.err
         found.append(pd.read_csv(f"new{n}/predictions.csv"))
-        workers = min(n, 4)
-        assert set.union(*seen.values()) == {n // workers}
-        assert 1 <= len(seen) <= workers
+        n_workers, share = {1: (1, 1), 2: (2, 1), 3: (3, 1), 11: (2, 5)}[n]
+        assert set.union(*seen.values()) == {share}
+        assert 1 <= len(seen) <= n_workers
+        assert torch.get_num_threads() == n
     assert list(found[0]["path"]) == list(found[1]["path"])
     np.testing.assert_allclose(found[0]["score"], found[1]["score"], rtol=1e-3, atol=1e-3)
 
@@ -343,6 +344,19 @@ def test_another_aspect_than_that_of_the_training_photographs_is_said(predict, p
     assert (
         "2 of the 9 images have another aspect ratio than the training photographs, the first: tall.png" in outcome.err
     )
+
+
+def test_only_training_photographs_tell_which_aspects_are_known(predict, photos, monkeypatch):
+    whole = Run.catalog
+
+    def with_wide_test_photographs(self):
+        catalog = whole(self).copy()
+        catalog.loc[catalog["split"] == "test", "width"] *= 2
+        return catalog
+
+    monkeypatch.setattr(Run, "catalog", with_wide_test_photographs)
+    Image.new("RGB", (80, 40)).save(photos / "wide.png")
+    assert "1 of the 6 images have another aspect ratio" in predict(f"images={photos}").err
 
 
 def test_a_run_without_a_bank_does_not_know_what_is_unlike(predict, photos):
