@@ -63,6 +63,16 @@ def finite_map(values: ArrayLike, what: str = "map") -> NDArray:
     return array
 
 
+def full_colour(values: NDArray, low: float) -> float:
+    """Give the value from which heat maps have their full colour; up to `low` they have none.
+
+    One value in 200 reaches it, or half of those above `low` where that is more: where small defects lie in large
+    photographs, fewer than one value in 200 may be above `low`.
+    """
+    above = values[values > low]
+    return max(float(np.quantile(values, 0.995)), float(np.median(above)) if above.size else low, low + 1e-6)
+
+
 def block_maxima(grid_map: NDArray, size: tuple[int, int], grid: Grid) -> tuple[NDArray, Grid]:
     """Give a map `(h, w)` as maxima of blocks of cells, where it has more cells than `size` = (height, width) pixels.
 

@@ -17,6 +17,7 @@ from defectloc.figures.thumbnails import shrink_boxes, shrink_image, shrink_mask
 from defectloc.localization.boxes import CORNERS
 from defectloc.localization.decision import Decision
 from defectloc.localization.localizer import Localizer
+from defectloc.localization.maps import full_colour
 from defectloc.localization.normalization import LEAST, Scale, normalize
 from defectloc.progress import say_begun
 from defectloc.runs.directory import Run
@@ -159,11 +160,11 @@ def _draw_sheet(
 
 
 def color_scale(maps: RunMaps, test: pd.DataFrame) -> tuple[float, float]:
-    """Give the values of no colour, 0 or what half of the good images' pixels reach, and of full colour: one in 200."""
+    """Give the values of no colour, 0 or what half of the good images' pixels reach, and of full colour."""
     every = np.stack([maps.map(row, COARSE) for row in test.itertuples()])
     good = every[(test["label"] == 0).to_numpy()]
     low = max(0.0, float(np.quantile(good if len(good) else every, 0.5)))
-    return low, max(float(np.quantile(every, 0.995)), low + 1e-6)
+    return low, full_colour(every, low)
 
 
 def shortcut_figure(run: Run, root: Path, metrics: dict[str, Any]) -> Path | None:

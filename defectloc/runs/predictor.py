@@ -21,7 +21,7 @@ from defectloc.errors import DefectlocError
 from defectloc.files import digest_of
 from defectloc.inference.photograph_model import PhotographModel
 from defectloc.localization.guided import Guide
-from defectloc.localization.maps import Grid, Stack, stack
+from defectloc.localization.maps import Grid, Stack, full_colour, stack
 from defectloc.localization.scores import top_k_mean
 from defectloc.model import device as devices
 from defectloc.model import weights
@@ -36,9 +36,6 @@ from defectloc.runs.directory import CHECKPOINT, Run
 from defectloc.runs.fusion import Fusion, load_parts
 from defectloc.runs.maps import is_guided, kept_ignore_mask
 from defectloc.runs.products import bank_folder, tiling_of
-
-# Of the values of a run's maps, that which gets full colour.
-FULL_COLOUR = 0.995
 
 
 class Predictor(PhotographModel):
@@ -80,7 +77,7 @@ class Predictor(PhotographModel):
         self._batch_size = int(run.record["settings"]["features"]["batch_size"])
         self.grid: Grid = maps.grid
         values = np.concatenate([cells.ravel() for cells in maps.cells.values()])
-        self.scale = (0.0, max(float(np.quantile(values, FULL_COLOUR)), 1e-6))
+        self.scale = (0.0, full_colour(values, 0.0))
 
     def is_small(self, n_pixels: int) -> bool:
         """Tell whether photographs are seen whole, in at most so many pixels."""

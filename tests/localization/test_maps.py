@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.interpolate import RegularGridInterpolator
 
 from defectloc.errors import DefectlocError
-from defectloc.localization.maps import Grid, block_maxima, upsample
+from defectloc.localization.maps import Grid, block_maxima, full_colour, upsample
 
 VGG16, RESNET50, DENSENET121 = Grid(16, 7.5), Grid(32, 0), Grid(32, 14.0)
 
@@ -101,3 +101,21 @@ def test_a_small_maximum_stays_where_there_are_fewer_pixels_than_cells(place):
 def test_a_map_of_fewer_cells_than_pixels_is_left_as_it_is():
     cells, grid = np.random.default_rng(0).random((28, 28)), Grid(8, 3.5)
     assert block_maxima(cells, (28, 56), grid) == (pytest.approx(cells), grid)
+
+
+def test_one_value_in_200_has_the_full_colour():
+    values = np.linspace(0, 1, 2001)
+    assert full_colour(values, 0.0) == pytest.approx(0.995)
+    assert full_colour(values, 0.5) == pytest.approx(0.995)
+
+
+def test_small_defects_of_large_photographs_keep_their_shades():
+    """A thousandth of the values is above 0, less than one in 200."""
+    values = np.full(10_000, -5.0)
+    values[:10] = np.arange(1, 11)
+    assert full_colour(values, 0.0) == 5.5
+
+
+def test_a_map_without_colour_has_a_scale_all_the_same():
+    assert full_colour(np.full(50, -5.0), 0.0) == 1e-6
+    assert full_colour(np.zeros(50), 2.0) == 2 + 1e-6
