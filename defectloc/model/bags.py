@@ -74,12 +74,7 @@ class Bags:
                 store = torch.empty((len(numbers), n_kept, channels), dtype=torch.float16, device=device)
                 places = np.empty((len(numbers), n_kept), np.intp)
                 for row, number in enumerate(numbers.tolist()):
-                    pieces = self.open_(number)
-                    scores: NDArray | None = None
-                    if callable(score):
-                        scores, pieces = _scored(pieces, score)
-                    elif score is not None:
-                        scores = score[number].ravel()
+                    scores, pieces = _scored(self.open_(number), score, number)
                     marked = None if known is None else known[number].ravel() == 1
                     rng = np.random.default_rng([seed, number, round_])
                     places[row] = _places(int(self.n_patches[number]), n_kept, scores, marked, rng)
@@ -120,8 +115,14 @@ def _of_places(
     return torch.from_numpy(np.stack(values)).to(device)
 
 
-def _scored(pieces: Pieces, score: Score) -> tuple[NDArray, Pieces]:
-    """Score all patches of a photograph, and give them again, held at half precision where there are few."""
+def _scored(
+    pieces: Pieces, score: Score | Sequence[NDArray] | NDArray | None, number: int
+) -> tuple[NDArray | None, Pieces]:
+    """Give the scores of a photograph's patches, and these again: as half floats, if computed here and few."""
+    if score is None:
+        return None, pieces
+    if not callable(score):
+        return score[number].ravel(), pieces
     scores: list[torch.Tensor] = []
     held: list[torch.Tensor] = []
     n_bytes = 0
@@ -129,7 +130,10 @@ def _scored(pieces: Pieces, score: Score) -> tuple[NDArray, Pieces]:
         clamped = piece.clamp(-CLAMP, CLAMP)
         scores.append(score(clamped))
         n_bytes += 2 * clamped.numel()
-        held = [*held, clamped.half()] if n_bytes <= MOST_HELD else []
+        if n_bytes <= MOST_HELD:
+            held.append(clamped.half())
+        else:
+            held.clear()
     return torch.cat(scores).cpu().numpy(), (lambda: held) if n_bytes <= MOST_HELD else pieces
 
 

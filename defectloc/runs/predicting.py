@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -79,8 +79,7 @@ def run(settings: PredictSettings) -> Path:
             sharing as n_workers,
             ThreadPoolExecutor(n_workers) as workers,
         ):
-            predict = partial(_predict_in_parts, predictor, workers, n_workers)
-            work = _Work(settings, names, predictor, predict, results, output / OVERLAYS, painters, stop)
+            work = _Work(settings, names, predictor, results, output / OVERLAYS, painters, workers, n_workers, stop)
             work.run()
         if work.is_stopped and not settings.watch:
             print(f"stopped after {results.n_images} images; resume=true goes on with the others", file=sys.stderr)
@@ -97,10 +96,11 @@ class _Work:
     settings: PredictSettings
     names: ImageNames
     predictor: PhotographModel
-    predict: Callable[[list[NDArray[np.uint8]]], list[Prediction]]
     results: Results
     overlays: Path
     painters: ThreadPoolExecutor
+    workers: ThreadPoolExecutor
+    n_workers: int
     stop: threading.Event
     n_new: int = 0
     n_unreadable: int = 0
@@ -149,7 +149,7 @@ class _Work:
         whole = [each for each in batch if self._is_whole(each)]
         read_images = [each for each in whole if each.image is not None]
         images = [each.image for each in read_images if each.image is not None]
-        found = self.predict(images)
+        found = self._found(images)
         named: list[Named] = [(each.name, one) for each, one in zip(read_images, found, strict=True)]
         if self.settings.overlays:
             # At once, since one picture keeps one core busy; large ones in turn, since each takes 60 bytes a pixel.
@@ -170,6 +170,15 @@ class _Work:
             self._at_work.discard(each.name)
             if self._watcher is not None:
                 self._watcher.finish(each.name)
+
+    def _found(self, images: list[NDArray[np.uint8]]) -> list[Prediction]:
+        """Predict images, as many at once as there are workers."""
+        size = max(1, -(-len(images) // self.n_workers))
+
+        def predicted(start: int) -> list[Prediction]:
+            return self.predictor.predict(images[start : start + size], size)
+
+        return [one for part in self.workers.map(predicted, range(0, len(images), size)) for one in part]
 
     def _is_whole(self, each: Read) -> bool:
         """Tell whether a file is what was read; where a camera still writes it, it is read again later."""
@@ -222,15 +231,3 @@ class _Work:
                 f"{self.n_unreadable} of {n} images could not be read and were skipped, the first: "
                 f"{self.first_unreadable}"
             )
-
-
-def _predict_in_parts(
-    predictor: PhotographModel, workers: ThreadPoolExecutor, n_workers: int, images: list[NDArray[np.uint8]]
-) -> list[Prediction]:
-    """Predict a batch, as many of its images at once as there are workers."""
-    size = max(1, -(-len(images) // n_workers))
-
-    def predicted(start: int) -> list[Prediction]:
-        return predictor.predict(images[start : start + size], size)
-
-    return [one for part in workers.map(predicted, range(0, len(images), size)) for one in part]
